@@ -1,0 +1,103 @@
+package spec
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// security applies --security-opt: no-new-privileges, seccomp, and what this engine cannot give is refused.
+func security(s Settings, doc *specs.Spec) error {
+	opts, err := ParseSecurity(s.HostConfig.SecurityOpt)
+	if err != nil {
+		return err
+	}
+	doc.Process.NoNewPrivileges = s.NoNewPrivileges
+	if opts.NoNewPrivileges != nil {
+		doc.Process.NoNewPrivileges = *opts.NoNewPrivileges
+	}
+	doc.Linux.Seccomp, err = filter(s, opts, doc)
+	return err
+}
+
+// Security is what --security-opt says.
+type Security struct {
+	// NoNewPrivileges is nil where the option was not given.
+	NoNewPrivileges *bool
+	// Seccomp is "" (the engine's default), "builtin", "unconfined", or a profile as JSON.
+	Seccomp string
+}
+
+// ParseSecurity reads the values of --security-opt. What cannot be had here is errdefs.ErrInvalidArgument: an
+// AppArmor profile or an SELinux label that nobody would enforce is not silently accepted.
+func ParseSecurity(options []string) (Security, error) {
+	var out Security
+	for _, o := range options {
+		key, value, hasValue := strings.Cut(o, "=")
+		if !hasValue {
+			// The separator was a colon before Docker 1.11.
+			key, value, hasValue = strings.Cut(o, ":")
+		}
+		switch {
+		case key == "no-new-privileges":
+			yes := !hasValue || value == "true"
+			if hasValue && value != "true" && value != "false" {
+				return out, fmt.Errorf("invalid --security-opt 2: %q: %w", o, errdefs.ErrInvalidArgument)
+			}
+			out.NoNewPrivileges = &yes
+		case !hasValue:
+			return out, fmt.Errorf("invalid --security-opt 1: %q: %w", o, errdefs.ErrInvalidArgument)
+		case key == "seccomp":
+			out.Seccomp = value
+		case key == "apparmor" && (value == "unconfined" || value == ""), key == "label" && value == "disable":
+		case key == "apparmor":
+			return out, fmt.Errorf("AppArmor profile %q: AppArmor is not enabled on this host: %w", value, errdefs.ErrInvalidArgument)
+		case key == "label":
+			return out, fmt.Errorf("label %q: SELinux is not enabled on this host: %w", value, errdefs.ErrInvalidArgument)
+		case key == "systempaths" && value == "unconfined", key == "writable-cgroups" && value == "false":
+		default:
+			return out, fmt.Errorf("invalid --security-opt 2: %q: %w", o, errdefs.ErrInvalidArgument)
+		}
+	}
+	return out, nil
+}
+
+func filter(s Settings, opts Security, doc *specs.Spec) (*specs.LinuxSeccomp, error) {
+	profile := opts.Seccomp
+	if s.HostConfig.Privileged && profile == "" {
+		return nil, nil
+	}
+	if profile == "" {
+		profile = s.SeccompProfile
+	}
+	var out *specs.LinuxSeccomp
+	var err error
+	switch profile {
+	case "unconfined":
+		return nil, nil
+	case "", "builtin":
+		out, err = seccomp.GetDefaultProfile(doc)
+	default:
+		out, err = seccomp.LoadProfile(profile, doc)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	return out, nil
+}
+
+// sysctls are the user's over two that let an unprivileged process inside bind low ports and send pings, which
+// harms nobody in a network namespace of its own.
+func sysctls(s Settings, doc *specs.Spec) error {
+	doc.Linux.Sysctl = map[string]string{}
+	if !s.Net.Host && s.Net.Path == "" {
+		doc.Linux.Sysctl["net.ipv4.ip_unprivileged_port_start"] = "0"
+		doc.Linux.Sysctl["net.ipv4.ping_group_range"] = "0 2147483647"
+	}
+	maps.Copy(doc.Linux.Sysctl, s.HostConfig.Sysctls)
+	return nil
+}
