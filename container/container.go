@@ -1,0 +1,114 @@
+// Package container keeps the records of containers: their settings, names and the state each is in.
+//
+// A record handed out is a snapshot that nobody changes afterwards: a change makes a new record in its place.
+// Changes are durable before they return, or, where a shim could tell the same again, written a moment later
+// together with others (see Store.Note).
+//
+//	cove.db
+//	    containers         bucket: ID → record as JSON, format 1
+//	<data-root>/
+//	    containers/
+//	        <id>/
+//	            hostname       what the engine mounts over /etc/hostname
+//	            hosts          over /etc/hosts
+//	            resolv.conf    over /etc/resolv.conf
+//	            <id>-json.log  output (package logs), with rotated files beside it
+package container
+
+import (
+	"path"
+	"time"
+
+	ct "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	nt "github.com/moby/moby/api/types/network"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Container is the record of one container: what it was created with and the state it is in.
+type Container struct {
+	ID string
+	// Name is the container's own name, without Docker's leading slash.
+	Name    string
+	Created time.Time
+	// Path and Args are the resolved entry point and its arguments.
+	Path string
+	Args []string
+	// Config and HostConfig are complete: the image's settings are merged in.
+	Config     *ct.Config
+	HostConfig *ct.HostConfig
+	// Image is the ID of the image the container was made from; Config.Image is how the user called it.
+	Image    digest.Digest
+	Manifest *ocispec.Descriptor
+	Platform ocispec.Platform
+	// DiffIDs are the image's layers, lowest first.
+	DiffIDs []digest.Digest
+	Mounts  []Mount
+	// Networks are the endpoints by network name: as wished at create, filled in while running.
+	Networks map[string]*nt.EndpointSettings
+	// Ports are the published ports while running, with the host ports chosen.
+	Ports nt.PortMap `json:"-"`
+	// LogPath is the file the log driver writes; empty for drivers without one.
+	LogPath string
+	// NoNewPrivileges and Seccomp are what HostConfig.SecurityOpt asked for: a profile as JSON, "unconfined" or "".
+	NoNewPrivileges bool
+	Seccomp         string
+	State           State
+	// RestartCount is how often the restart policy started it again since the last start by hand.
+	RestartCount int
+	// Started tells that the container was started at least once.
+	Started bool
+	// StoppedByHand tells that a user stopped it, so that a policy other than "always" lets it lie.
+	StoppedByHand bool
+}
+
+// Mount is one resolved mount of a container.
+type Mount struct {
+	Type mount.Type
+	// Name and Driver are set for a volume.
+	Name, Driver string
+	// Source is the host path of a bind; a volume's is asked of the volume store at start.
+	Source string
+	Target string
+	RW     bool
+	// Mode is what the user wrote after the second colon of -v.
+	Mode        string
+	Propagation mount.Propagation
+	// Anonymous tells that the volume was made for this container without a name and goes with it on rm -v.
+	Anonymous bool
+	// Spec is the mount as a --mount request described it; nil for -v, --tmpfs and image volumes.
+	Spec *mount.Mount
+	// Options are the options of a --tmpfs.
+	Options string
+	// FromTmpfs tells that it came from HostConfig.Tmpfs, which inspect does not list among the mounts.
+	FromTmpfs bool
+}
+
+// Hostname is the name the container calls itself.
+func (c *Container) Hostname() string { return c.Config.Hostname }
+
+// ShortID is the first 12 digits of the ID.
+func (c *Container) ShortID() string { return c.ID[:min(12, len(c.ID))] }
+
+// Dir is the container's folder under the data root.
+func (c *Container) Dir(dataRoot string) string { return path.Join(dataRoot, "containers", c.ID) }
+
+// AutoRemove tells whether the container goes away by itself once it has ended.
+func (c *Container) AutoRemove() bool { return c.HostConfig.AutoRemove }
+
+// StopSignal is the signal, by name or number, that asks the container to end.
+func (c *Container) StopSignal() string {
+	if c.Config.StopSignal != "" {
+		return c.Config.StopSignal
+	}
+	return "SIGTERM"
+}
+
+// StopTimeout is how many seconds it gets between that signal and KILL; negative means for ever.
+func (c *Container) StopTimeout() int {
+	if c.Config.StopTimeout != nil {
+		return *c.Config.StopTimeout
+	}
+	return 10
+}
