@@ -1,0 +1,32 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+
+	"github.com/cove-containers/cove/api"
+	"github.com/moby/moby/api/types/network"
+)
+
+// NetworkList gives the networks that match.
+func (c *Client) NetworkList(ctx context.Context, f api.Filters) (list []network.Summary, err error) {
+	err = c.get(ctx, "/networks", filterQuery(f), &list)
+	return list, err
+}
+
+// NetworkInspect describes a network, decoded and as it came.
+func (c *Client) NetworkInspect(ctx context.Context, name string, verbose bool) (n network.Inspect, raw []byte, err error) {
+	query := url.Values{}
+	setTrue(query, "verbose", verbose)
+	if raw, err = c.raw(ctx, "/networks/"+url.PathEscape(name), query); err == nil {
+		err = json.Unmarshal(raw, &n)
+	}
+	return n, raw, err
+}
+
+// NetworksPrune removes the unused networks that match.
+func (c *Client) NetworksPrune(ctx context.Context, f api.Filters) (report network.PruneReport, err error) {
+	err = c.post(ctx, "/networks/prune", filterQuery(f), nil, &report)
+	return report, err
+}
