@@ -1,0 +1,2 @@
+// Package cgroup creates, limits, measures and removes control groups.
+package cgroup
