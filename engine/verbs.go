@@ -30,7 +30,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (ct.Creat
 }
 
 // ContainerStart starts a container that does not run; one that runs is errdefs.ErrNotModified.
-func (e *Engine) ContainerStart(ctx context.Context, ref string) error { return errdefs.ErrNotImplemented }
+func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
+	return errdefs.ErrNotImplemented
+}
 
 // ContainerStop asks the container to end and kills it after timeout seconds; nil is the container's own
 // timeout, negative waits for ever. A stopped one is errdefs.ErrNotModified.
@@ -49,7 +51,9 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref, signal string, timeo
 }
 
 // ContainerPause freezes every process of the container.
-func (e *Engine) ContainerPause(ctx context.Context, ref string) error { return errdefs.ErrNotImplemented }
+func (e *Engine) ContainerPause(ctx context.Context, ref string) error {
+	return errdefs.ErrNotImplemented
+}
 
 // ContainerUnpause lets a frozen container go on.
 func (e *Engine) ContainerUnpause(ctx context.Context, ref string) error {
