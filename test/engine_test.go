@@ -1,0 +1,304 @@
+package test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cove-containers/cove/testkit"
+)
+
+// binaries builds the three programs once and returns their folder.
+var binaries = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "cove-bin-")
+	if err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "build", "-o", dir+"/", "../cmd/...")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := binaries(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// needRoot skips a test that makes real containers where that cannot be done.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it makes namespaces, mounts and cgroups")
+	}
+}
+
+// images is the folder of real images, or skips.
+func images(t *testing.T) string {
+	t.Helper()
+	dir, err := testkit.Images("..")
+	if err != nil {
+		t.Skip(err)
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Engine is a daemon of a test's own: its folders, bridge and addresses are nobody else's.
+type Engine struct {
+	t    testing.TB
+	Bin  string // folder of the programs
+	Dir  string // all of the engine's folders
+	Args []string
+	// Limits set by `ulimit` or umask in the shell that starts the daemon, as "umask 077; ulimit -Sn 1024".
+	Shell string
+	// Memory, when set, is where the data root is instead of Dir/data.
+	DataRoot string
+	daemon   *exec.Cmd
+	exited   chan struct{}
+	log      bytes.Buffer
+}
+
+var subnets atomic.Int32
+
+// newEngine lays out an engine's folders. Start starts it; everything is undone when the test ends.
+func newEngine(t testing.TB, args ...string) *Engine {
+	t.Helper()
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "cv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Engine{t: t, Bin: bin, Dir: dir, DataRoot: filepath.Join(dir, "data")}
+	e.Args = append([]string{"--bip", freeSubnet()}, args...)
+	t.Cleanup(e.finish)
+	return e
+}
+
+// freeSubnet picks a /24 by process and counter, so that engines of tests running beside each other differ.
+func freeSubnet() string {
+	n := int(subnets.Add(1)) + os.Getpid()*37
+	for ; ; n++ {
+		addr := fmt.Sprintf("10.%d.%d.1", 128+n/256%64, n%256)
+		if !routed(addr) {
+			return addr + "/24"
+		}
+	}
+}
+
+func routed(addr string) bool {
+	ifs, _ := net.InterfaceAddrs()
+	for _, a := range ifs {
+		if n, ok := a.(*net.IPNet); ok && n.Contains(net.ParseIP(addr)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Socket is the engine's socket as a client's address.
+func (e *Engine) Socket() string { return "unix://" + filepath.Join(e.Dir, "run", "cove.sock") }
+
+// Start starts the daemon and waits until it answers.
+func (e *Engine) Start() {
+	e.t.Helper()
+	if err := e.TryStart(); err != nil {
+		e.t.Fatalf("start coved: %v\n%s", err, e.log.String())
+	}
+}
+
+// TryStart is Start for a test that expects a refusal.
+func (e *Engine) TryStart() error {
+	line := fmt.Sprintf(`%s exec "$@"`, e.Shell)
+	if e.Shell != "" {
+		line = fmt.Sprintf(`%s; exec "$@"`, e.Shell)
+	}
+	args := append([]string{"-c", line, "sh", filepath.Join(e.Bin, "coved"),
+		"--data-root", e.DataRoot, "--exec-root", filepath.Join(e.Dir, "run"), "-H", e.Socket()}, e.Args...)
+	e.daemon = exec.Command("/bin/sh", args...)
+	e.daemon.Stdout, e.daemon.Stderr = &e.log, &e.log
+	if err := e.daemon.Start(); err != nil {
+		return err
+	}
+	e.exited = make(chan struct{})
+	go func(cmd *exec.Cmd, done chan struct{}) { cmd.Wait(); close(done) }(e.daemon, e.exited)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		select {
+		case <-e.exited:
+			return fmt.Errorf("coved ended: %s: %s", e.daemon.ProcessState, e.log.String())
+		default:
+		}
+		if c, err := net.Dial("unix", strings.TrimPrefix(e.Socket(), "unix://")); err == nil {
+			c.Close()
+			return nil
+		}
+	}
+	return errors.New("coved does not answer")
+}
+
+// Stop ends the daemon in order; its containers go on.
+func (e *Engine) Stop() { e.end(syscall.SIGTERM) }
+
+// Kill ends the daemon as a crash does.
+func (e *Engine) Kill() { e.end(syscall.SIGKILL) }
+
+func (e *Engine) end(sig syscall.Signal) {
+	if e.daemon == nil {
+		return
+	}
+	e.daemon.Process.Signal(sig)
+	select {
+	case <-e.exited:
+	case <-time.After(20 * time.Second):
+		e.t.Errorf("coved does not end on %v", sig)
+		e.daemon.Process.Kill()
+		<-e.exited
+	}
+	e.daemon = nil
+}
+
+// Env is the environment of a client of this engine.
+func (e *Engine) Env() []string {
+	return []string{
+		"PATH=" + e.Bin + ":" + os.Getenv("PATH"), "HOME=" + e.Dir, "COVE_HOST=" + e.Socket(), "DOCKER_HOST=" + e.Socket(),
+		"DOCKER_CLI_HINTS=false", "TMPDIR=" + os.TempDir(),
+	}
+}
+
+// Command is a client's command, ready to run.
+func (e *Engine) Command(args ...string) *exec.Cmd {
+	cmd := exec.Command(args[0], args[1:]...)
+	if p, err := exec.LookPath(filepath.Join(e.Bin, args[0])); err == nil {
+		cmd = exec.Command(p, args[1:]...)
+	}
+	cmd.Env = e.Env()
+	return cmd
+}
+
+// Run runs a client's command and returns its standard output, trimmed; any failure ends the test.
+func (e *Engine) Run(args ...string) string {
+	e.t.Helper()
+	out, errOut, code := e.Try(args...)
+	if code != 0 {
+		e.t.Fatalf("%s: status %d\n%s%s\ndaemon: %s", strings.Join(args, " "), code, out, errOut, e.log.String())
+	}
+	return strings.TrimSpace(out)
+}
+
+// Try runs a client's command for at most two minutes and returns what it printed and its exit status.
+func (e *Engine) Try(args ...string) (stdout, stderr string, code int) {
+	e.t.Helper()
+	cmd := e.Command(args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Start(); err != nil {
+		e.t.Fatal(err)
+	}
+	timer := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	cmd.Wait()
+	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
+}
+
+// Load loads real images by name.
+func (e *Engine) Load(names ...string) {
+	e.t.Helper()
+	for _, n := range names {
+		e.Run("cove", "load", "-q", "-i", filepath.Join(images(e.t.(*testing.T)), n+".tar"))
+	}
+}
+
+// finish removes all containers, stops the daemon, and fails the test when anything of the engine is still there.
+func (e *Engine) finish() {
+	if e.daemon == nil {
+		e.TryStart()
+	}
+	if e.daemon != nil {
+		if ids, _, code := e.Try("cove", "ps", "-aq"); code == 0 && ids != "" {
+			e.Try(append([]string{"cove", "rm", "-f", "-v"}, strings.Fields(ids)...)...)
+		}
+		e.Stop()
+	}
+	var left []string
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if left = e.leftovers(); len(left) == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	for _, l := range left {
+		e.t.Errorf("left behind: %s", l)
+	}
+	if e.t.Failed() {
+		e.t.Logf("daemon's log:\n%s", e.log.String())
+	}
+	os.RemoveAll(e.Dir)
+}
+
+// leftovers lists what the engine has outside its folders: processes, mounts, links, tables, cgroups.
+func (e *Engine) leftovers() []string {
+	raw, err := os.ReadFile(filepath.Join(e.Dir, "run", "mark"))
+	mark := strings.TrimSpace(string(raw))
+	if err != nil || mark == "" {
+		return []string{"no mark: " + fmt.Sprint(err)}
+	}
+	left := processes(e.Dir)
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err == nil {
+		for _, line := range strings.Split(string(mounts), "\n") {
+			if strings.Contains(line, e.Dir) {
+				left = append(left, "mount "+line)
+			}
+		}
+	}
+	links, _ := net.Interfaces()
+	for _, l := range links {
+		if strings.Contains(l.Name, mark) || strings.HasPrefix(l.Name, "cv"+mark[:5]) {
+			left = append(left, "link "+l.Name)
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/*/*" + mark + "*", "/sys/fs/cgroup/*" + mark + "*"} {
+		found, _ := filepath.Glob(pattern)
+		for _, f := range found {
+			left = append(left, "cgroup "+f)
+		}
+	}
+	if tables, err := exec.Command("nft", "list", "tables").Output(); err == nil && bytes.Contains(tables, []byte(mark)) {
+		left = append(left, "nft table with mark "+mark)
+	}
+	return left
+}
+
+// processes lists those whose command line or environment names dir, but for this one.
+func processes(dir string) []string {
+	var found []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(d))
+		cmdline, _ := os.ReadFile(d + "/cmdline")
+		if pid != os.Getpid() && bytes.Contains(cmdline, []byte(dir+"/")) {
+			found = append(found, fmt.Sprintf("process %d: %s", pid, bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))
+		}
+	}
+	return found
+}

@@ -1,0 +1,259 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cove-containers/cove/testkit"
+)
+
+// TestScripts runs each script of scripts/ with the cove command line and with the stock docker client ($E), each
+// time against an engine of its own that holds busybox and alpine. A script whose first line is "# cove only" has
+// no counterpart in the docker client.
+func TestScripts(t *testing.T) {
+	needRoot(t)
+	images(t)
+	all, err := filepath.Glob("scripts/*/*.txt")
+	if err != nil || len(all) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	clients := []string{"cove"}
+	if _, err := exec.LookPath("docker"); err == nil {
+		clients = append(clients, "docker")
+	} else {
+		t.Log("the stock docker client is not installed: scripts run with cove only")
+	}
+	slots := make(chan struct{}, max(2, runtime.NumCPU())) // each script has a daemon and containers to itself
+	for _, client := range clients {
+		for _, script := range all {
+			text, err := os.ReadFile(script)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if client != "cove" && strings.HasPrefix(string(text), "# cove only") {
+				continue
+			}
+			area := filepath.Base(filepath.Dir(script))
+			name := strings.TrimSuffix(filepath.Base(script), ".txt")
+			t.Run(client+"/"+area+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				runScript(t, client, script)
+			})
+		}
+	}
+}
+
+func runScript(t *testing.T, client, script string) {
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox", "alpine")
+	testscript.Run(t, testscript.Params{
+		Files: []string{script},
+		Setup: func(env *testscript.Env) error {
+			for _, pair := range e.Env() {
+				k, v, _ := strings.Cut(pair, "=")
+				env.Setenv(k, v)
+			}
+			env.Setenv("E", client)
+			env.Setenv("B", "busybox")
+			env.Setenv("A", "alpine")
+			env.Setenv("IMAGES", images(t))
+			env.Setenv("T", env.WorkDir)
+			env.Values["engine"], env.Values["registries"] = e, &registryBox{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"rc": exitStatus, "craft": craft, "registry": registry, "push": push, "daemon": daemon, "eventually": eventually,
+			"within": within,
+		},
+	})
+}
+
+func engineOf(ts *testscript.TestScript) *Engine { return ts.Value("engine").(*Engine) }
+
+// exitStatus runs a program and expects exactly this exit status: rc 125 $E run --nope busybox
+func exitStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: rc STATUS PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// craft makes an image from a recipe file and loads it: craft x:1 recipe.txt [on busybox|alone] ; "craft -archive FILE" only writes.
+func craft(ts *testscript.TestScript, neg bool, args []string) {
+	var into string
+	if len(args) > 1 && args[0] == "-archive" {
+		into, args = ts.MkAbs(args[1]), args[2:]
+	}
+	if len(args) < 2 {
+		ts.Fatalf("usage: craft [-archive FILE] NAME RECIPE [alone]")
+	}
+	im := craftImage(ts, args[1], len(args) > 2 && args[2] == "alone")
+	archive, err := im.DockerArchive(args[0])
+	ts.Check(err)
+	if into != "" {
+		ts.Check(os.WriteFile(into, archive, 0o644))
+		return
+	}
+	file := filepath.Join(ts.Getenv("WORK"), "crafted.tar")
+	ts.Check(os.WriteFile(file, archive, 0o644))
+	err = ts.Exec(ts.Getenv("E"), "load", "-i", file)
+	if (err != nil) != neg {
+		ts.Fatalf("load %s: %v", args[0], err)
+	}
+}
+
+func craftImage(ts *testscript.TestScript, recipe string, alone bool) *testkit.Image {
+	var base *testkit.Image
+	if !alone {
+		f, err := os.Open(filepath.Join(ts.Getenv("IMAGES"), "busybox.tar"))
+		ts.Check(err)
+		defer f.Close()
+		base, err = testkit.FromLayout(f, runtime.GOARCH)
+		ts.Check(err)
+	}
+	im, err := testkit.Craft(ts.ReadFile(recipe), base)
+	ts.Check(err)
+	return im
+}
+
+// registry starts a registry and sets R to its address: registry [auth=bearer] [cut=N] [norange] [rate=N] ...; "registry log" prints
+// its requests to the file requests.
+func registry(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 1 && args[0] == "log" {
+		var out strings.Builder
+		for _, q := range ts.Value("registries").(*registryBox).Log() {
+			fmt.Fprintf(&out, "%d %s %s %s auth=%s range=%s\n", q.Port, q.Method, q.Path, strconv.Itoa(q.Status), q.Authorization, q.Range)
+		}
+		ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "requests"), []byte(out.String()), 0o644))
+		return
+	}
+	f := testkit.Faults{User: "u", Password: "p", RetryAfter: "1"}
+	for _, a := range args {
+		k, v, _ := strings.Cut(a, "=")
+		n, _ := strconv.Atoi(v)
+		switch k {
+		case "auth":
+			f.Auth = v
+		case "field":
+			f.TokenField = v
+		case "anon":
+			f.Anonymous = true
+		case "redirect":
+			f.RedirectBlobs = true
+		case "cut":
+			f.CutAfter = n
+		case "norange":
+			f.NoRange = true
+		case "stall":
+			f.Stall = true
+		case "html":
+			f.HTML = true
+		case "refuse":
+			f.RefuseManifests = n
+		case "after":
+			f.RetryAfter = v
+		case "nodigest":
+			f.NoDigest = true
+		case "rate":
+			f.Rate = n
+		default:
+			ts.Fatalf("no fault %q", k)
+		}
+	}
+	r, err := testkit.NewRegistry("127.0.0.1:0", f, nil)
+	ts.Check(err)
+	ts.Defer(r.Close)
+	ts.Value("registries").(*registryBox).Registry = r
+	ts.Setenv("R", r.Host())
+}
+
+// push puts a crafted image into the registry: push x:1 recipe.txt [alone]; it prints nothing.
+func push(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: push NAME:TAG RECIPE [alone]")
+	}
+	repository, tag, _ := strings.Cut(args[0], ":")
+	im := craftImage(ts, args[1], len(args) > 2)
+	d := ts.Value("registries").(*registryBox).Push(repository, tag, im)
+	ts.Setenv("DIGEST", d.String())
+}
+
+// registryBox lets a command of a script find the registry an earlier one started.
+type registryBox struct{ *testkit.Registry }
+
+// daemon ends or starts the script's engine: daemon stop | kill | start | restart
+func daemon(ts *testscript.TestScript, neg bool, args []string) {
+	e := engineOf(ts)
+	switch args[0] {
+	case "stop":
+		e.Stop()
+	case "kill":
+		e.Kill()
+	case "start":
+		ts.Check(e.TryStart())
+	case "restart":
+		e.Stop()
+		ts.Check(e.TryStart())
+	default:
+		ts.Fatalf("usage: daemon stop|kill|start|restart")
+	}
+}
+
+// eventually repeats a command until it succeeds and prints the given text: eventually 5s TEXT $E ps
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	e := engineOf(ts)
+	for deadline := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+		out, errOut, _ := e.Try(args[2:]...)
+		if strings.Contains(out+errOut, args[1]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("not within %v: %q in\n%s%s", limit, args[1], out, errOut)
+		}
+	}
+}
+
+// within runs a command and expects it to take at least and at most so long: within 1s 3s $E stop x
+func within(ts *testscript.TestScript, neg bool, args []string) {
+	low, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	high, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	start := time.Now()
+	err = ts.Exec(args[2], args[3:]...)
+	took := time.Since(start)
+	if (err != nil) != neg {
+		ts.Fatalf("%v", err)
+	}
+	if took < low || took > high {
+		ts.Fatalf("took %v, want %v to %v", took, low, high)
+	}
+}
