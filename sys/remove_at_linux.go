@@ -1,0 +1,102 @@
+package sys
+
+import (
+	"errors"
+	"io/fs"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// UnlinkAt removes name in dir, which is no directory.
+func UnlinkAt(dir FD, name string) error {
+	return pathError("unlink", name, unix.Unlinkat(int(dir), name, 0))
+}
+
+// RmdirAt removes the empty directory name in dir.
+func RmdirAt(dir FD, name string) error {
+	return pathError("rmdir", name, unix.Unlinkat(int(dir), name, unix.AT_REMOVEDIR))
+}
+
+// RemoveTreeAt removes name in dir with all below it, following no link and leaving no mount it meets in doubt: a
+// mount point is an error. What is absent is none. Trees may be deeper than descriptors or path names reach.
+func RemoveTreeAt(dir FD, name string) error {
+	err := unix.Unlinkat(int(dir), name, 0)
+	switch {
+	case err == nil, errors.Is(err, unix.ENOENT):
+		return nil
+	case !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM):
+		return pathError("unlink", name, err)
+	}
+	top, err := OpenListAt(dir, name)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	r := remover{top: top}
+	for { // directories from too deep down are moved to the top and come up in the next round
+		n, err := r.empty(top, 0)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return RmdirAt(dir, name)
+		}
+	}
+}
+
+// depthOfRemoval is how many directories deep a removal goes before it moves what it meets to the top.
+const depthOfRemoval = 128
+
+type remover struct {
+	top   FD
+	moved int
+}
+
+func (r *remover) empty(dir FD, depth int) (int, error) {
+	if _, err := dir.Seek(0, 0); err != nil {
+		return 0, err
+	}
+	entries, err := ReadDirectory(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		if err := r.remove(dir, e, depth); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, err
+		}
+	}
+	return len(entries), nil
+}
+
+func (r *remover) remove(dir FD, e Entry, depth int) error {
+	if !e.Dir {
+		err := unix.Unlinkat(int(dir), e.Name, 0)
+		if !errors.Is(err, unix.EISDIR) {
+			return pathError("unlink", e.Name, err)
+		}
+	}
+	if depth == depthOfRemoval {
+		return r.move(dir, e.Name)
+	}
+	fd, err := OpenListAt(dir, e.Name)
+	if err != nil {
+		return err
+	}
+	_, err = r.empty(fd, depth+1)
+	fd.Close()
+	if err != nil {
+		return err
+	}
+	return RmdirAt(dir, e.Name)
+}
+
+func (r *remover) move(dir FD, name string) error {
+	for {
+		r.moved++
+		err := RenameNoReplaceAt(dir, name, r.top, "."+strconv.Itoa(r.moved))
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+}
