@@ -1,0 +1,22 @@
+package image
+
+import (
+	"context"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// unpacker is the keeper of layers, as far as images need it.
+type unpacker interface {
+	// Has tells whether the layer is there, whole.
+	Has(diffID digest.Digest) bool
+	// Size is what an unpacked layer takes on disk.
+	Size(diffID digest.Digest) int64
+	// Apply unpacks a layer from its uncompressed tar, which must hash to diffID; on error nothing is left.
+	Apply(ctx context.Context, diffID digest.Digest, tar io.Reader) (int64, error)
+	// Prepare makes layers fit for lying on one another, lowest first. reopen gives the tar of one of them again.
+	Prepare(ctx context.Context, diffIDs []digest.Digest, reopen func(context.Context, digest.Digest) (io.ReadCloser, error)) error
+	// Sweep removes the layers that keep says no to and no container uses.
+	Sweep(keep func(digest.Digest) bool) (removed int, freed int64, err error)
+}
