@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Format is the number of the layout of the whole database, kept in bucket "meta".
@@ -27,7 +28,7 @@ type DB struct{ bolt *bolt.DB }
 // process holds it, and with errdefs.ErrFailedPrecondition when a newer engine wrote it.
 func Open(path string) (*DB, error) {
 	b, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 200 * time.Millisecond, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open state %s: another engine is running on this data root: %w", path, errdefs.ErrFailedPrecondition)
 	}
 	if err != nil {
