@@ -139,7 +139,7 @@ func isZero(s *network.EndpointSettings) bool {
 // onto gives a the values of --network-alias, --link, --ip, --ip6, --mac-address and --link-local-ip.
 func (c *Container) onto(a *attachment) error {
 	for _, clash := range []struct {
-		both             bool
+		both            bool
 		old, perNetwork string
 	}{
 		{len(a.aliases) > 0 && len(c.aliases) > 0, "--network-alias", "alias"},

@@ -1,0 +1,126 @@
+package config
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Context is a daemon by name.
+type Context struct {
+	Name, Description, Host string
+	SkipTLSVerify           bool
+	tls                     string // folder of certificates
+}
+
+// metadata is the form of meta.json.
+type metadata struct {
+	Name      string
+	Metadata  struct{ Description string }
+	Endpoints map[string]struct {
+		Host          string
+		SkipTLSVerify bool
+	}
+}
+
+// Context reads the context called name.
+func (f *File) Context(name string) (Context, error) {
+	sum := sha256.Sum256([]byte(name))
+	return f.context(hex.EncodeToString(sum[:]), name)
+}
+
+func (f *File) context(hash, name string) (Context, error) {
+	raw, err := os.ReadFile(filepath.Join(f.Dir, "contexts", "meta", hash, "meta.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Context{}, fmt.Errorf("context %q: context not found: %w", name, err)
+	}
+	var m metadata
+	if err == nil {
+		err = json.Unmarshal(raw, &m)
+	}
+	if err != nil {
+		return Context{}, fmt.Errorf("context %q: %w", name, err)
+	}
+	e := m.Endpoints["docker"]
+	return Context{
+		Name: m.Name, Description: m.Metadata.Description, Host: e.Host, SkipTLSVerify: e.SkipTLSVerify,
+		tls: filepath.Join(f.Dir, "contexts", "tls", hash, "docker"),
+	}, nil
+}
+
+// Contexts lists the contexts by name.
+func (f *File) Contexts() ([]Context, error) {
+	entries, err := os.ReadDir(filepath.Join(f.Dir, "contexts", "meta"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var all []Context
+	for _, e := range entries {
+		c, err := f.context(e.Name(), e.Name())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b Context) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// TLS gives the context's TLS settings, nil when it has none.
+func (c Context) TLS() (*tls.Config, error) {
+	if _, err := os.Stat(c.tls); err != nil {
+		if c.SkipTLSVerify {
+			return TLSFiles{}.Config()
+		}
+		return nil, nil
+	}
+	return TLSFiles{
+		CA: existing(c.tls, "ca.pem"), Cert: existing(c.tls, "cert.pem"), Key: existing(c.tls, "key.pem"), Verify: !c.SkipTLSVerify,
+	}.Config()
+}
+
+func existing(dir, name string) string {
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
+// TLSFiles name the files of a TLS client; empty ones are not used.
+type TLSFiles struct {
+	CA, Cert, Key string
+	Verify        bool // refuse daemons that CA, or the system, does not vouch for
+}
+
+// Config reads the files.
+func (t TLSFiles) Config() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: !t.Verify}
+	if t.Verify && t.CA != "" {
+		pem, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, fmt.Errorf("could not read CA certificate %q: %w", t.CA, err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("failed to append certificates from PEM file: %q", t.CA)
+		}
+	}
+	if t.Cert != "" && t.Key != "" {
+		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("could not load X509 key pair: %w. Make sure the key is not encrypted", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
