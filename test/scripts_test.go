@@ -68,7 +68,7 @@ func runScript(t *testing.T, client, script string) {
 			}
 			env.Setenv("E", client)
 			env.Setenv("B", "busybox")
-			env.Setenv("A", "alpine")
+			env.Setenv("A", "alpine:3.20")
 			env.Setenv("IMAGES", images(t))
 			env.Setenv("T", env.WorkDir)
 			env.Values["engine"], env.Values["registries"] = e, &registryBox{}
