@@ -6,7 +6,20 @@
 // digest is computed here.
 package remote
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/cove-containers/cove/ref"
+)
 
 // Config is what a Client needs to know about this machine.
 type Config struct {
@@ -15,16 +28,16 @@ type Config struct {
 	Insecure []string
 	// Mirrors are base URLs asked before docker.io for its images.
 	Mirrors []string
-	// CertsDir holds a folder per registry, named host or host:port, with *.crt (authorities) and *.cert with
-	// *.key (our own certificate). It is read anew for every connection pool.
-	CertsDir string
+	// CertsDirs are folders with a folder per registry, named host or host:port, with *.crt (authorities) and
+	// *.cert with *.key (our own certificate). They are read anew at each use.
+	CertsDirs []string
 	// UserAgent is sent with every request.
 	UserAgent string
 	// Idle is how long a registry may be silent within an answer; 0 means 30 seconds.
 	Idle time.Duration
 }
 
-// Credentials are what a user presents to one registry. All empty is an anonymous user.
+// Credentials are what a user presents to one registry. The zero value is an anonymous user.
 type Credentials struct {
 	Username, Password string
 	// IdentityToken is exchanged for access tokens at the token service.
@@ -34,4 +47,67 @@ type Credentials struct {
 }
 
 // Client fetches from registries. It is safe for concurrent use and keeps connections and tokens between calls.
-type Client struct{}
+type Client struct {
+	config Config
+	ranges []netip.Prefix
+	mirror []endpoint
+	http   *http.Client
+
+	mu     sync.Mutex
+	pools  map[string]pool
+	plain  map[string]bool // what an insecure host speaks, once known
+	tokens map[tokenKey]token
+}
+
+// endpoint is where requests for a repository go.
+type endpoint struct {
+	host   string
+	prefix string // of the path, for mirrors
+	scheme string // "" when it is to be found out
+}
+
+// dockerHub is where docker.io really answers.
+const dockerHub = "registry-1.docker.io"
+
+// New checks the configuration; it connects to nobody. Errors are errdefs.ErrInvalidArgument.
+func New(config Config) (*Client, error) {
+	config.Idle = cmp.Or(config.Idle, 30*time.Second)
+	config.UserAgent = cmp.Or(config.UserAgent, "cove")
+	c := &Client{config: config, pools: map[string]pool{}, plain: map[string]bool{}, tokens: map[tokenKey]token{}}
+	c.http = &http.Client{Transport: transport{c}, CheckRedirect: followRedirect}
+	for _, entry := range config.Insecure {
+		if !strings.Contains(entry, "/") {
+			continue
+		}
+		p, err := netip.ParsePrefix(entry)
+		if err != nil {
+			return nil, fmt.Errorf("insecure registry %q: %w (%w)", entry, err, errdefs.ErrInvalidArgument)
+		}
+		c.ranges = append(c.ranges, p.Masked())
+	}
+	for _, raw := range config.Mirrors {
+		u, err := url.Parse(raw)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid mirror: %q is not a plain http or https URL", raw))
+		}
+		c.mirror = append(c.mirror, endpoint{host: u.Host, prefix: strings.TrimRight(u.Path, "/"), scheme: u.Scheme})
+	}
+	return c, nil
+}
+
+// Close drops idle connections.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pools {
+		p.transport.CloseIdleConnections()
+	}
+}
+
+// endpoints are the places to ask for name, in order; only the last gets credentials.
+func (c *Client) endpoints(name ref.Name) []endpoint {
+	if name.Host != ref.DefaultHost {
+		return []endpoint{{host: name.Host}}
+	}
+	return append(append([]endpoint(nil), c.mirror...), endpoint{host: dockerHub})
+}

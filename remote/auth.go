@@ -1,0 +1,180 @@
+package remote
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// defaultLife is how long a token is good when the service does not say, by the token specification.
+const defaultLife = 60 * time.Second
+
+// tokenKey names what a cached authorization is good for. who is a hash of the credentials.
+type tokenKey struct {
+	host, scope string
+	who         [sha256.Size]byte
+}
+
+// token is a value for the Authorization header; a zero until means that it does not age.
+type token struct {
+	value string
+	until time.Time
+}
+
+func (r request) key() tokenKey {
+	c := r.credentials
+	who := sha256.Sum256([]byte(strings.Join([]string{c.Username, c.Password, c.IdentityToken, c.RegistryToken}, "\x00")))
+	return tokenKey{r.at.host + r.at.prefix, r.scope, who}
+}
+
+// knownAuthorization is what an earlier answer of this registry asked for, "" when it has not asked yet.
+func (c *Client) knownAuthorization(r request) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, ok := c.tokens[r.key()]
+	if !ok || !t.until.IsZero() && time.Now().After(t.until) {
+		return ""
+	}
+	return t.value
+}
+
+func (c *Client) remember(r request, t token) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	for k, old := range c.tokens {
+		if !old.until.IsZero() && now.After(old.until) {
+			delete(c.tokens, k)
+		}
+	}
+	c.tokens[r.key()] = t
+}
+
+// authorization finds out how to satisfy a 401: the value of the Authorization header, "" when nothing at hand will.
+func (c *Client) authorization(ctx context.Context, r request, resp *http.Response) (string, error) {
+	cred := r.credentials
+	bearer, basic := parseChallenges(resp.Header.Values("WWW-Authenticate"))
+	var t token
+	switch {
+	case cred.RegistryToken != "":
+		return "Bearer " + cred.RegistryToken, nil
+	case bearer != nil:
+		var err error
+		if t, _, err = c.fetchToken(ctx, r, resp.Request.URL, bearer, false); err != nil {
+			return "", err
+		}
+	case basic && cred.Username != "":
+		t = token{value: basicValue(cred)}
+	default:
+		return "", nil
+	}
+	c.remember(r, t)
+	return t.value, nil
+}
+
+func basicValue(c Credentials) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password))
+}
+
+// tokenAnswer is what token services say; the two names of the token mean the same.
+type tokenAnswer struct {
+	Token        string `json:"token"`
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	ExpiresIn    int64  `json:"expires_in"`
+}
+
+// fetchToken asks the token service a registry's challenge names. With offline it also asks for, and returns, a
+// refresh token.
+func (c *Client) fetchToken(ctx context.Context, r request, asked *url.URL, challenge map[string]string, offline bool) (token, string, error) {
+	req, err := c.tokenRequest(ctx, r, asked, challenge, offline)
+	if err != nil {
+		return token{}, "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.config.Idle)
+	defer cancel()
+	resp, err := c.http.Do(req.WithContext(ctx))
+	if err != nil {
+		return token{}, "", fmt.Errorf("ask token service: %w", err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return token{}, "", refusal(resp)
+	}
+	defer resp.Body.Close()
+	var answer tokenAnswer
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil {
+		return token{}, "", fmt.Errorf("read answer of token service %s: %w", req.URL.Host, err)
+	}
+	value := answer.Token
+	if value == "" {
+		value = answer.AccessToken
+	}
+	if value == "" {
+		return token{}, "", fmt.Errorf("token service %s answered without a token", req.URL.Host)
+	}
+	life := time.Duration(answer.ExpiresIn) * time.Second
+	if life < defaultLife {
+		life = defaultLife
+	}
+	return token{"Bearer " + value, time.Now().Add(life - life/10)}, answer.RefreshToken, nil
+}
+
+func (c *Client) tokenRequest(ctx context.Context, r request, asked *url.URL, challenge map[string]string, offline bool) (*http.Request, error) {
+	realm, err := url.Parse(challenge["realm"])
+	if err != nil || realm.Host == "" || realm.Scheme != "https" && realm.Scheme != "http" {
+		return nil, fmt.Errorf("the registry names no usable token service: %q", challenge["realm"])
+	}
+	if realm.Scheme == "http" && asked.Scheme == "https" && !c.insecure(realm.Host) {
+		return nil, errors.New("the registry speaks TLS but its token service does not: " + realm.Redacted())
+	}
+	scope := challenge["scope"]
+	if scope == "" {
+		scope = r.scope
+	}
+	cred := r.credentials
+	if cred.IdentityToken != "" {
+		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {cred.IdentityToken}, "service": {challenge["service"]}, "client_id": {"cove"}}
+		if scope != "" {
+			form.Set("scope", scope)
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, realm.String(), strings.NewReader(form.Encode()))
+		if err != nil {
+			return nil, fmt.Errorf("ask token service: %w", err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("User-Agent", c.config.UserAgent)
+		return req, nil
+	}
+	query := realm.Query()
+	if challenge["service"] != "" {
+		query.Set("service", challenge["service"])
+	}
+	for _, s := range strings.Fields(scope) {
+		query.Add("scope", s)
+	}
+	if cred.Username != "" {
+		query.Set("account", cred.Username)
+	}
+	if offline {
+		query.Set("offline_token", "true")
+		query.Set("client_id", "cove")
+	}
+	realm.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask token service: %w", err)
+	}
+	req.Header.Set("User-Agent", c.config.UserAgent)
+	if cred.Username != "" {
+		req.Header.Set("Authorization", basicValue(cred))
+	}
+	return req, nil
+}

@@ -1,0 +1,39 @@
+package remote
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// insecure tells whether host, with or without port, may do without valid TLS.
+func (c *Client) insecure(host string) bool {
+	if slices.Contains(c.config.Insecure, host) {
+		return true
+	}
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.Trim(name, "[]")
+	if name == "localhost" {
+		return true
+	}
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.Unmap().IsLoopback() || c.inRange(ip)
+	}
+	if len(c.ranges) == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	return err == nil && len(ips) > 0 && !slices.ContainsFunc(ips, func(ip netip.Addr) bool { return !c.inRange(ip) })
+}
+
+func (c *Client) inRange(ip netip.Addr) bool {
+	return slices.ContainsFunc(c.ranges, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
+}
