@@ -1,0 +1,94 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Taken returns every IPv4 range that the host routes or has an address in, except those of the device called own.
+func Taken(own string) ([]netip.Prefix, error) {
+	index := -1
+	if link, err := netlink.LinkByName(own); err == nil {
+		index = link.Attrs().Index
+	}
+	var taken []netip.Prefix
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("read the host's routes: %w", err)
+	}
+	for _, r := range routes {
+		if p, ok := prefixOf(r.Dst); ok && r.LinkIndex != index {
+			taken = append(taken, p)
+		}
+	}
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("read the host's addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if p, ok := prefixOf(a.IPNet); ok && a.LinkIndex != index {
+			taken = append(taken, p.Masked())
+		}
+	}
+	return taken, nil
+}
+
+// DefaultMTU is the MTU of the device that the host's default route leaves by; 1500 without one.
+func DefaultMTU() int {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return 1500
+	}
+	mtu, metric := 1500, -1
+	for _, r := range routes {
+		if r.Dst != nil && r.Dst.String() != "0.0.0.0/0" || metric >= 0 && r.Priority >= metric {
+			continue
+		}
+		if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
+			mtu, metric = link.Attrs().MTU, r.Priority
+		}
+	}
+	return mtu
+}
+
+// ForwardIPv4 has the host pass packets on between its devices. It changes nothing where that is on already.
+func ForwardIPv4() error {
+	if now, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err == nil && strings.TrimSpace(string(now)) == "1" {
+		return nil
+	}
+	return setSysctl("ipv4/ip_forward", "1")
+}
+
+// ForgetFlows removes what the kernel remembers of connections to and from address, so that the next container
+// with it meets none of them, and a UDP client does not go on talking to a port that is no longer published.
+func ForgetFlows(address netip.Addr) error {
+	var filters []netlink.CustomConntrackFilter
+	for _, end := range []netlink.ConntrackFilterType{netlink.ConntrackOrigSrcIP, netlink.ConntrackReplySrcIP} {
+		f := &netlink.ConntrackFilter{}
+		if err := f.AddIP(end, address.AsSlice()); err != nil {
+			return err
+		}
+		filters = append(filters, f)
+	}
+	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...)
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("forget connections of %s: %w", address, err)
+	}
+	return nil
+}
+
+// setSysctl writes a setting below /proc/sys/net of the calling thread's namespace. One the kernel lacks is skipped.
+func setSysctl(name, value string) error {
+	err := os.WriteFile(filepath.Join("/proc/sys/net", name), []byte(value), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("set net/%s: %w", name, err)
+	}
+	return nil
+}

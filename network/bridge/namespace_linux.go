@@ -1,0 +1,188 @@
+package bridge
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is a network namespace that nothing but File and its sockets keeps alive: it is gone with the last of
+// them and the last process in it. It is mounted nowhere.
+type Namespace struct {
+	File   *os.File
+	handle *netlink.Handle // speaks rtnetlink inside
+}
+
+// NewNamespace makes a network namespace with its loopback up and IPv6 off for devices that come later.
+func NewNamespace() (*Namespace, error) {
+	type made struct {
+		ns  *Namespace
+		err error
+	}
+	done := make(chan made)
+	go func() {
+		// The goroutine has the thread to itself. If the thread cannot be brought back to the host's namespace it
+		// stays locked, and the Go runtime ends it with the goroutine.
+		runtime.LockOSThread()
+		ns, back, err := newNamespace()
+		if back {
+			runtime.UnlockOSThread()
+		}
+		done <- made{ns, err}
+	}()
+	m := <-done
+	return m.ns, m.err
+}
+
+// newNamespace needs a thread of its own; back tells that it is in its old namespace again.
+func newNamespace() (ns *Namespace, back bool, err error) {
+	host, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, true, fmt.Errorf("open the host's network namespace: %w", err)
+	}
+	defer host.Close()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return nil, true, fmt.Errorf("make network namespace: %w", err)
+	}
+	ns, err = enterNew()
+	if e := unix.Setns(int(host.Fd()), unix.CLONE_NEWNET); e != nil {
+		if err == nil {
+			ns.Close()
+			err = fmt.Errorf("go back to the host's network namespace: %w", e)
+		}
+		return nil, false, err
+	}
+	return ns, true, err
+}
+
+// enterNew sets up the namespace the thread is in.
+func enterNew() (*Namespace, error) {
+	if err := setSysctl("ipv6/conf/default/disable_ipv6", "1"); err != nil {
+		return nil, err
+	}
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink in network namespace: %w", err)
+	}
+	// The loopback device is always the first.
+	if err := handle.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1, Name: "lo"}}); err != nil {
+		handle.Close()
+		return nil, fmt.Errorf("set loopback up: %w", err)
+	}
+	file, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		handle.Close()
+		return nil, fmt.Errorf("open network namespace: %w", err)
+	}
+	return &Namespace{File: file, handle: handle}, nil
+}
+
+// Close lets go of the namespace.
+func (n *Namespace) Close() error {
+	n.Seal()
+	return n.File.Close()
+}
+
+// Seal closes what was needed to set the namespace up; File stays open.
+func (n *Namespace) Seal() {
+	if n.handle != nil {
+		n.handle.Close()
+		n.handle = nil
+	}
+}
+
+// insideName is the container's device on its first bridge.
+const insideName = "eth0"
+
+// Port is a device of a namespace on a bridge.
+type Port struct {
+	// Name is the end on the host.
+	Name    string
+	MTU     int
+	Address netip.Prefix
+	MAC     net.HardwareAddr
+	Gateway netip.Addr
+}
+
+// Attach gives the namespace the device eth0, connected to the bridge, with its address and default route. Both
+// ends are made by one message, the inner one where it belongs: moving it there costs thirty times as much.
+func (d Device) Attach(n *Namespace, p Port) error {
+	if err := d.createPair(n, p); err != nil {
+		return fmt.Errorf("make device %s on %s: %w", p.Name, d.Name, err)
+	}
+	if err := d.configure(n, p); err != nil {
+		RemovePort(p.Name)
+		return err
+	}
+	return nil
+}
+
+func (d Device) createPair(n *Namespace, p Port) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.Name)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(p.MTU))))
+	req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(d.Index))))
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
+	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
+	inner := nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
+	inner.Flags, inner.Change = unix.IFF_UP, unix.IFF_UP
+	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(insideName))
+	peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(p.MTU)))
+	peer.AddRtAttr(unix.IFLA_ADDRESS, p.MAC)
+	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(n.File.Fd())))
+	req.AddData(info)
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+func (d Device) configure(n *Namespace, p Port) error {
+	if err := setSysctl("ipv6/conf/"+p.Name+"/disable_ipv6", "1"); err != nil {
+		return err
+	}
+	outer := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: indexOf(p.Name), Name: p.Name}}
+	if err := netlink.LinkSetUp(outer); err != nil {
+		return fmt.Errorf("set device %s up: %w", p.Name, err)
+	}
+	link, err := n.handle.LinkByName(insideName)
+	if err != nil {
+		return fmt.Errorf("find %s in network namespace: %w", insideName, err)
+	}
+	addr := &netlink.Addr{IPNet: ipNet(p.Address), Broadcast: broadcast(p.Address)}
+	if err := n.handle.AddrAdd(link, addr); err != nil {
+		return fmt.Errorf("give %s the address %s: %w", insideName, p.Address, err)
+	}
+	route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: p.Gateway.AsSlice()}
+	if err := n.handle.RouteAdd(route); err != nil {
+		return fmt.Errorf("route by %s: %w", p.Gateway, err)
+	}
+	return nil
+}
+
+// SetMAC changes the hardware address of the container's device.
+func (n *Namespace) SetMAC(mac net.HardwareAddr) error {
+	link, err := n.handle.LinkByName(insideName)
+	if err == nil {
+		err = n.handle.LinkSetHardwareAddr(link, mac)
+	}
+	if err != nil {
+		return fmt.Errorf("set hardware address %s: %w", mac, err)
+	}
+	return nil
+}
+
+func broadcast(p netip.Prefix) net.IP {
+	ip := net.IP(p.Addr().AsSlice())
+	mask := net.CIDRMask(p.Bits(), 32)
+	for i := range ip {
+		ip[i] |= ^mask[i]
+	}
+	return ip
+}

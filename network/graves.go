@@ -1,0 +1,109 @@
+package network
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/cove-containers/cove/network/bridge"
+)
+
+const (
+	// look is how often it is looked whether a device is gone: the kernel needs 20 to 40 ms for a namespace.
+	look = 25 * time.Millisecond
+	// patience is how long a device may outlive its container before it is removed.
+	patience = 2 * time.Second
+)
+
+// grave is a device whose container has left. It goes with its namespace; its address is free afterwards.
+type grave struct {
+	veth    string
+	address netip.Addr
+	// forget tells to drop the connections of the address too.
+	forget bool
+	since  time.Time
+}
+
+// graves watches devices go. Its goroutine ends with close.
+type graves struct {
+	log    *slog.Logger
+	buried func(grave)
+	wake   chan struct{}
+	done   chan struct{}
+
+	mu     sync.Mutex
+	open   []grave
+	closed bool
+}
+
+func newGraves(log *slog.Logger, buried func(grave)) *graves {
+	g := &graves{log: log, buried: buried, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go g.run()
+	return g
+}
+
+func (g *graves) add(one grave) {
+	one.since = time.Now()
+	g.mu.Lock()
+	g.open = append(g.open, one)
+	g.mu.Unlock()
+	g.poke()
+}
+
+func (g *graves) poke() {
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (g *graves) run() {
+	defer close(g.done)
+	for {
+		left, closed := g.round()
+		switch {
+		case left > 0:
+			time.Sleep(look)
+		case closed:
+			return
+		default:
+			<-g.wake
+		}
+	}
+}
+
+// round buries what is gone and tells how many are left.
+func (g *graves) round() (left int, closed bool) {
+	g.mu.Lock()
+	open := g.open
+	g.open = nil
+	closed = g.closed
+	g.mu.Unlock()
+	var still []grave
+	for _, one := range open {
+		if bridge.Exists(one.veth) && time.Since(one.since) > patience {
+			if err := bridge.RemovePort(one.veth); err != nil {
+				g.log.Warn("remove network device", "device", one.veth, "err", err)
+			}
+		}
+		if bridge.Exists(one.veth) {
+			still = append(still, one)
+			continue
+		}
+		g.buried(one)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open = append(still, g.open...)
+	return len(g.open), closed
+}
+
+// close waits until everything is buried.
+func (g *graves) close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.poke()
+	<-g.done
+}

@@ -1,0 +1,91 @@
+package network
+
+import (
+	"net/netip"
+	"strings"
+	"unicode"
+)
+
+// HostsInput is what /etc/hosts of a container is made from.
+type HostsInput struct {
+	Hostname, Domainname string
+	// Addresses are the container's own.
+	Addresses []netip.Addr
+	// Extra are lines of the user, "name:address" or "name:host-gateway"; an address may stand in brackets.
+	Extra []string
+	// HostGateway stands for the word host-gateway.
+	HostGateway netip.Addr
+	// NoIPv6 leaves out the names of IPv6.
+	NoIPv6 bool
+}
+
+// HostsFile is the text of /etc/hosts: the names every host has, the user's, then the container's own.
+func HostsFile(in HostsInput) []byte {
+	var b strings.Builder
+	line := func(address, names string) { b.WriteString(address + "\t" + names + "\n") }
+	line("127.0.0.1", "localhost")
+	if !in.NoIPv6 {
+		line("::1", "localhost ip6-localhost ip6-loopback")
+		line("fe00::", "ip6-localnet")
+		line("ff00::", "ip6-mcastprefix")
+		line("ff02::1", "ip6-allnodes")
+		line("ff02::2", "ip6-allrouters")
+	}
+	for _, extra := range in.Extra {
+		if name, address, ok := SplitExtraHost(extra); ok {
+			if address == "host-gateway" {
+				if !in.HostGateway.IsValid() {
+					continue
+				}
+				address = in.HostGateway.String()
+			}
+			line(address, name)
+		}
+	}
+	if names := ownNames(in.Hostname, in.Domainname); names != "" {
+		for _, a := range in.Addresses {
+			line(a.String(), names)
+		}
+	}
+	return []byte(b.String())
+}
+
+// SplitExtraHost reads "name:address" or "name=address", the address perhaps in brackets.
+func SplitExtraHost(text string) (name, address string, ok bool) {
+	at := strings.IndexAny(text, ":=")
+	if at <= 0 || at == len(text)-1 || strings.ContainsFunc(text, notWord) {
+		return "", "", false
+	}
+	name, address = text[:at], text[at+1:]
+	if inner, bracketed := strings.CutPrefix(address, "["); bracketed {
+		if inner, bracketed = strings.CutSuffix(inner, "]"); bracketed {
+			address = inner
+		}
+	}
+	if address != "host-gateway" {
+		if _, err := netip.ParseAddr(address); err != nil {
+			return "", "", false
+		}
+	}
+	return name, address, true
+}
+
+// notWord tells characters that would end a word, or a line, of the file.
+func notWord(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '#' }
+
+// ownNames are the names of a container by which it finds its own address: the full one first, so that it is what
+// "hostname -f" answers.
+func ownNames(hostname, domain string) string {
+	if hostname == "" {
+		return ""
+	}
+	full := hostname
+	if domain != "" {
+		full += "." + domain
+	}
+	short, _, dotted := strings.Cut(full, ".")
+	if !dotted || short == "" {
+		return full
+	}
+	return full + " " + short
+}

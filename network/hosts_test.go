@@ -1,0 +1,97 @@
+package network
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func addrs(texts ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, t := range texts {
+		out = append(out, netip.MustParseAddr(t))
+	}
+	return out
+}
+
+const everyHost = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n" +
+	"ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+
+func TestHostsFile(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		in   HostsInput
+		want string
+	}{
+		{"plain", HostsInput{Hostname: "abc", Addresses: addrs("172.17.0.2")}, "172.17.0.2\tabc\n"},
+		{"full name", HostsInput{Hostname: "foo.example.com", Addresses: addrs("172.17.0.2")}, "172.17.0.2\tfoo.example.com foo\n"},
+		{"domain apart", HostsInput{Hostname: "foo", Domainname: "example.com", Addresses: addrs("172.17.0.2")}, "172.17.0.2\tfoo.example.com foo\n"},
+		{"no network", HostsInput{Hostname: "abc"}, ""},
+		{"two addresses", HostsInput{Hostname: "a", Addresses: addrs("10.0.0.2", "10.1.0.2")}, "10.0.0.2\ta\n10.1.0.2\ta\n"},
+		{
+			"extra", HostsInput{
+				Hostname: "h", Addresses: addrs("10.0.0.2"), HostGateway: netip.MustParseAddr("10.0.0.1"),
+				Extra: []string{"a:1.2.3.4", "b:host-gateway", "c:[::1]", "d:fe80::1", "e=5.6.7.8", "bad", ":1.1.1.1", "x:", "y:nope"},
+			},
+			"1.2.3.4\ta\n10.0.0.1\tb\n::1\tc\nfe80::1\td\n5.6.7.8\te\n10.0.0.2\th\n",
+		},
+		{"no gateway to name", HostsInput{Extra: []string{"b:host-gateway"}}, ""},
+	} {
+		if got := string(HostsFile(tc.in)); got != everyHost+tc.want {
+			t.Errorf("%s:\n%s\nwant\n%s", tc.name, got, everyHost+tc.want)
+		}
+	}
+	if got := string(HostsFile(HostsInput{NoIPv6: true})); got != "127.0.0.1\tlocalhost\n" {
+		t.Errorf("without IPv6:\n%s", got)
+	}
+}
+
+func TestResolvConf(t *testing.T) {
+	for _, tc := range []struct {
+		name, host string
+		in         ResolvInput
+		want       string
+	}{
+		{"as on the host", "nameserver 10.1.1.1\nsearch a.b c\noptions ndots:2\n", ResolvInput{}, "nameserver 10.1.1.1\nsearch a.b c\noptions ndots:2\n"},
+		{"comments", "# x\n; y\nnameserver 1.1.1.1 # z\n", ResolvInput{}, "nameserver 1.1.1.1\n"},
+		{"loopback left out", "nameserver 127.0.0.53\nnameserver 1.1.1.1\nnameserver ::1\n", ResolvInput{}, "nameserver 1.1.1.1\n"},
+		{"nothing left", "nameserver 127.0.0.1\nsearch x\n", ResolvInput{}, "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch x\n"},
+		{"no file", "", ResolvInput{}, "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"},
+		{"IPv6 servers", "nameserver fd00::1\nnameserver 10.0.0.1\n", ResolvInput{}, "nameserver 10.0.0.1\n"},
+		{"host network", "nameserver 127.0.0.1\n", ResolvInput{Host: true}, "nameserver 127.0.0.1\n"},
+		{"the user's servers", "nameserver 10.0.0.1\nsearch x\n", ResolvInput{Servers: addrs("1.1.1.1", "::1")}, "nameserver 1.1.1.1\nnameserver ::1\nsearch x\n"},
+		{
+			"all by the user", "nameserver 10.0.0.1\nsearch x\noptions a\n", ResolvInput{Servers: addrs("9.9.9.9"), Search: []string{"q", "r"}, Options: []string{"ndots:1", "rotate"}},
+			"nameserver 9.9.9.9\nsearch q r\noptions ndots:1 rotate\n",
+		},
+		{"search nowhere", "nameserver 10.0.0.1\nsearch x\n", ResolvInput{Search: []string{"."}}, "nameserver 10.0.0.1\n"},
+		{"domain", "nameserver 10.0.0.1\ndomain d.e\nsortlist 1.2.3.0\n", ResolvInput{}, "nameserver 10.0.0.1\nsearch d.e\nsortlist 1.2.3.0\n"},
+		{"last search counts", "nameserver 10.0.0.1\nsearch a\nsearch b\n", ResolvInput{}, "nameserver 10.0.0.1\nsearch b\n"},
+	} {
+		if got := string(ResolvConf([]byte(tc.host), tc.in)); got != tc.want {
+			t.Errorf("%s:\n%s\nwant\n%s", tc.name, got, tc.want)
+		}
+	}
+}
+
+func FuzzResolvConf(f *testing.F) {
+	f.Add("nameserver 10.1.1.1\nsearch a.b c\noptions ndots:2\n")
+	f.Add("nameserver\n#\n; x\ndomain  \t y # z")
+	f.Fuzz(func(t *testing.T, host string) {
+		once := ResolvConf([]byte(host), ResolvInput{})
+		if twice := ResolvConf(once, ResolvInput{}); string(once) != string(twice) {
+			t.Errorf("not stable:\n%q\n%q", once, twice)
+		}
+	})
+}
+
+func FuzzSplitExtraHost(f *testing.F) {
+	f.Add("a:1.2.3.4")
+	f.Add("c=[::1]")
+	f.Fuzz(func(t *testing.T, text string) {
+		name, address, ok := SplitExtraHost(text)
+		if ok && (name == "" || strings.ContainsAny(address, "[] \t\n")) {
+			t.Errorf("%q gave %q, %q", text, name, address)
+		}
+	})
+}

@@ -1,0 +1,105 @@
+package ipam
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/containerd/errdefs"
+)
+
+func prefixes(texts ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, t := range texts {
+		out = append(out, netip.MustParsePrefix(t))
+	}
+	return out
+}
+
+func TestChooseStepsAroundWhatIsTaken(t *testing.T) {
+	small := []Pool{{netip.MustParsePrefix("10.0.0.0/22"), 24}}
+	for _, tc := range []struct {
+		name  string
+		pools []Pool
+		taken []netip.Prefix
+		want  string
+	}{
+		{"nothing taken", Defaults(), nil, "172.17.0.0/16"},
+		{"default route does not count", Defaults(), prefixes("0.0.0.0/0"), "172.17.0.0/16"},
+		{"first taken", Defaults(), prefixes("172.17.0.0/16"), "172.18.0.0/16"},
+		{"a host inside", Defaults(), prefixes("172.17.5.1/32"), "172.18.0.0/16"},
+		{"a wide route", Defaults(), prefixes("172.16.0.0/12"), "192.168.0.0/20"},
+		{"wide and the first of the last pool", Defaults(), prefixes("172.16.0.0/12", "192.168.1.0/24"), "192.168.16.0/20"},
+		{"all but the last", small, prefixes("10.0.0.0/23", "10.0.2.0/25"), "10.0.3.0/24"},
+		{"IPv6 routes do not matter", small, prefixes("fd00::/8"), "10.0.0.0/24"},
+		{"end of the address space", []Pool{{netip.MustParsePrefix("255.255.255.0/24"), 25}}, prefixes("255.255.255.0/25"), "255.255.255.128/25"},
+	} {
+		got, err := Choose(tc.pools, tc.taken)
+		if err != nil || got.String() != tc.want {
+			t.Errorf("%s: %v, %v; want %s", tc.name, got, err, tc.want)
+		}
+	}
+}
+
+func TestChooseWithoutRoom(t *testing.T) {
+	_, err := Choose([]Pool{{netip.MustParsePrefix("255.255.255.0/24"), 25}}, prefixes("255.0.0.0/8"))
+	if !errdefs.IsResourceExhausted(err) {
+		t.Errorf("got %v", err)
+	}
+	for _, bad := range []Pool{{netip.MustParsePrefix("10.0.0.0/16"), 8}, {netip.MustParsePrefix("10.0.0.0/16"), 31}, {netip.MustParsePrefix("fd00::/16"), 24}, {}} {
+		if _, err := Choose([]Pool{bad}, nil); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%v: got %v", bad, err)
+		}
+	}
+}
+
+func TestSubnetHandsOutTheLowest(t *testing.T) {
+	s, err := NewSubnet(netip.MustParsePrefix("10.1.2.9/29"), netip.MustParseAddr("10.1.2.9"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() string {
+		a, err := s.Next()
+		if err != nil {
+			return "none"
+		}
+		return a.String()
+	}
+	if err := s.Take(netip.MustParseAddr("10.1.2.11")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"10.1.2.10", "10.1.2.12", "10.1.2.13", "10.1.2.14", "none"} {
+		if got := next(); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	s.Free(netip.MustParseAddr("10.1.2.13"))
+	s.Free(netip.MustParseAddr("10.1.2.11"))
+	s.Free(netip.MustParseAddr("10.9.9.9"))
+	for _, want := range []string{"10.1.2.11", "10.1.2.13", "none"} {
+		if got := next(); got != want {
+			t.Fatalf("after freeing: got %s, want %s", got, want)
+		}
+	}
+	if err := s.Take(netip.MustParseAddr("10.1.2.12")); !errdefs.IsAlreadyExists(err) {
+		t.Errorf("taking a taken one: %v", err)
+	}
+	for _, foreign := range []string{"10.1.2.8", "10.1.2.15", "10.2.0.1", "::1"} {
+		if err := s.Take(netip.MustParseAddr(foreign)); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("taking %s: %v", foreign, err)
+		}
+	}
+}
+
+func TestSubnetTooSmall(t *testing.T) {
+	for _, p := range []string{"10.0.0.0/31", "10.0.0.0/32", "fd00::/64"} {
+		if _, err := NewSubnet(netip.MustParsePrefix(p)); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+}
+
+func TestMAC(t *testing.T) {
+	if got := MAC(netip.MustParseAddr("172.17.0.2")); string(got) != "\x02\x42\xac\x11\x00\x02" {
+		t.Errorf("got % x", got)
+	}
+}

@@ -1,0 +1,243 @@
+// Package nft keeps the firewall table of one engine instance: address translation for what leaves the containers,
+// published ports, and the walls between networks. Rules are written once; networks and ports are elements of sets
+// and maps, so that a container costs an element and never a rule.
+//
+//	table ip <name>
+//	    set bridges        devices of the instance's networks
+//	    set inside         pairs of devices that may talk: each bridge with itself
+//	    set subnets        ranges whose packets leave under the host's address
+//	    map ports          protocol . host address . port : container address . port
+//	    chain guard        prerouting, before conntrack: nothing from a container to 127.0.0.0/8
+//	    chain prerouting   published ports, for those who come from outside or from a container
+//	    chain output       published ports, for the host itself
+//	    chain publish      the look-up for both
+//	    chain forward      what may reach a container
+//	    chain postrouting  what leaves under the host's address
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// Publication is one published port: who connects to Host is connected to Target.
+type Publication struct {
+	// Proto is the protocol's number: 6 TCP, 17 UDP, 132 SCTP.
+	Proto        uint8
+	Host, Target netip.AddrPort
+}
+
+// Table is an instance's table. It is safe for concurrent use.
+type Table struct {
+	name    string
+	bridges []Bridge
+
+	mu    sync.Mutex
+	ports map[key]Publication // what is in the kernel's map
+	conn  *nftables.Conn
+	sets  sets
+}
+
+// key is what a publication is looked up by.
+type key struct {
+	proto uint8
+	host  netip.AddrPort
+}
+
+// Bridge is a network's device and range.
+type Bridge struct {
+	Name   string
+	Subnet netip.Prefix
+	// Masquerade lets its packets leave under the host's address.
+	Masquerade bool
+}
+
+// sets are the table and what is in it, for adding elements.
+type sets struct {
+	table                           *nftables.Table
+	bridges, inside, subnets, ports *nftables.Set
+}
+
+// Open writes the table called name, in one transaction, so that nothing is refused in between. Ports that an earlier
+// engine of this instance published stay published; Published lists them.
+func Open(name string, bridges []Bridge) (*Table, error) {
+	conn, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	t := &Table{name: name, bridges: bridges, ports: map[key]Publication{}, conn: conn}
+	if err := t.readPorts(); err != nil {
+		conn.CloseLasting()
+		return nil, err
+	}
+	if err := t.write(); err != nil {
+		conn.CloseLasting()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Restore writes the table anew, with all that is published: after somebody flushed it.
+func (t *Table) Restore() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.write()
+}
+
+// Present tells whether the kernel still has the table.
+func (t *Table) Present() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyIPv4)
+	return err == nil
+}
+
+// write replaces the whole table; t.mu is held or t is new.
+func (t *Table) write() error {
+	t.sets = build(t.conn, t.name, t.bridges)
+	var elements []nftables.SetElement
+	for _, p := range t.ports {
+		elements = append(elements, p.element(true))
+	}
+	if len(elements) > 0 {
+		if err := t.conn.SetAddElements(t.sets.ports, elements); err != nil {
+			return fmt.Errorf("fill map of ports: %w", err)
+		}
+	}
+	if err := t.conn.Flush(); err != nil {
+		return fmt.Errorf("write nftables table %s: %w", t.name, err)
+	}
+	return nil
+}
+
+// Publish makes ports reachable, all or none.
+func (t *Table) Publish(ports []Publication) error {
+	if len(ports) == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var elements []nftables.SetElement
+	for _, p := range ports {
+		elements = append(elements, p.element(true))
+	}
+	if err := t.conn.SetAddElements(t.sets.ports, elements); err != nil {
+		return fmt.Errorf("publish ports: %w", err)
+	}
+	if err := t.conn.Flush(); err != nil {
+		return fmt.Errorf("publish ports: %w", err)
+	}
+	for _, p := range ports {
+		t.ports[p.key()] = p
+	}
+	return nil
+}
+
+// Withdraw ends the publication of ports. One that is not published is no error.
+func (t *Table) Withdraw(ports []Publication) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var elements []nftables.SetElement
+	for _, p := range ports {
+		if have, ok := t.ports[p.key()]; ok && have == p {
+			elements = append(elements, p.element(false))
+			delete(t.ports, p.key())
+		}
+	}
+	if len(elements) == 0 {
+		return nil
+	}
+	if err := t.conn.SetDeleteElements(t.sets.ports, elements); err != nil {
+		return fmt.Errorf("withdraw ports: %w", err)
+	}
+	// A table that somebody flushed has no elements to remove: nothing is published, as was asked.
+	if err := t.conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("withdraw ports: %w", err)
+	}
+	return nil
+}
+
+// Published lists what is published.
+func (t *Table) Published() []Publication {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]Publication, 0, len(t.ports))
+	for _, p := range t.ports {
+		all = append(all, p)
+	}
+	return all
+}
+
+// Close lets go of the table and leaves it in the kernel.
+func (t *Table) Close() error { return t.conn.CloseLasting() }
+
+// Remove removes the table from the kernel. An absent one is no error.
+func Remove(name string) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	conn.DelTable(&nftables.Table{Name: name, Family: nftables.TableFamilyIPv4})
+	if err := conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove nftables table %s: %w", name, err)
+	}
+	return nil
+}
+
+// readPorts reads the map of ports that is in the kernel, if there is one.
+func (t *Table) readPorts() error {
+	table, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyIPv4)
+	if err != nil {
+		return nil
+	}
+	set, err := t.conn.GetSetByName(table, portsMap)
+	if err != nil {
+		return nil
+	}
+	elements, err := t.conn.GetSetElements(set)
+	if err != nil {
+		return fmt.Errorf("read published ports of table %s: %w", t.name, err)
+	}
+	for _, e := range elements {
+		if p, ok := publicationOf(e); ok {
+			t.ports[p.key()] = p
+		}
+	}
+	return nil
+}
+
+func (p Publication) key() key { return key{p.Proto, p.Host} }
+
+// element is the publication in the kernel's bytes: every field begins at a multiple of four.
+func (p Publication) element(value bool) nftables.SetElement {
+	e := nftables.SetElement{Key: make([]byte, 12)}
+	e.Key[0] = p.Proto
+	putAddrPort(e.Key[4:], p.Host)
+	if value {
+		e.Val = make([]byte, 8)
+		putAddrPort(e.Val, p.Target)
+	}
+	return e
+}
+
+func putAddrPort(b []byte, a netip.AddrPort) {
+	ip := a.Addr().As4()
+	copy(b, ip[:])
+	b[4], b[5] = byte(a.Port()>>8), byte(a.Port())
+}
+
+func publicationOf(e nftables.SetElement) (Publication, bool) {
+	if len(e.Key) < 10 || len(e.Val) < 6 {
+		return Publication{}, false
+	}
+	return Publication{Proto: e.Key[0], Host: addrPort(e.Key[4:]), Target: addrPort(e.Val)}, true
+}
+
+func addrPort(b []byte) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), uint16(b[4])<<8|uint16(b[5]))
+}

@@ -1,0 +1,75 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func tableName(t *testing.T) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: writes an nftables table")
+	}
+	name := fmt.Sprintf("cove-test-%d", os.Getpid())
+	t.Cleanup(func() { Remove(name) })
+	return name
+}
+
+func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
+	name := tableName(t)
+	bridges := []Bridge{{Name: "cvtest-none", Subnet: netip.MustParsePrefix("198.18.77.0/24"), Masquerade: true}}
+	table, err := Open(name, bridges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := Publication{6, netip.MustParseAddrPort("0.0.0.0:8080"), netip.MustParseAddrPort("198.18.77.2:80")}
+	dns := Publication{17, netip.MustParseAddrPort("127.0.0.1:53"), netip.MustParseAddrPort("198.18.77.3:5353")}
+	if err := table.Publish([]Publication{web, dns}); err != nil {
+		t.Fatal(err)
+	}
+	table.Close()
+	if table, err = Open(name, bridges); err != nil {
+		t.Fatal(err)
+	}
+	if got := table.Published(); len(got) != 2 || !slices.Contains(got, web) || !slices.Contains(got, dns) {
+		t.Errorf("after opening again: %v", got)
+	}
+	other := web
+	other.Target = dns.Target
+	if err := table.Withdraw([]Publication{dns, dns, other}); err != nil {
+		t.Fatal(err)
+	}
+	if got := table.Published(); len(got) != 1 || got[0] != web {
+		t.Errorf("after withdrawing: %v", got)
+	}
+	if out := ruleset(t, name); !strings.Contains(out, "8080") || strings.Contains(out, "5353") {
+		t.Errorf("in the kernel:\n%s", out)
+	}
+	Remove(name)
+	if table.Present() {
+		t.Error("a removed table is there")
+	}
+	if err := table.Withdraw([]Publication{web}); err != nil {
+		t.Errorf("withdrawing from a flushed table: %v", err)
+	}
+	if err := table.Restore(); err != nil || !table.Present() {
+		t.Errorf("restoring: %v", err)
+	}
+	table.Close()
+}
+
+// ruleset is the table as the nft command shows it.
+func ruleset(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("nft", "list", "table", "ip", name).CombinedOutput()
+	if err != nil {
+		t.Skipf("needs the nft command: %v: %s", err, out)
+	}
+	t.Logf("%s", out)
+	return string(out)
+}

@@ -1,0 +1,126 @@
+package network
+
+import (
+	"bufio"
+	"bytes"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+// ResolvInput is what a user asked of name resolution.
+type ResolvInput struct {
+	Servers         []netip.Addr
+	Search, Options []string
+	// Host keeps the host's name servers also where they are on its loopback: the container is in the host's network.
+	Host bool
+}
+
+// fallbackServers answer where the host names none that a container can reach; Docker's users expect these.
+var fallbackServers = []string{"8.8.8.8", "8.8.4.4"}
+
+// ResolvConf is the text of /etc/resolv.conf of a container whose host has the text host: the host's settings, with
+// what the user gave in their place. Name servers on the host's loopback are left out, for a container has a loopback
+// of its own; where none is left it gets public ones. A search list of only "." searches nowhere.
+func ResolvConf(host []byte, in ResolvInput) []byte {
+	c := parseResolv(host)
+	if len(in.Servers) > 0 {
+		c.servers = nil
+		for _, s := range in.Servers {
+			c.servers = append(c.servers, s.String())
+		}
+	} else if !in.Host {
+		c.servers = slices.DeleteFunc(c.servers, onlyTheHosts)
+		if len(c.servers) == 0 {
+			c.servers = fallbackServers
+		}
+	}
+	if len(in.Search) > 0 {
+		c.search = in.Search
+	}
+	if len(c.search) == 1 && c.search[0] == "." {
+		c.search = nil
+	}
+	if len(in.Options) > 0 {
+		c.options = in.Options
+	}
+	var b strings.Builder
+	for _, s := range c.servers {
+		b.WriteString("nameserver " + s + "\n")
+	}
+	if len(c.search) > 0 {
+		b.WriteString("search " + strings.Join(c.search, " ") + "\n")
+	}
+	if len(c.options) > 0 {
+		b.WriteString("options " + strings.Join(c.options, " ") + "\n")
+	}
+	for _, line := range c.others {
+		b.WriteString(line + "\n")
+	}
+	return []byte(b.String())
+}
+
+// resolv is a resolv.conf taken apart.
+type resolv struct {
+	servers, search, options []string
+	others                   []string // lines of other keywords, such as sortlist
+}
+
+func parseResolv(text []byte) resolv {
+	var c resolv
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		if strings.HasPrefix(strings.TrimSpace(line), ";") {
+			continue
+		}
+		words := strings.Fields(line)
+		if len(words) < 2 {
+			continue
+		}
+		switch words[0] {
+		case "nameserver":
+			c.servers = append(c.servers, words[1])
+		case "search", "domain":
+			c.search = words[1:]
+		case "options":
+			c.options = append(c.options, words[1:]...)
+		default:
+			c.others = append(c.others, strings.Join(words, " "))
+		}
+	}
+	return c
+}
+
+// onlyTheHosts tells whether a name server can be reached by the host alone: it is on its loopback, is no address, or
+// is one of IPv6, which containers on the default network do not have.
+func onlyTheHosts(server string) bool {
+	a, err := netip.ParseAddr(server)
+	return err != nil || a.Unmap().IsLoopback() || a.Unmap().IsUnspecified() || a.Unmap().Is6()
+}
+
+const (
+	resolvPath = "/etc/resolv.conf"
+	// resolvedPath is where systemd-resolved writes the name servers it asks itself.
+	resolvedPath = "/run/systemd/resolve/resolv.conf"
+)
+
+// HostResolvConf reads the host's resolv.conf. Where that only names systemd-resolved's own server, it reads what that
+// server asks. A host without the file has an empty one.
+func HostResolvConf() ([]byte, error) {
+	text, err := os.ReadFile(resolvPath)
+	if err != nil {
+		if os.IsNotExist(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	if servers := parseResolv(text).servers; len(servers) == 1 && (servers[0] == "127.0.0.53" || servers[0] == "127.0.0.54") {
+		if behind, err := os.ReadFile(resolvedPath); err == nil {
+			return behind, nil
+		}
+	}
+	return text, nil
+}
