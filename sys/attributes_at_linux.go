@@ -3,10 +3,12 @@ package sys
 import (
 	"errors"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// Timespec is a time as the kernel keeps it: seconds, and nanoseconds from 0 to 999,999,999 that count forward.
+type Timespec = unix.Timespec
 
 // ChownAt gives name in dir to a user and group, without following a link; the empty name is dir itself.
 func ChownAt(dir FD, name string, uid, gid int) error {
@@ -31,14 +33,9 @@ func ChmodAt(dir FD, name string, perm uint32) error {
 }
 
 // TimesAt sets the times of name in dir, without following a link; the empty name is dir itself.
-func TimesAt(dir FD, name string, atime, mtime unix.Timespec) error {
+func TimesAt(dir FD, name string, atime, mtime Timespec) error {
 	ts := [2]unix.Timespec{atime, mtime}
 	return pathError("set times of", name, unix.UtimesNanoAt(int(dir), name, ts[:], unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH))
-}
-
-// Time turns a time into the kernel's form.
-func Time(t time.Time) unix.Timespec {
-	return unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
 }
 
 // Chown gives the open file to a user and group.

@@ -13,6 +13,24 @@ func OpenDirAt(dir FD, name string) (FD, error) {
 	return openAt(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 }
 
+// OpenDirBelow is OpenDirAt for a path of several components, none of which may be a link or lead out of dir.
+func OpenDirBelow(dir FD, path string) (FD, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	for tries := 0; ; tries++ {
+		fd, err := unix.Openat2(int(dir), path, &how)
+		switch {
+		case err == nil:
+			return FD(fd), nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN) && tries < 1000: // a rename went on meanwhile
+		default:
+			return NoFD, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+	}
+}
+
 // OpenListAt is OpenDirAt for a directory whose names are to be read.
 func OpenListAt(dir FD, name string) (FD, error) {
 	return openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -30,6 +48,11 @@ func CreateAt(dir FD, name string, perm uint32) (FD, error) {
 
 // IsNotDir tells that an error of opening a directory means: there is something, but no directory.
 func IsNotDir(err error) bool { return errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) }
+
+// IsBadName tells that an error comes from a name or link itself: too long, too many links, a file taken for a directory.
+func IsBadName(err error) bool {
+	return IsNotDir(err) || errors.Is(err, unix.ENAMETOOLONG) || errors.Is(err, unix.EINVAL)
+}
 
 // IsFull tells that a write failed because there is no space left.
 func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

@@ -14,7 +14,7 @@ type Stat struct {
 	Size, Blocks   int64 // Blocks of 512 bytes
 	Dev, Ino, Rdev uint64
 	Links          uint64
-	Atim, Mtim     unix.Timespec
+	Atim, Mtim     Timespec
 }
 
 // Kinds of file in Stat.Mode.
