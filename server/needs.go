@@ -2,21 +2,39 @@ package server
 
 import (
 	"context"
+	"io"
 	"log/slog"
 
 	ct "github.com/moby/moby/api/types/container"
+	et "github.com/moby/moby/api/types/events"
+	it "github.com/moby/moby/api/types/image"
+	nt "github.com/moby/moby/api/types/network"
+	st "github.com/moby/moby/api/types/system"
+	vt "github.com/moby/moby/api/types/volume"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/engine"
+	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/logs"
+	"github.com/cove-containers/cove/ref"
+	"github.com/cove-containers/cove/remote"
 )
 
 // Parts are what the API speaks for. Each is an interface no larger than the calls that use it, so that a test can
 // stand in for it; the daemon gives the engine for most and keepers for the rest.
 type Parts struct {
-	Lives   Lives
-	Course  Course
-	Streams Streams
-	Execs   Execs
+	Lives      Lives
+	Course     Course
+	Streams    Streams
+	Execs      Execs
+	Containers Containers
+	System     System
+	Images     Images
+	Transfers  Transfers
+	Volumes    Volumes
+	Networks   Networks
+	Registry   Registry
 	// Log takes what went wrong where the client can no longer be told; nil is slog.Default.
 	Log *slog.Logger
 }
@@ -54,4 +72,63 @@ type Execs interface {
 	ExecStart(ctx context.Context, execID string, o engine.ExecStartOptions) error
 	ExecResize(ctx context.Context, execID string, height, width uint) error
 	ExecInspect(ctx context.Context, execID string) (ct.ExecInspectResponse, error)
+}
+
+// Containers tells what containers there are and how they fare.
+type Containers interface {
+	ContainerList(ctx context.Context, o engine.ListOptions) ([]ct.Summary, error)
+	ContainerInspect(ctx context.Context, ref string, size bool) (ct.InspectResponse, error)
+	ContainerTop(ctx context.Context, ref, psArgs string) (ct.TopResponse, error)
+	ContainerChanges(ctx context.Context, ref string) ([]ct.FilesystemChange, error)
+	ContainersPrune(ctx context.Context, f api.Filters) (ct.PruneReport, error)
+}
+
+// System tells of the engine itself.
+type System interface {
+	Info(ctx context.Context) (st.Info, error)
+	Version(ctx context.Context) (st.VersionResponse, error)
+	DiskUsage(ctx context.Context, o engine.DiskUsageOptions) (st.DiskUsage, error)
+	Events(ctx context.Context, o engine.EventsOptions, emit func(et.Message) error) error
+}
+
+// Images are the images that are here.
+type Images interface {
+	List(ctx context.Context, o image.ListOptions) ([]it.Summary, error)
+	Inspect(ctx context.Context, ref string, platform *ocispec.Platform, manifests bool) (it.InspectResponse, error)
+	History(ctx context.Context, ref string, platform *ocispec.Platform) ([]it.HistoryResponseItem, error)
+	Remove(ctx context.Context, ref string, o image.RemoveOptions) ([]it.DeleteResponse, error)
+	Prune(ctx context.Context, f api.Filters) (it.PruneReport, error)
+}
+
+// Transfers bring images in and out, and name them.
+type Transfers interface {
+	Pull(ctx context.Context, ref string, o image.PullOptions) (*image.Image, error)
+	Load(ctx context.Context, r io.Reader, o image.LoadOptions) error
+	Save(ctx context.Context, names []string, platforms []ocispec.Platform, w io.Writer) error
+	Tag(ctx context.Context, source, target string) error
+}
+
+// Volumes are the volumes that are here.
+type Volumes interface {
+	Create(ctx context.Context, r vt.CreateRequest) (vt.Volume, error)
+	Get(name string) (vt.Volume, error)
+	List(f api.Filters) ([]vt.Volume, error)
+	Remove(ctx context.Context, name string, force bool) error
+	Prune(ctx context.Context, f api.Filters) (vt.PruneReport, error)
+}
+
+// Networks are the networks that are here.
+type Networks interface {
+	Create(ctx context.Context, r nt.CreateRequest) (nt.CreateResponse, error)
+	Inspect(ref string) (nt.Inspect, error)
+	List(f api.Filters) ([]nt.Inspect, error)
+	Remove(ctx context.Context, ref string) error
+	Prune(ctx context.Context, f api.Filters) (nt.PruneReport, error)
+}
+
+// Registry asks registries.
+type Registry interface {
+	Login(ctx context.Context, serverAddress string, cred remote.Credentials) (string, error)
+	Manifest(ctx context.Context, name ref.Name, cred remote.Credentials) (ocispec.Descriptor, []byte, error)
+	Blob(ctx context.Context, name ref.Name, desc ocispec.Descriptor, offset int64, cred remote.Credentials) (io.ReadCloser, int64, error)
 }

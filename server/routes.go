@@ -1,9 +1,152 @@
 package server
 
-// rows is the table of everything the API answers.
+import "slices"
+
+// rows is the table of everything the API answers. A path that is not here is 404 "page not found".
 func (s *Server) rows() []route {
+	return slices.Concat(s.containerRows(), s.imageRows(), s.keeperRows(), s.systemRows(), swarmRows(), absentRows())
+}
+
+func (s *Server) containerRows() []route {
+	return []route{
+		{"GET /containers/json", Observe, s.containerList},
+		{"POST /containers/create", Manage, s.containerCreate},
+		{"POST /containers/prune", Manage, s.containersPrune},
+		{"GET /containers/{id}/json", Observe, s.containerInspect},
+		{"GET /containers/{id}/top", Observe, s.containerTop},
+		{"GET /containers/{id}/logs", Observe, s.containerLogs},
+		{"GET /containers/{id}/stats", Observe, s.containerStats},
+		{"GET /containers/{id}/changes", Observe, s.containerChanges},
+		{"GET /containers/{id}/attach/ws", Enter, s.containerAttachWebsocket},
+		{"POST /containers/{id}/attach", Enter, s.containerAttach},
+		{"POST /containers/{id}/exec", Enter, s.execCreate},
+		{"POST /containers/{id}/resize", Operate, s.containerResize},
+		{"POST /containers/{id}/start", Operate, s.containerStart},
+		{"POST /containers/{id}/stop", Operate, s.containerStop},
+		{"POST /containers/{id}/restart", Operate, s.containerRestart},
+		{"POST /containers/{id}/kill", Operate, s.containerKill},
+		{"POST /containers/{id}/pause", Operate, s.containerPause},
+		{"POST /containers/{id}/unpause", Operate, s.containerUnpause},
+		{"POST /containers/{id}/wait", Observe, s.containerWait},
+		{"POST /containers/{id}/rename", Operate, s.containerRename},
+		{"POST /containers/{id}/update", Operate, s.containerUpdate},
+		{"DELETE /containers/{id}", Manage, s.containerRemove},
+
+		{"GET /exec/{id}/json", Observe, s.execInspect},
+		{"POST /exec/{id}/start", Enter, s.execStart},
+		{"POST /exec/{id}/resize", Enter, s.execResize},
+	}
+}
+
+func (s *Server) imageRows() []route {
+	return []route{
+		{"GET /images/json", Observe, s.imageList},
+		{"GET /images/get", Observe, s.imageSave},
+		{"POST /images/create", Manage, s.imageCreate},
+		{"POST /images/load", Manage, s.imageLoad},
+		{"POST /images/prune", Manage, s.imagesPrune},
+		{"GET /images/{name}/json", Observe, s.imageInspect},
+		{"GET /images/{name}/history", Observe, s.imageHistory},
+		{"GET /images/{name}/get", Observe, s.imageSave},
+		{"POST /images/{name}/tag", Manage, s.imageTag},
+		{"DELETE /images/{name}", Manage, s.imageRemove},
+		{"GET /distribution/{name}/json", Observe, s.distributionInspect},
+	}
+}
+
+// keeperRows are volumes and networks.
+func (s *Server) keeperRows() []route {
+	return []route{
+		{"GET /volumes", Observe, s.volumeList},
+		{"POST /volumes/create", Manage, s.volumeCreate},
+		{"POST /volumes/prune", Manage, s.volumesPrune},
+		{"GET /volumes/{name}", Observe, s.volumeInspect},
+		{"PUT /volumes/{name}", Manage, s.volumeUpdate},
+		{"DELETE /volumes/{name}", Manage, s.volumeRemove},
+
+		{"GET /networks", Observe, s.networkList},
+		{"POST /networks/create", Manage, s.networkCreate},
+		{"POST /networks/prune", Manage, s.networksPrune},
+		{"GET /networks/{id}", Observe, s.networkInspect},
+		{"DELETE /networks/{id}", Manage, s.networkRemove},
+	}
+}
+
+func (s *Server) systemRows() []route {
 	return []route{
 		{"GET /_ping", Anyone, s.ping},
 		{"HEAD /_ping", Anyone, s.ping},
+		{"GET /version", Anyone, s.versionInfo},
+		{"GET /info", Observe, s.info},
+		{"GET /events", Observe, s.events},
+		{"GET /system/df", Observe, s.diskUsage},
+		{"POST /auth", Observe, s.auth},
 	}
+}
+
+// absentRows are the calls of a Docker daemon that are not built yet.
+func absentRows() []route {
+	return []route{
+		{"POST /commit", Manage, absent("commit")},
+		{"HEAD /containers/{id}/archive", Enter, absent("copying files out of a container")},
+		{"GET /containers/{id}/archive", Enter, absent("copying files out of a container")},
+		{"PUT /containers/{id}/archive", Enter, absent("copying files into a container")},
+		{"GET /containers/{id}/export", Enter, absent("export")},
+		{"GET /containers/{id}/checkpoints", Observe, experimental},
+		{"POST /containers/{id}/checkpoints", Operate, experimental},
+		{"DELETE /containers/{id}/checkpoints/{checkpoint}", Operate, experimental},
+		{"GET /images/search", Observe, absent("searching Docker Hub")},
+		{"POST /images/{name}/push", Manage, absent("push")},
+		{"GET /images/{name}/attestations", Observe, absent("reading attestations")},
+		{"POST /networks/{id}/connect", Operate, absent("network connect")},
+		{"POST /networks/{id}/disconnect", Operate, absent("network disconnect")},
+		{"POST /build", Manage, absent("build")},
+		{"POST /build/prune", Manage, absent("build cache")},
+		{"POST /build/cancel", Manage, absent("build")},
+		{"POST /session", Administer, absent("BuildKit session")},
+		{"POST /grpc", Administer, absent("BuildKit gRPC")},
+		{"GET /plugins", Observe, noPlugins},
+		{"GET /plugins/privileges", Observe, absent("plugins")},
+		{"GET /plugins/{name}/json", Observe, absent("plugins")},
+		{"POST /plugins/pull", Administer, absent("plugins")},
+		{"POST /plugins/create", Administer, absent("plugins")},
+		{"POST /plugins/{name}/enable", Administer, absent("plugins")},
+		{"POST /plugins/{name}/disable", Administer, absent("plugins")},
+		{"POST /plugins/{name}/push", Administer, absent("plugins")},
+		{"POST /plugins/{name}/upgrade", Administer, absent("plugins")},
+		{"POST /plugins/{name}/set", Administer, absent("plugins")},
+		{"DELETE /plugins/{name}", Administer, absent("plugins")},
+	}
+}
+
+// swarmRows answer what a dockerd answers that is in no swarm.
+func swarmRows() []route {
+	rows := []route{
+		{"GET /swarm", Observe, noSwarm},
+		{"GET /swarm/unlockkey", Administer, noSwarm},
+		{"POST /swarm/init", Administer, absent("swarm mode")},
+		{"POST /swarm/join", Administer, absent("swarm mode")},
+		{"POST /swarm/leave", Administer, notInSwarm},
+		{"POST /swarm/update", Administer, noSwarm},
+		{"POST /swarm/unlock", Administer, notInSwarm},
+		{"GET /services/{id}/logs", Observe, noSwarm},
+		{"GET /tasks/{id}/logs", Observe, noSwarm},
+	}
+	for _, kind := range []string{"nodes", "services", "tasks", "secrets", "configs"} {
+		rows = append(rows,
+			route{"GET /" + kind, Observe, noSwarm},
+			route{"GET /" + kind + "/{id}", Observe, noSwarm},
+		)
+		if kind == "tasks" {
+			continue
+		}
+		rows = append(rows,
+			route{"POST /" + kind + "/{id}/update", Administer, noSwarm},
+			route{"DELETE /" + kind + "/{id}", Administer, noSwarm},
+		)
+		if kind != "nodes" {
+			rows = append(rows, route{"POST /" + kind + "/create", Administer, noSwarm})
+		}
+	}
+	return rows
 }

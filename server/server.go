@@ -130,6 +130,9 @@ func (c *call) status(code int) {
 	c.w.WriteHeader(code)
 }
 
+// since tells whether the client speaks API 1.minor or newer.
+func (c *call) since(minor int) bool { return c.version >= version(1000+minor) }
+
 // lasting is the context of a stream without an end of its own: over when the client leaves or the daemon stops.
 func (c *call) lasting() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(c.Context())

@@ -1,0 +1,17 @@
+package server
+
+import "net/http"
+
+func (s *Server) containerStart(c *call) error {
+	if c.ContentLength > 7 || c.ContentLength == -1 {
+		return bad("starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24")
+	}
+	if c.query.get("checkpoint") != "" {
+		return missing("starting from a checkpoint")
+	}
+	if err := s.Lives.ContainerStart(c.Context(), c.name("id")); err != nil {
+		return err
+	}
+	c.status(http.StatusNoContent)
+	return nil
+}

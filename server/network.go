@@ -1,0 +1,89 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	nt "github.com/moby/moby/api/types/network"
+)
+
+// networkList shows the containers of each network only to clients before API 1.28.
+func (s *Server) networkList(c *call) error {
+	filters, err := c.query.filters()
+	if err != nil {
+		return err
+	}
+	found, err := s.Networks.List(filters)
+	if err != nil {
+		return err
+	}
+	if !c.since(28) {
+		return c.json(http.StatusOK, list(found))
+	}
+	// A list shows no containers, but has the field since ever.
+	type listed struct {
+		nt.Network
+		Containers struct{}
+	}
+	answer := make([]listed, len(found))
+	for i, n := range found {
+		answer[i].Network = n.Network
+	}
+	return c.json(http.StatusOK, answer)
+}
+
+func (s *Server) networkInspect(c *call) error {
+	if raw := c.query.get("verbose"); raw != "" {
+		if _, err := strconv.ParseBool(raw); err != nil {
+			return bad(fmt.Sprintf("invalid value for verbose: %s: %v", raw, err))
+		}
+	}
+	id := c.name("id")
+	if id == "" {
+		return s.networkList(c)
+	}
+	found, err := s.Networks.Inspect(id)
+	if err != nil {
+		return err
+	}
+	if !c.since(52) {
+		found.Status = nil
+	}
+	return c.json(http.StatusOK, found)
+}
+
+func (s *Server) networkCreate(c *call) error {
+	var request nt.CreateRequest
+	if err := c.readJSON(&request); err != nil {
+		return err
+	}
+	if !c.since(48) {
+		request.EnableIPv4 = nil
+	}
+	made, err := s.Networks.Create(c.Context(), request)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, made)
+}
+
+func (s *Server) networkRemove(c *call) error {
+	if err := s.Networks.Remove(c.Context(), c.name("id")); err != nil {
+		return err
+	}
+	c.status(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) networksPrune(c *call) error {
+	filters, err := c.query.filters()
+	if err != nil {
+		return err
+	}
+	report, err := s.Networks.Prune(c.Context(), filters)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, report)
+}
