@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 	nt "github.com/moby/moby/api/types/network"
 
+	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/nft"
 )
 
@@ -254,7 +255,7 @@ func (k *Keeper) publish(m *member, wanted []wish) ([]binding, error) {
 		return nil, nil
 	}
 	var done []binding
-	err := k.device.RouteLocalNet()
+	err := errors.Join(k.device.RouteLocalNet(), bridge.Hairpin(m.veth))
 	for _, w := range wanted {
 		if err != nil {
 			break

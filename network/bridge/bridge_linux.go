@@ -146,6 +146,16 @@ func indexOf(name string) int {
 // RemovePort removes a device on the bridge and with it its peer in the container. An absent one is no error.
 func RemovePort(name string) error { return Remove(name) }
 
+// Hairpin lets the bridge send packets back out of the port they came in by: a container's own to a port it has
+// published, where the kernel filters bridged packets (bridge-nf-call-iptables) and turns them round on the bridge.
+func Hairpin(port string) error {
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: indexOf(port), Name: port}}
+	if err := netlink.LinkSetHairpin(link, true); err != nil {
+		return fmt.Errorf("let %s answer itself: %w", port, err)
+	}
+	return nil
+}
+
 // RouteLocalNet lets packets to and from 127.0.0.0/8 pass the bridge, so that a connection the host makes to a port
 // published on its loopback reaches the container. The firewall drops such packets where a container sends them.
 func (d Device) RouteLocalNet() error {

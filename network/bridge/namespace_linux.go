@@ -132,8 +132,7 @@ func (d Device) createPair(n *Namespace, p Port) error {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
-	inner := nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
-	inner.Flags, inner.Change = unix.IFF_UP, unix.IFF_UP
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
 	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(insideName))
 	peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(p.MTU)))
 	peer.AddRtAttr(unix.IFLA_ADDRESS, p.MAC)
@@ -154,6 +153,9 @@ func (d Device) configure(n *Namespace, p Port) error {
 	link, err := n.handle.LinkByName(insideName)
 	if err != nil {
 		return fmt.Errorf("find %s in network namespace: %w", insideName, err)
+	}
+	if err := n.handle.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set %s up in network namespace: %w", insideName, err)
 	}
 	addr := &netlink.Addr{IPNet: ipNet(p.Address), Broadcast: broadcast(p.Address)}
 	if err := n.handle.AddrAdd(link, addr); err != nil {
