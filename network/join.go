@@ -66,22 +66,18 @@ func (s *Sandbox) Addresses() []netip.Addr {
 	return all
 }
 
-// Validate checks what can be checked of a request before the container is made, and returns warnings for the user.
-func (k *Keeper) Validate(req Request) ([]string, error) {
-	name, shared := req.network()
-	if shared {
-		return nil, nil
+// Validate checks what can be checked of a request before the container is made.
+func (k *Keeper) Validate(req Request) error {
+	if _, shared := req.network(); shared {
+		return nil
 	}
 	for network, e := range req.Networks {
 		if err := validEndpoint(network, e); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if name == nt.NetworkHost && (len(req.Ports) > 0 || req.PublishAll) {
-		return []string{"Published ports are discarded when using host network mode"}, nil
-	}
 	_, err := wishes(req, k.defaultHostIP())
-	return nil, err
+	return err
 }
 
 // validEndpoint refuses what Docker refuses on the networks that every engine has.
