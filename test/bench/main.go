@@ -1,6 +1,6 @@
 // Command bench measures Cove beside Debian's docker.io, podman and bare crun, on one machine in one run, and prints medians and
-// ratios. It must be root; `make bench` builds what it needs first. The peers run in folders (dockerd also in a network
-// namespace) of their own. Measurements of the peers alternate, so that a machine that slows down slows all of them.
+// ratios. It must be root; `make bench` builds what it needs first and runs it in a network and mount namespace of its own,
+// so that no peer touches a bridge or table of this host. Measurements of the peers alternate, so that a machine that slows down slows all of them.
 package main
 
 import (

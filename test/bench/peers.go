@@ -122,7 +122,7 @@ func (b *bench) cove() (*peer, error) {
 	return p, must(command(env, filepath.Join(bin, "cove"), "load", "-i", b.alpine))
 }
 
-// docker runs Debian's dockerd in a network namespace of its own, so that it touches no bridge or table of this host.
+// docker runs Debian's dockerd, with its own containerd.
 func (b *bench) docker() (*peer, error) {
 	if _, err := exec.LookPath("dockerd"); err != nil {
 		return nil, errors.New("dockerd is not installed")
@@ -130,8 +130,8 @@ func (b *bench) docker() (*peer, error) {
 	socket := filepath.Join(b.dir, "docker.sock")
 	root := filepath.Join(b.dir, "docker")
 	b.undo = append(b.undo, func() { must(exec.Command("umount", "-R", "-l", root)) })
-	cmd, err := b.background("dockerd", socket, nil, "unshare", "--net", "sh", "-c",
-		`ip link set lo up; exec dockerd --data-root "$0/data" --exec-root "$0/exec" -H unix://"$1" --pidfile "$0/pid"`, root, socket)
+	cmd, err := b.background("dockerd", socket, nil, "dockerd",
+		"--data-root", root+"/data", "--exec-root", root+"/exec", "-H", "unix://"+socket, "--pidfile", root+"/pid")
 	if err != nil {
 		return nil, err
 	}
@@ -147,12 +147,24 @@ func (b *bench) podman() (*peer, error) {
 	}
 	root := filepath.Join(b.dir, "podman")
 	program := []string{"podman", "--root", root + "/data", "--runroot", root + "/run", "--cgroup-manager", "cgroupfs", "--events-backend", "file"}
+	program = program[:len(program):len(program)]
 	env := []string{"HOME=" + b.dir}
 	b.undo = append(b.undo, func() {
 		must(command(env, append(program, "rm", "-fa")...))
 		must(exec.Command("umount", "-R", "-l", root+"/data/overlay"))
 	})
 	p := client(&peer{name: "podman", alpineName: "localhost/alpine:bench"}, env, program...)
+	// Where the engine may not raise limits, podman's defaults do not start: it takes the host's.
+	p.run = func(network string) *exec.Cmd {
+		args := append(program, "run", "--rm", "--ulimit", "host")
+		if network != "" {
+			args = append(args, "--network", network)
+		}
+		return command(env, append(args, p.alpineName, "true")...)
+	}
+	p.start = func(name string) *exec.Cmd {
+		return command(env, append(program, "run", "-d", "--ulimit", "host", "--name", name, p.alpineName, "sleep", "1000")...)
+	}
 	return p, must(command(env, append(program, "load", "-i", b.alpine)...))
 }
 
