@@ -71,9 +71,10 @@ type Engine struct {
 	Args []string
 	// Limits set by `ulimit` or umask in the shell that starts the daemon, as "umask 077; ulimit -Sn 1024".
 	Shell string
-	// Memory, when set, is where the data root is instead of Dir/data.
+	// DataRoot is Dir/data unless a test puts it elsewhere.
 	DataRoot string
 	daemon   *exec.Cmd
+	finished bool
 	exited   chan struct{}
 	log      bytes.Buffer
 }
@@ -93,7 +94,7 @@ func newEngine(t testing.TB, args ...string) *Engine {
 	}
 	e := &Engine{t: t, Bin: bin, Dir: dir, DataRoot: filepath.Join(dir, "data")}
 	e.Args = append([]string{"--bip", freeSubnet()}, args...)
-	t.Cleanup(e.finish)
+	t.Cleanup(e.finishOnce)
 	return e
 }
 
@@ -230,8 +231,20 @@ func (e *Engine) Load(names ...string) {
 	}
 }
 
+// finishOnce is finish, for a test that must have it done before something else ends.
+func (e *Engine) finishOnce() {
+	if !e.finished {
+		e.finished = true
+		e.finish()
+	}
+}
+
 // finish removes all containers, stops the daemon, and fails the test when anything of the engine is still there.
 func (e *Engine) finish() {
+	if _, err := os.Stat(filepath.Join(e.Dir, "run")); err != nil {
+		os.RemoveAll(e.Dir) // it was never started
+		return
+	}
 	if e.daemon == nil {
 		e.TryStart()
 	}
