@@ -1,0 +1,168 @@
+package test
+
+import (
+	"bufio"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// clients are the command lines that the tests in Go compare.
+func clients() []string {
+	if _, err := exec.LookPath("docker"); err == nil {
+		return []string{"cove", "docker"}
+	}
+	return []string{"cove"}
+}
+
+const trapping = `trap "echo T; exit 5" TERM; trap "echo W" WINCH; echo ready; while :; do sleep .1; done`
+
+// TestSignalsToTheClient: what the client gets goes to the container, but for what is the client's own business.
+func TestSignalsToTheClient(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	for _, client := range clients() {
+		cmd := e.Command(client, "run", "--rm", "--name", "sig", "busybox", "sh", "-c", trapping)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		lines.Scan()
+		if lines.Text() != "ready" {
+			t.Errorf("%s: first line %q", client, lines.Text())
+		}
+		for _, s := range []syscall.Signal{syscall.SIGWINCH, syscall.SIGURG, syscall.SIGCHLD} {
+			cmd.Process.Signal(s)
+		}
+		time.Sleep(300 * time.Millisecond)
+		cmd.Process.Signal(syscall.SIGTERM)
+		var rest []string
+		for lines.Scan() {
+			rest = append(rest, lines.Text())
+		}
+		cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != 5 || !strings.HasSuffix(strings.Join(rest, " "), "T") {
+			t.Errorf("%s: status %d after %q", client, code, rest)
+		}
+	}
+	// Without the proxy the client dies and the container goes on.
+	cmd := e.Command("cove", "run", "--sig-proxy=false", "--name", "alone", "busybox", "sh", "-c", trapping)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if out, _, _ := e.Try("cove", "logs", "alone"); strings.Contains(out, "ready") {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	cmd.Wait()
+	if got := e.Run("cove", "inspect", "-f", "{{.State.Running}}", "alone"); got != "true" {
+		t.Errorf("running is %s after the client's end", got)
+	}
+}
+
+// TestEarlySignal: a signal that comes before the container runs is not lost, and nothing is left that nobody waits for.
+func TestEarlySignal(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	for delay := 0 * time.Millisecond; delay < 60*time.Millisecond; delay += 6 * time.Millisecond {
+		cmd := e.Command("cove", "run", "--rm", "busybox", "sh", "-c", `trap "exit 5" TERM; while :; do sleep .05; done`)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(delay)
+		cmd.Process.Signal(syscall.SIGTERM)
+		ended := make(chan struct{})
+		go func() { cmd.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(15 * time.Second):
+			t.Errorf("after %v: the client does not end", delay)
+			cmd.Process.Kill()
+			<-ended
+		}
+	}
+	time.Sleep(500 * time.Millisecond)
+	if left := e.Run("cove", "ps", "-aq"); left != "" {
+		t.Errorf("containers that nobody waits for: %q", left)
+	}
+}
+
+// TestAttachAtTheEnd attaches at about the moment of exit, many times: never a hang, never a wrong status.
+func TestAttachAtTheEnd(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	for n := range 20 {
+		e.Run("cove", "run", "-d", "--name", "end", "busybox", "sh", "-c", "sleep .1; exit 4")
+		time.Sleep(time.Duration(60+n*4) * time.Millisecond)
+		_, errOut, code := e.Try("cove", "attach", "end")
+		if code != 4 && !(code == 1 && strings.Contains(strings.ToLower(errOut), "stopped container")) {
+			t.Errorf("try %d: status %d: %s", n, code, errOut)
+		}
+		e.Run("cove", "rm", "-f", "end")
+	}
+}
+
+// TestSlowReader: a follower of the log that does not read never blocks the container.
+func TestSlowReader(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	e.Run("cove", "run", "-d", "--name", "loud", "busybox", "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' 'a' | fold -w 100; echo finished > /done; sleep 100")
+	follower := e.Command("cove", "logs", "-f", "loud")
+	pipe, err := follower.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := follower.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { follower.Process.Kill(); follower.Wait() }()
+	if _, err := io.ReadFull(pipe, make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		if _, _, code := e.Try("cove", "exec", "loud", "test", "-e", "/done"); code == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("the container is blocked by a reader that does not read")
+}
+
+// TestTwoEngines run beside each other on one host and do not touch one another.
+func TestTwoEngines(t *testing.T) {
+	needRoot(t)
+	images(t)
+	a, b := newEngine(t), newEngine(t)
+	for _, e := range []*Engine{a, b} {
+		e.Start()
+		e.Load("busybox")
+		e.Run("cove", "run", "-d", "--name", "same", "busybox", "sleep", "100")
+	}
+	b.Run("cove", "rm", "-f", "same")
+	b.Stop()
+	if got := a.Run("cove", "exec", "same", "sh", "-c", "ip route | grep -c default; ping -c 1 -W 2 $(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p') >/dev/null && echo reached"); got != "1\nreached" {
+		t.Errorf("after the other engine's end: %q", got)
+	}
+}
