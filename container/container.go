@@ -45,16 +45,15 @@ type Container struct {
 	// DiffIDs are the image's layers, lowest first.
 	DiffIDs []digest.Digest
 	Mounts  []Mount
-	// Networks are the endpoints by network name: as wished at create, filled in while running.
-	Networks map[string]*nt.EndpointSettings
+	// Wished are the endpoints by network name as asked for; Networks are those filled in while running.
+	Wished, Networks map[string]*nt.EndpointSettings
+	// SandboxID names the network namespace while running.
+	SandboxID string
 	// Ports are the published ports while running, with the host ports chosen.
-	Ports nt.PortMap `json:"-"`
+	Ports nt.PortMap
 	// LogPath is the file the log driver writes; empty for drivers without one.
 	LogPath string
-	// NoNewPrivileges and Seccomp are what HostConfig.SecurityOpt asked for: a profile as JSON, "unconfined" or "".
-	NoNewPrivileges bool
-	Seccomp         string
-	State           State
+	State   State
 	// RestartCount is how often the restart policy started it again since the last start by hand.
 	RestartCount int
 	// Started tells that the container was started at least once.

@@ -1,18 +1,40 @@
 // Package engine is a container's life and every deed that needs two keepers: create, start, exec, stop, remove,
-// prune, events. One verb is one file; each reads as a recipe over the keepers. Nothing is on disk that is the
-// engine's own.
+// prune, events. One verb is one file; each reads as a recipe over the keepers. Nothing on disk is the engine's
+// own; what it holds in memory is what cannot be held elsewhere: the supervisors of running containers, the
+// commands running in them and the clients attached.
 package engine
 
 import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	ct "github.com/moby/moby/api/types/container"
+
 	"github.com/cove-containers/cove/container"
-	"github.com/cove-containers/cove/state"
+	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/image"
+	"github.com/cove-containers/cove/layer"
+	"github.com/cove-containers/cove/network"
+	"github.com/cove-containers/cove/shim"
+	"github.com/cove-containers/cove/volume"
 )
 
 // Parts are the keepers an engine conducts, opened, and its settings.
 type Parts struct {
-	State      *state.DB
 	Containers *container.Store
+	Images     *image.Store
+	Layers     *layer.Store
+	Networks   *network.Keeper
+	Volumes    *volume.Store
+	Shims      *shim.Keeper
 	Config     Config
+	// Bus carries events; nil makes one.
+	Bus *Bus
+	// Log takes what goes wrong where nobody waits for an answer; nil is slog.Default.
+	Log *slog.Logger
 }
 
 // Config is the part of the daemon's settings that decides over containers.
@@ -23,12 +45,152 @@ type Config struct {
 	CgroupParent string
 	// Mark is this instance's own, part of every host-wide name; empty for the default instance.
 	Mark string
+	// Name is the daemon's name for others; empty is the host's.
+	Name string
+	// Labels are the daemon's own.
+	Labels []string
 	// LogDriver and LogOptions are for containers that name no driver.
 	LogDriver  string
 	LogOptions map[string]string
+	// Runtimes are the OCI runtimes by name and path; the empty path is Cove's own.
+	Runtimes       map[string]string
+	DefaultRuntime string
+	// DNS, DNSSearch and DNSOptions are for containers that name none.
+	DNS                   []netip.Addr
+	DNSSearch, DNSOptions []string
+	// Ulimits are defaults by name.
+	Ulimits []*ct.Ulimit
+	// ShmSize is the default size of /dev/shm in bytes, 0 is 64 MB.
+	ShmSize int64
+	// Init runs an init process in containers that do not say otherwise.
+	Init bool
+	// NoNewPrivileges is the default of that security option, SeccompProfile the JSON of a profile of the user's.
+	NoNewPrivileges bool
+	SeccompProfile  string
+	// InsecureRegistries and Mirrors are shown by info.
+	InsecureRegistries, Mirrors []string
+	// Debug and Listeners are shown by info.
+	Debug     bool
+	Listeners []string
 }
+
+// OwnRuntime is the name of Cove's own runtime.
+const OwnRuntime = "cove"
 
 // Engine conducts the keepers. Its methods are safe for concurrent use.
 type Engine struct {
-	parts Parts
+	parts      Parts
+	log_       *slog.Logger
+	containers *container.Store
+	images     images
+	layers     layers
+	networks   networks
+	volumes    volumes
+	shims      shims
+	host       plan.Host
+
+	bus      *Bus
+	runs     *runs
+	commands *commands
+	removals *removals
+
+	closing lifetime
+	close   sync.Once
+	work    sync.WaitGroup
 }
+
+// New takes up where an earlier daemon left off: it reconnects to the supervisors of running containers, records
+// what ended meanwhile, starts what restart policies ask for, and removes what was left half made.
+func New(ctx context.Context, parts Parts) (*Engine, error) {
+	e := assemble(parts)
+	e.images, e.layers, e.networks, e.volumes = parts.Images, parts.Layers, parts.Networks, parts.Volumes
+	e.shims = realShims{parts.Shims}
+	if err := e.reconcile(ctx); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// assemble makes an engine without its keepers.
+func assemble(parts Parts) *Engine {
+	if parts.Log == nil {
+		parts.Log = slog.Default()
+	}
+	if parts.Config.DefaultRuntime == "" {
+		parts.Config.DefaultRuntime = OwnRuntime
+	}
+	if parts.Bus == nil {
+		parts.Bus = NewBus()
+	}
+	e := &Engine{
+		parts: parts, log_: parts.Log, containers: parts.Containers,
+		bus: parts.Bus, runs: newRuns(), commands: newCommands(), removals: newRemovals(),
+		closing: make(lifetime),
+	}
+	e.host = e.describeHost()
+	return e
+}
+
+// Shutdown lets go of everything: containers go on under their supervisors, records are written.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	e.close.Do(func() { close(e.closing) })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.work.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	return e.containers.Close()
+}
+
+// Running tells whether any container has a process.
+func (e *Engine) Running() bool {
+	for _, c := range e.containers.List() {
+		if c.State.Alive() {
+			return true
+		}
+	}
+	return false
+}
+
+// hold finds a container and makes the caller the only one acting on it until release.
+func (e *Engine) hold(ctx context.Context, ref string) (c *container.Container, release func(), err error) {
+	c, err = e.containers.Get(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	release, err = e.containers.Lock(ctx, c.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c, err = e.containers.Get(c.ID); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return c, release, nil
+}
+
+// lifetime is the context of what goes on between a start of the daemon and its end. It is cancelled by closing it.
+type lifetime chan struct{}
+
+// Deadline is none.
+func (l lifetime) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done is closed when the daemon ends.
+func (l lifetime) Done() <-chan struct{} { return l }
+
+// Err is context.Canceled once the daemon ends.
+func (l lifetime) Err() error {
+	select {
+	case <-l:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+// Value is none.
+func (l lifetime) Value(any) any { return nil }

@@ -25,9 +25,9 @@ type Mount struct {
 }
 
 // Mounts lists everything a container mounts: what it takes from others, -v, --mount, --tmpfs, and the volumes the
-// image and the request name without a place, each of which gets a name from newName. Two different mounts at one
-// target are refused.
-func Mounts(c *ct.Config, h *ct.HostConfig, inherited []container.Mount, newName func() string) ([]Mount, error) {
+// image and the request name without a place: those are Anonymous and have no name yet. Two different mounts at
+// one target are refused.
+func Mounts(c *ct.Config, h *ct.HostConfig, inherited []container.Mount) ([]Mount, error) {
 	l := list{driver: h.VolumeDriver}
 	for _, raw := range h.Binds {
 		m, err := parseBind(raw)
@@ -70,7 +70,7 @@ func Mounts(c *ct.Config, h *ct.HostConfig, inherited []container.Mount, newName
 			l.all = append(l.all, Mount{Mount: container.Mount{Type: mount.TypeVolume, Target: target, RW: true, Anonymous: true}, CopyUp: true})
 		}
 	}
-	l.name(newName)
+	l.finish()
 	slices.SortFunc(l.all, func(a, b Mount) int { return strings.Compare(a.Target, b.Target) })
 	return l.all, nil
 }
@@ -101,17 +101,15 @@ func (l *list) add(m Mount) error {
 	return nil
 }
 
-// name gives anonymous volumes their names and every volume its driver.
-func (l *list) name(newName func() string) {
+// finish gives every volume its driver and marks those without a name.
+func (l *list) finish() {
 	for i := range l.all {
 		m := &l.all[i]
 		if m.Type != mount.TypeVolume {
 			continue
 		}
 		m.Driver = or(m.Driver, or(l.driver, "local"))
-		if m.Name == "" {
-			m.Name, m.Anonymous = newName(), true
-		}
+		m.Anonymous = m.Name == "" || m.Anonymous
 	}
 }
 

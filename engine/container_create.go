@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/containerd/errdefs"
+	ct "github.com/moby/moby/api/types/container"
+	et "github.com/moby/moby/api/types/events"
+	nt "github.com/moby/moby/api/types/network"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/image"
+	"github.com/cove-containers/cove/logs"
+)
+
+// CreateOptions is what a container is to be made from.
+type CreateOptions struct {
+	// Name is empty for a random one.
+	Name       string
+	Config     *ct.Config
+	HostConfig *ct.HostConfig
+	Networking *nt.NetworkingConfig
+	// Platform picks one of a multi-platform image; nil is the host's.
+	Platform *ocispec.Platform
+}
+
+// ContainerCreate makes a container and answers once its record is durable. When it fails nothing is left.
+func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer ct.CreateResponse, err error) {
+	var undo undo
+	defer undo.onError(&err)
+
+	if o.Config == nil {
+		return answer, errdefs.ErrInvalidArgument.WithMessage("config cannot be empty in order to create a container")
+	}
+	img, err := e.images.Get(ctx, o.Config.Image, o.Platform)
+	if err != nil {
+		return answer, err
+	}
+	c, warnings, err := e.draft(o, img)
+	if err != nil {
+		return answer, err
+	}
+	inherited, err := e.inheritedMounts(c)
+	if err != nil {
+		return answer, err
+	}
+	mounts, err := plan.Mounts(c.Config, c.HostConfig, inherited)
+	if err != nil {
+		return answer, err
+	}
+
+	if c.Name, err = e.containers.Reserve(c.ID, o.Name); err != nil {
+		return answer, err
+	}
+	undo.push(func() { e.containers.Release(c.ID, c.Name) })
+
+	if err := e.images.Unpacked(ctx, img); err != nil {
+		return answer, err
+	}
+	if err := e.layers.Create(ctx, c.ID, c.DiffIDs); err != nil {
+		return answer, fmt.Errorf("create writable layer: %w", err)
+	}
+	undo.push(func() { e.layers.Delete(context.WithoutCancel(ctx), c.ID) })
+
+	dir := c.Dir(e.parts.Config.Root)
+	if err := os.MkdirAll(dir, 0o710); err != nil {
+		return answer, fmt.Errorf("create container folder: %w", err)
+	}
+	undo.push(func() { os.RemoveAll(dir) })
+
+	if err := e.createVolumes(ctx, c, mounts, &undo); err != nil {
+		return answer, err
+	}
+	if err := e.copyUp(ctx, c, mounts); err != nil {
+		return answer, err
+	}
+	if err := e.containers.Create(c); err != nil {
+		return answer, err
+	}
+	e.event(c, et.ActionCreate)
+	return ct.CreateResponse{ID: c.ID, Warnings: warnings}, nil
+}
+
+// draft is the record of a container as the request and the image would have it, checked.
+func (e *Engine) draft(o CreateOptions, img *image.Image) (*container.Container, []string, error) {
+	config := plan.Merge(o.Config, imageSettings(img))
+	host := e.completeHost(o.HostConfig)
+	if host.NetworkMode.IsContainer() {
+		// What the image exposes is no wish of the user's: in another container's network it means nothing.
+		config.ExposedPorts = maps.Clone(o.Config.ExposedPorts)
+	}
+	warnings, err := plan.Validate(config, host, e.host)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := logs.ValidateOptions(host.LogConfig.Type, host.LogConfig.Config); err != nil {
+		return nil, nil, err
+	}
+	config.ExposedPorts = plan.Exposed(config, host.PortBindings)
+	program, args, _ := plan.Command(config)
+	c := &container.Container{
+		ID: newID(), Created: time.Now().UTC(), Path: program, Args: args,
+		Config: config, HostConfig: host,
+		Image: img.ID, Manifest: &img.Manifest, Platform: img.Config.Platform, DiffIDs: img.DiffIDs,
+		State: container.State{Status: ct.StateCreated},
+	}
+	if c.Wished, err = wishedEndpoints(host.NetworkMode, o.Networking); err != nil {
+		return nil, nil, err
+	}
+	c.Networks = c.Wished
+	nameHost(c)
+	if err := e.networks.Validate(e.networkRequest(c)); err != nil {
+		return nil, nil, err
+	}
+	if host.LogConfig.Type == logs.JSONFile {
+		c.LogPath = logFile(e.parts.Config.Root, c)
+	}
+	return c, warnings, nil
+}
+
+// wishedEndpoints are the endpoints of the request, at least the one of the network mode.
+func wishedEndpoints(mode ct.NetworkMode, networking *nt.NetworkingConfig) (map[string]*nt.EndpointSettings, error) {
+	out := map[string]*nt.EndpointSettings{}
+	if networking != nil {
+		for name, wish := range networking.EndpointsConfig {
+			if wish == nil {
+				return nil, errdefs.ErrInvalidArgument.WithMessage("invalid config for network " + name + ": EndpointsConfig is nil")
+			}
+			if name == "default" {
+				name = nt.NetworkBridge
+			}
+			out[name] = wish.Copy()
+		}
+	}
+	if mode.IsContainer() {
+		if len(out) > 0 {
+			return nil, errdefs.ErrInvalidArgument.WithMessage("container sharing network namespace with another container or host cannot be connected to any other network")
+		}
+		return out, nil
+	}
+	if out[string(mode)] == nil {
+		out[string(mode)] = &nt.EndpointSettings{}
+	}
+	return out, nil
+}
+
+// nameHost gives the container the host name it has without -h: its short ID, or the host's where it shares its name.
+func nameHost(c *container.Container) {
+	switch {
+	case c.Config.Hostname != "" || c.HostConfig.NetworkMode.IsContainer():
+	case c.HostConfig.NetworkMode.IsHost() || c.HostConfig.UTSMode.IsHost():
+		c.Config.Hostname, _ = os.Hostname()
+	default:
+		c.Config.Hostname = c.ShortID()
+	}
+}
+
+// imageSettings are an image's settings in the words of a container's.
+func imageSettings(img *image.Image) *ct.Config {
+	from := img.Config.Config
+	c := &ct.Config{
+		User: from.User, Env: from.Env, Cmd: from.Cmd, Entrypoint: from.Entrypoint, Volumes: from.Volumes,
+		WorkingDir: from.WorkingDir, Labels: from.Labels, StopSignal: from.StopSignal, Healthcheck: from.Healthcheck,
+		Shell: from.Shell, ArgsEscaped: from.ArgsEscaped,
+	}
+	for text := range from.ExposedPorts {
+		ports, err := nt.ParsePortRange(text)
+		if err != nil {
+			continue
+		}
+		for p := range ports.All() {
+			if c.ExposedPorts == nil {
+				c.ExposedPorts = nt.PortSet{}
+			}
+			c.ExposedPorts[p] = struct{}{}
+		}
+	}
+	return c
+}
+
+// newID makes 64 hex digits whose first 12 are not a number, which tools would take for a process.
+func newID() string {
+	for {
+		raw := make([]byte, 32)
+		rand.Read(raw)
+		id := hex.EncodeToString(raw)
+		if _, err := strconv.ParseInt(id[:12], 10, 64); err != nil {
+			return id
+		}
+	}
+}
+
+// logFile is where the container's log driver writes.
+func logFile(root string, c *container.Container) string {
+	if c.HostConfig.LogConfig.Type == logs.Local {
+		return filepath.Join(c.Dir(root), "local.log")
+	}
+	return filepath.Join(c.Dir(root), c.ID+"-json.log")
+}

@@ -1,0 +1,121 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	et "github.com/moby/moby/api/types/events"
+
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/shim"
+)
+
+// watch waits for the end of a run and records it. It returns early when the daemon ends; the next one goes on.
+func (e *Engine) watch(ctx context.Context, r *run) {
+	exit, err := r.sup.Wait(ctx)
+	if err != nil && ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		e.log_.Error("lost sight of a container", "container", r.id, "error", err)
+		exit = shim.Exit{Code: 137, At: time.Now(), Error: err.Error()}
+	}
+	e.ended(ctx, r, exit)
+}
+
+// ended records the end of a run, tells everybody and decides what follows: another run, removal, or nothing.
+func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
+	release, err := e.containers.Lock(ctx, r.id)
+	if err != nil {
+		return
+	}
+	defer release()
+	c, err := e.containers.Get(r.id)
+	if err != nil {
+		return
+	}
+	again := !c.StoppedByHand && !e.removals.underway(c.ID) && plan.Again(c.HostConfig.RestartPolicy, exit.Code, c.RestartCount)
+	pause := plan.Pause(r.pause, exit.At.Sub(c.State.StartedAt))
+
+	// Ports, addresses and streams are free before anybody learns of the end.
+	e.networks.Leave(c.ID)
+	left := *c
+	e.commands.containerEnded(c.ID)
+	e.runs.end(r)
+	e.cleanUp(r)
+	if again {
+		e.runs.again(r)
+	}
+	c, err = e.containers.Note(c.ID, func(c *container.Container) error {
+		leaveNetworks(c)
+		c.State = c.State.End(exit.Code, exit.OOMKilled, exit.At.UTC(), again)
+		c.State.Error = exit.Error
+		if again {
+			c.RestartCount++
+		}
+		return nil
+	})
+	if err != nil {
+		return
+	}
+	if exit.OOMKilled {
+		e.event(c, et.ActionOOM)
+	}
+	ran := exit.At.Sub(c.State.StartedAt)
+	e.event(c, et.ActionDie, "exitCode", strconv.Itoa(exit.Code), "execDuration", strconv.Itoa(int(ran.Seconds())))
+	e.networkEvents(&left, et.ActionDisconnect)
+	e.volumeEvents(c, et.ActionUnmount)
+
+	switch {
+	case again:
+		e.work.Go(func() { e.startAgain(ctx, r, pause) })
+	case c.AutoRemove() && !e.removals.underway(c.ID):
+		e.eraseHeld(ctx, c, true)
+	}
+}
+
+// cleanUp removes what a run had in the kernel, after the end has been told.
+func (e *Engine) cleanUp(r *run) {
+	e.work.Go(func() {
+		defer e.runs.cleanedUp(r)
+		if err := r.sup.Delete(context.WithoutCancel(e.closing)); err != nil {
+			e.log_.Error("could not remove a supervisor", "container", r.id, "error", err)
+		}
+	})
+}
+
+// startAgain starts a container once more after its restart policy's pause, unless somebody stopped, started or
+// removed it meanwhile.
+func (e *Engine) startAgain(ctx context.Context, before *run, pause time.Duration) {
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+		return
+	}
+	c, release, err := e.hold(ctx, before.id)
+	if err != nil {
+		return
+	}
+	defer release()
+	if !e.runs.due(before) {
+		return
+	}
+	if err := e.startHeld(ctx, c, startMode{pause: pause}); err != nil && !errors.Is(err, context.Canceled) {
+		e.log_.Warn("could not restart a container", "container", c.ID, "name", c.Name, "error", err)
+	}
+}
+
+// stopWaiting ends the wait of a container for its next start; it counts as exited then. The caller holds it.
+func (e *Engine) stopWaiting(c *container.Container) (*container.Container, error) {
+	e.runs.mu.Lock()
+	delete(e.runs.waiting, c.ID)
+	e.runs.mu.Unlock()
+	return e.containers.Change(c.ID, func(c *container.Container) error {
+		c.State = c.State.With("exited")
+		c.StoppedByHand = true
+		return nil
+	})
+}

@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+	ct "github.com/moby/moby/api/types/container"
+)
+
+// ContainerKill sends a signal, by name or number ("" is KILL), to the first process. A signal that means the end,
+// KILL or the container's stop signal, also keeps a restart policy from starting it again.
+func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
+	if signal == "" {
+		signal = "KILL"
+	}
+	number, err := signalNumber(signal)
+	if err != nil {
+		return err
+	}
+	c, err := e.containers.Get(ref)
+	if err != nil {
+		return err
+	}
+	final := number == int(syscall.SIGKILL)
+	if own, err := stopSignal(c, ""); err == nil && own == number {
+		final = true
+	}
+	if !c.State.Busy() || c.State.Status == ct.StateRestarting && !final {
+		return notRunning(ref, c.ID)
+	}
+	ended, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionNotRunning)
+	if err != nil {
+		return err
+	}
+	if final {
+		if c, err = e.stopByHand(ctx, c); err != nil || !c.State.Alive() {
+			return err
+		}
+	}
+	if number == int(syscall.SIGKILL) {
+		return e.killHard(ctx, c, ended)
+	}
+	err = e.signal(ctx, c, number, false)
+	if errdefs.IsNotFound(err) {
+		return notRunning(ref, c.ID)
+	}
+	return err
+}
+
+func notRunning(ref, id string) error {
+	return errdefs.ErrConflict.WithMessage(fmt.Sprintf("cannot kill container: %s: container %s is not running", ref, id))
+}

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	ct "github.com/moby/moby/api/types/container"
+	et "github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/mount"
+
+	"github.com/cove-containers/cove/container"
+)
+
+// RemoveOptions says how thoroughly a container is removed.
+type RemoveOptions struct {
+	// Force kills a running container first.
+	Force bool
+	// Volumes removes its anonymous volumes too.
+	Volumes bool
+}
+
+// ContainerRemove removes a container; when it returns its name is free and its volumes are unused.
+func (e *Engine) ContainerRemove(ctx context.Context, ref string, o RemoveOptions) error {
+	c, err := e.containers.Get(ref)
+	if err != nil {
+		return err
+	}
+	done, first := e.removals.begin(c.ID)
+	if !first {
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("removal of container %s is already in progress", ref))
+	}
+	defer done()
+	if err := e.endForRemoval(ctx, c, o.Force); err != nil {
+		return removalError(ref, err)
+	}
+	c, release, err := e.hold(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if c.State.Busy() {
+		// Somebody started it between its end and now.
+		return removalError(ref, errdefs.ErrConflict.WithMessage("container is running: stop the container before removing or force remove"))
+	}
+	e.runs.settle(c.ID)
+	if err := e.eraseHeld(context.WithoutCancel(ctx), c, o.Volumes); err != nil {
+		return removalError(ref, err)
+	}
+	return nil
+}
+
+func removalError(ref string, err error) error {
+	return fmt.Errorf("cannot remove container %q: %w", ref, err)
+}
+
+// endForRemoval kills a running container if that is allowed.
+func (e *Engine) endForRemoval(ctx context.Context, c *container.Container, force bool) error {
+	if !c.State.Busy() {
+		return nil
+	}
+	if !force {
+		if c.State.Status == ct.StatePaused {
+			return errdefs.ErrConflict.WithMessage("container is paused and must be unpaused first")
+		}
+		return errdefs.ErrConflict.WithMessage("container is " + string(c.State.Status) + ": stop the container before removing or force remove")
+	}
+	ended, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionNotRunning)
+	if err != nil {
+		return err
+	}
+	c, err = e.stopByHand(ctx, c)
+	if err != nil || !c.State.Alive() {
+		return err
+	}
+	if err := e.killHard(ctx, c, ended); err != nil {
+		return fmt.Errorf("could not kill container: %w", err)
+	}
+	return nil
+}
+
+// eraseHeld removes what is left of an ended container the caller holds. What frees the name and the volumes is
+// done when it returns; the files follow. A container that removes itself would be removed at the next start of
+// the daemon too, so its record needs no write of its own.
+func (e *Engine) eraseHeld(ctx context.Context, c *container.Container, withVolumes bool) error {
+	e.containers.Keep(c.ID, func(c *container.Container) error {
+		c.State = c.State.With(ct.StateRemoving)
+		return nil
+	})
+	e.runs.forgetWaiting(c.ID)
+	e.commands.forget(c.ID)
+	e.networks.Leave(c.ID)
+	if err := e.layers.Delete(ctx, c.ID); err != nil {
+		e.containers.Change(c.ID, func(c *container.Container) error {
+			c.State = c.State.With(ct.StateDead)
+			c.State.Error = err.Error()
+			return nil
+		})
+		return fmt.Errorf("remove writable layer: %w", err)
+	}
+	e.releaseVolumes(ctx, c, withVolumes)
+	if c.AutoRemove() {
+		e.containers.Drop(c.ID)
+	} else if err := e.containers.Delete(c.ID); err != nil {
+		return err
+	}
+	e.event(c, et.ActionDestroy)
+	e.work.Go(func() {
+		if err := os.RemoveAll(c.Dir(e.parts.Config.Root)); err != nil {
+			e.log_.Error("could not remove a container's folder", "container", c.ID, "error", err)
+		}
+	})
+	return nil
+}
+
+// releaseVolumes ends the container's use of its volumes, and removes those made for a container without a name
+// that nobody uses any more.
+func (e *Engine) releaseVolumes(ctx context.Context, c *container.Container, remove bool) {
+	for _, m := range c.Mounts {
+		if m.Type != mount.TypeVolume {
+			continue
+		}
+		e.volumes.Release(m.Name, c.ID)
+		if !remove || !e.volumes.Anonymous(m.Name) || len(e.volumes.Users(m.Name)) > 0 {
+			continue
+		}
+		if err := e.volumes.Remove(ctx, m.Name, true); err != nil {
+			e.log_.Warn("could not remove a volume with its container", "volume", m.Name, "container", c.ID, "error", err)
+			continue
+		}
+		e.log(et.VolumeEventType, et.ActionDestroy, m.Name, map[string]string{"driver": m.Driver})
+	}
+}
+
+// removals are the containers being removed, and those that must not remove themselves just now.
+type removals struct {
+	mu   sync.Mutex
+	ids  map[string]bool
+	kept map[string]int
+}
+
+func newRemovals() *removals { return &removals{ids: map[string]bool{}, kept: map[string]int{}} }
+
+// begin makes the caller the only one removing id. first is false when another does already.
+func (r *removals) begin(id string) (done func(), first bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ids[id] {
+		return nil, false
+	}
+	r.ids[id] = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.ids, id)
+	}, true
+}
+
+// hold keeps a container from removing itself at its end, until the caller lets go.
+func (r *removals) hold(id string) (letGo func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept[id]++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.kept[id]--; r.kept[id] == 0 {
+			delete(r.kept, id)
+		}
+	}
+}
+
+// underway tells whether somebody else decides what becomes of the container after its end.
+func (r *removals) underway(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ids[id] || r.kept[id] > 0
+}

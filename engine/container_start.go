@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	ct "github.com/moby/moby/api/types/container"
+	et "github.com/moby/moby/api/types/events"
+
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/network"
+	"github.com/cove-containers/cove/shim"
+)
+
+// ContainerStart starts a container that does not run; one that runs is errdefs.ErrNotModified.
+func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
+	c, release, err := e.hold(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer release()
+	switch c.State.Status {
+	case ct.StatePaused:
+		return errdefs.ErrConflict.WithMessage("cannot start a paused container, try unpause instead")
+	case ct.StateRunning, ct.StateRestarting:
+		return errdefs.ErrNotModified.WithMessage("container is already running")
+	case ct.StateRemoving, ct.StateDead:
+		return errdefs.ErrConflict.WithMessage("container is marked for removal and cannot be started")
+	}
+	return e.startHeld(context.WithoutCancel(ctx), c, startMode{byHand: true})
+}
+
+// startMode tells who starts a container.
+type startMode struct {
+	// byHand is a user; otherwise a restart policy does.
+	byHand bool
+	// pause is how long the policy waited.
+	pause time.Duration
+}
+
+// startHeld starts the container the caller holds, and records what came of it.
+func (e *Engine) startHeld(ctx context.Context, c *container.Container, mode startMode) error {
+	err := e.start(ctx, c, mode)
+	if err == nil {
+		return nil
+	}
+	code, err := startFailure(err)
+	e.containers.Note(c.ID, func(c *container.Container) error {
+		c.State = c.State.Fail(code, err.Error())
+		return nil
+	})
+	if c.AutoRemove() {
+		e.eraseHeld(ctx, c, true)
+	}
+	return err
+}
+
+// start is the recipe of a running container. What needs nothing from one another goes on at once: the supervisor
+// is launched and the network joined while the runtime document is written.
+func (e *Engine) start(ctx context.Context, c *container.Container, mode startMode) (err error) {
+	var undo undo
+	defer undo.onError(&err)
+
+	// The supervisor of an earlier run must be gone before there is another of this name.
+	e.runs.settle(c.ID)
+	run := e.runs.of(c.ID)
+	run.pause = mode.pause
+	undo.push(func() { e.runs.forget(run) })
+
+	launching := begin(func() (supervisor, error) { return e.shims.Launch(ctx, c.ID) })
+	joining := begin(func() (*network.Sandbox, error) { return e.join(ctx, c) })
+	document, documentErr := e.document(c)
+	sup, launchErr := launching.wait()
+	sandbox, joinErr := joining.wait()
+	if launchErr == nil {
+		undo.push(func() { sup.Delete(ctx) })
+	}
+	if joinErr == nil {
+		undo.push(func() { e.networks.Leave(c.ID) })
+		defer closeNamespace(sandbox)
+	}
+	if err := firstError(documentErr, joinErr, launchErr); err != nil {
+		return err
+	}
+
+	if err := e.writeFiles(c, sandbox); err != nil {
+		return err
+	}
+	config, err := e.supervise(c, document, sandbox)
+	if err != nil {
+		return err
+	}
+
+	// Addresses and ports are durable before anything uses them, so that no later daemon gives them away again.
+	recording := begin(func() (*container.Container, error) { return e.recordJoin(c.ID, sandbox, mode) })
+	undo.push(func() { e.forgetJoin(c.ID) })
+	pid, err := sup.Create(ctx, config)
+	_, recordErr := recording.wait()
+	if err := firstError(err, recordErr); err != nil {
+		return err
+	}
+
+	// Clients that came before the start must be in place before the first byte of output.
+	run.launch(sup, document.Process)
+	if err := sup.Start(ctx); err != nil {
+		return err
+	}
+
+	started, err := e.containers.Note(c.ID, func(c *container.Container) error {
+		c.State = c.State.Begin(pid, time.Now().UTC(), initialHealth(c))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	e.networkEvents(started, et.ActionConnect)
+	e.volumeEvents(started, et.ActionMount)
+	e.event(started, et.ActionStart)
+	e.work.Go(func() { e.watch(e.closing, run) })
+	e.watchHealth(run, started)
+	return nil
+}
+
+// supervise is what the supervisor must know to make the container.
+func (e *Engine) supervise(c *container.Container, document *document, sandbox *network.Sandbox) (shim.Config, error) {
+	lower, upper, work, err := e.layers.Overlay(c.ID)
+	if err != nil {
+		return shim.Config{}, fmt.Errorf("find the container's layers: %w", err)
+	}
+	size := c.HostConfig.ConsoleSize
+	return shim.Config{
+		Spec:         document.Spec,
+		Overlay:      &shim.Overlay{Lower: lower, Upper: upper, Work: work},
+		User:         userOf(c),
+		Groups:       c.HostConfig.GroupAdd,
+		SeccompCache: e.seccompCache(),
+		Init:         e.wantsInit(c),
+		NetNS:        sandbox.NetNS,
+		Stdin:        c.Config.OpenStdin,
+		StdinOnce:    c.Config.StdinOnce,
+		Terminal:     c.Config.Tty,
+		Height:       uint16(size[0]),
+		Width:        uint16(size[1]),
+		Log:          document.Log,
+		Runtime:      e.runtimes()[c.HostConfig.Runtime],
+	}, nil
+}
+
+// recordJoin writes down, durably, what the network gave the container.
+func (e *Engine) recordJoin(id string, sandbox *network.Sandbox, mode startMode) (*container.Container, error) {
+	return e.containers.Change(id, func(c *container.Container) error {
+		c.Networks, c.Ports, c.SandboxID = sandbox.Endpoints, sandbox.Ports, sandbox.ID
+		c.Started, c.StoppedByHand = true, false
+		if mode.byHand {
+			c.RestartCount = 0
+		}
+		return nil
+	})
+}
+
+// forgetJoin takes back what recordJoin wrote.
+func (e *Engine) forgetJoin(id string) {
+	e.containers.Note(id, func(c *container.Container) error {
+		leaveNetworks(c)
+		c.Started = !c.State.StartedAt.IsZero()
+		return nil
+	})
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func closeNamespace(s *network.Sandbox) {
+	if s.NetNS != nil {
+		s.NetNS.Close()
+	}
+}

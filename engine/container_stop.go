@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	ct "github.com/moby/moby/api/types/container"
+	et "github.com/moby/moby/api/types/events"
+	"github.com/moby/sys/signal"
+
+	"github.com/cove-containers/cove/container"
+)
+
+// killTime is how long a killed container may take to be gone before that is an error.
+const killTime = 30 * time.Second
+
+// ContainerStop asks the container to end and kills it after timeout seconds; nil is the container's own
+// timeout, negative waits for ever. A stopped one is errdefs.ErrNotModified.
+func (e *Engine) ContainerStop(ctx context.Context, ref, signal string, timeout *int) error {
+	c, err := e.containers.Get(ref)
+	if err != nil {
+		return err
+	}
+	if !c.State.Busy() {
+		return errdefs.ErrNotModified.WithMessage("container is already stopped")
+	}
+	if err := e.stop(ctx, c, signal, timeout); err != nil {
+		return fmt.Errorf("cannot stop container: %s: %w", ref, err)
+	}
+	return nil
+}
+
+// stop ends a running container for good: no restart policy brings it back.
+func (e *Engine) stop(ctx context.Context, c *container.Container, name string, timeout *int) error {
+	number, err := stopSignal(c, name)
+	if err != nil {
+		return err
+	}
+	seconds := c.StopTimeout()
+	if timeout != nil {
+		seconds = *timeout
+	}
+	ended, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionNotRunning)
+	if err != nil {
+		return err
+	}
+	c, err = e.stopByHand(ctx, c)
+	if err != nil || !c.State.Alive() {
+		return err
+	}
+	if err := e.signal(ctx, c, number, false); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	if !within(ctx, ended, seconds) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := e.killHard(ctx, c, ended); err != nil {
+			return err
+		}
+	}
+	e.event(c, et.ActionStop)
+	return nil
+}
+
+// stopByHand notes that a user stopped the container. One that waits for its restart is stopped by that alone.
+func (e *Engine) stopByHand(ctx context.Context, c *container.Container) (*container.Container, error) {
+	if c.HostConfig.RestartPolicy.IsNone() {
+		return e.containers.Note(c.ID, func(c *container.Container) error {
+			c.StoppedByHand = true
+			return nil
+		})
+	}
+	c, release, err := e.hold(ctx, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if c.State.Status == ct.StateRestarting {
+		return e.stopWaiting(c)
+	}
+	return e.containers.Change(c.ID, func(c *container.Container) error {
+		c.StoppedByHand = true
+		return nil
+	})
+}
+
+// killHard sends KILL to everything in the container and waits for its end.
+func (e *Engine) killHard(ctx context.Context, c *container.Container, ended <-chan container.State) error {
+	if err := e.signal(ctx, c, int(syscall.SIGKILL), true); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	if !within(ctx, ended, int(killTime.Seconds())) {
+		return errors.New("tried to kill container, but did not receive an exit event")
+	}
+	return nil
+}
+
+// signal sends a signal to the container, to its first process or to all. A frozen one is thawed, for it could not
+// react.
+func (e *Engine) signal(ctx context.Context, c *container.Container, number int, all bool) error {
+	r := e.runs.live(c.ID)
+	if r == nil {
+		return errdefs.ErrNotFound.WithMessage("container " + c.ID + " is not running")
+	}
+	if err := r.sup.Kill(ctx, number, all); err != nil {
+		return err
+	}
+	e.event(c, et.ActionKill, "signal", fmt.Sprint(number))
+	if c.State.Status == ct.StatePaused {
+		return e.thaw(c)
+	}
+	return nil
+}
+
+// within waits for the end, at most so many seconds; negative is for ever.
+func within(ctx context.Context, ended <-chan container.State, seconds int) bool {
+	var late <-chan time.Time
+	if seconds >= 0 {
+		timer := time.NewTimer(time.Duration(seconds) * time.Second)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-ended:
+		return true
+	case <-late:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// stopSignal is the number of the signal that asks c to end: name if given, else its own.
+func stopSignal(c *container.Container, name string) (int, error) {
+	if name == "" {
+		name = c.StopSignal()
+	}
+	return signalNumber(name)
+}
+
+func signalNumber(name string) (int, error) {
+	number, err := signal.ParseSignal(name)
+	if err != nil {
+		return 0, errdefs.ErrInvalidArgument.WithMessage(err.Error())
+	}
+	return int(number), nil
+}

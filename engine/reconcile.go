@@ -1,0 +1,254 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+	ct "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/image"
+	"github.com/cove-containers/cove/shim"
+)
+
+// beside is how many containers are taken up, or started, at a time when the daemon starts.
+const beside = 8
+
+// reconcile brings records, supervisors, networks and files in step.
+func (e *Engine) reconcile(ctx context.Context) error {
+	for _, c := range e.containers.List() {
+		for _, m := range c.Mounts {
+			if m.Type != mount.TypeVolume {
+				continue
+			}
+			if err := e.volumes.Use(m.Name, c.ID); err != nil {
+				e.log_.Warn("a container's volume is gone", "container", c.ID, "volume", m.Name, "error", err)
+			}
+		}
+	}
+	if images := e.parts.Images; images != nil {
+		images.SetUsers(e.imageUsers)
+	}
+	found, err := e.shims.Leftovers()
+	if err != nil {
+		return fmt.Errorf("look for running containers: %w", err)
+	}
+	if err := eachOf(found, beside, func(id string) error { return e.takeUp(ctx, id) }); err != nil {
+		return fmt.Errorf("take up running containers: %w", err)
+	}
+	e.closeRecords(found)
+	if err := e.networks.Sweep(); err != nil {
+		return fmt.Errorf("remove unused networks: %w", err)
+	}
+	e.sweepFiles(ctx)
+	e.followPolicies(ctx)
+	return nil
+}
+
+// imageUsers are all containers as the image keeper sees them.
+func (e *Engine) imageUsers() []image.User {
+	var out []image.User
+	for _, c := range e.containers.List() {
+		u := image.User{ID: c.ID, Image: c.Image, Running: c.State.Busy()}
+		if c.Manifest != nil {
+			u.Manifest = c.Manifest.Digest
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+// takeUp connects to the supervisor of id: a running container goes on, one that ended meanwhile is recorded, and
+// what was never started, or has no record, is removed.
+func (e *Engine) takeUp(ctx context.Context, id string) error {
+	sup, err := e.shims.Reconnect(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reconnect to %s: %w", id, err)
+	}
+	c, err := e.containers.Get(id)
+	if err != nil || !sup.Started() {
+		e.log_.Info("removing a container that was never started", "container", id)
+		if err := sup.Delete(ctx); err != nil {
+			return fmt.Errorf("remove leftover %s: %w", id, err)
+		}
+		if c != nil {
+			e.containers.Note(id, func(c *container.Container) error {
+				leaveNetworks(c)
+				return nil
+			})
+		}
+		return nil
+	}
+	if err := e.networks.Restore(c.ID, c.Name, c.Networks, c.Ports); err != nil {
+		e.log_.Error("could not take up a container's network", "container", id, "error", err)
+	}
+	c, err = e.containers.Note(id, func(c *container.Container) error {
+		started := c.State.StartedAt
+		if !c.State.Alive() {
+			// The crash came before the start could be written down.
+			started = time.Now().UTC()
+		}
+		health := c.State.Health
+		if health == nil || !c.State.Alive() {
+			health = initialHealth(c)
+		}
+		paused := c.State.Status == ct.StatePaused
+		c.State = c.State.Begin(sup.Pid(), started, health)
+		c.Started = true
+		if paused {
+			c.State = c.State.With(ct.StatePaused)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r := e.runs.of(id)
+	e.takeUpCommands(ctx, c, r, sup)
+	r.launch(sup, nil)
+	e.work.Go(func() { e.watch(e.closing, r) })
+	e.watchHealth(r, c)
+	return nil
+}
+
+// takeUpCommands finds the commands that ran in the container while there was no daemon.
+func (e *Engine) takeUpCommands(ctx context.Context, c *container.Container, r *run, sup supervisor) {
+	states, err := sup.Execs(ctx)
+	if err != nil {
+		return
+	}
+	r.sup = sup
+	for _, s := range states {
+		x, err := readCommand(s)
+		if err != nil || s.Pid == 0 {
+			sup.ExecDelete(ctx, s.ID)
+			continue
+		}
+		e.commands.add(x)
+		x.state, x.pid = running, s.Pid
+		if s.Exit != nil {
+			x.end(s.Exit.Code)
+			sup.ExecDelete(ctx, s.ID)
+			continue
+		}
+		e.work.Go(func() { e.watchCommand(e.closing, c, r, x) })
+	}
+}
+
+// closeRecords ends the records that say running though there is no supervisor: the machine went down.
+func (e *Engine) closeRecords(supervised []string) {
+	for _, c := range e.containers.List() {
+		if !c.State.Busy() || slices.Contains(supervised, c.ID) && e.runs.live(c.ID) != nil {
+			continue
+		}
+		e.containers.Note(c.ID, func(c *container.Container) error {
+			leaveNetworks(c)
+			code := 255
+			if c.State.Status == ct.StateRestarting {
+				code = c.State.ExitCode
+			}
+			c.State = c.State.End(code, false, time.Now().UTC(), false)
+			return nil
+		})
+	}
+}
+
+// sweepFiles finishes removals that a crash cut short, and removes what belongs to no record.
+func (e *Engine) sweepFiles(ctx context.Context) {
+	writable := e.layers.Writable()
+	for _, c := range e.containers.List() {
+		alive := e.runs.live(c.ID) != nil
+		gone := !slices.Contains(writable, c.ID)
+		if alive || !gone && !c.AutoRemove() && c.State.Status != ct.StateDead && c.State.Status != ct.StateRemoving {
+			continue
+		}
+		e.log_.Info("finishing the removal of a container", "container", c.ID, "name", c.Name)
+		if err := e.eraseHeld(ctx, c, c.AutoRemove()); err != nil {
+			e.log_.Error("could not remove a container", "container", c.ID, "error", err)
+		}
+	}
+	for _, id := range writable {
+		if _, err := e.containers.Get(id); err == nil {
+			continue
+		}
+		if err := e.layers.Delete(ctx, id); err != nil {
+			e.log_.Error("could not remove a leftover layer", "layer", id, "error", err)
+		}
+	}
+	folder := filepath.Join(e.parts.Config.Root, "containers")
+	entries, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		e.log_.Error("could not look for leftovers", "error", err)
+	}
+	for _, entry := range entries {
+		if _, err := e.containers.Get(entry.Name()); err == nil {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(folder, entry.Name())); err != nil {
+			e.log_.Error("could not remove a leftover folder", "folder", entry.Name(), "error", err)
+		}
+	}
+}
+
+// followPolicies starts what restart policies ask for, first what others share a namespace with. It does not wait.
+func (e *Engine) followPolicies(ctx context.Context) {
+	var first, then []*container.Container
+	for _, c := range e.containers.List() {
+		if c.State.Alive() || !plan.AtBoot(c.HostConfig.RestartPolicy, c.Started, c.StoppedByHand, c.State.ExitCode, c.RestartCount) {
+			continue
+		}
+		h := c.HostConfig
+		if h.NetworkMode.IsContainer() || h.PidMode.IsContainer() || h.IpcMode.IsContainer() {
+			then = append(then, c)
+		} else {
+			first = append(first, c)
+		}
+	}
+	if len(first)+len(then) == 0 {
+		return
+	}
+	e.work.Go(func() {
+		for _, wave := range [][]*container.Container{first, then} {
+			eachOf(wave, beside, func(c *container.Container) error {
+				if e.closing.Err() == nil {
+					e.startAtBoot(e.closing, c.ID)
+				}
+				return nil
+			})
+		}
+	})
+}
+
+func (e *Engine) startAtBoot(ctx context.Context, id string) {
+	c, release, err := e.hold(ctx, id)
+	if err != nil {
+		return
+	}
+	defer release()
+	if c.State.Busy() {
+		return
+	}
+	if err := e.startHeld(context.WithoutCancel(ctx), c, startMode{}); err != nil {
+		e.log_.Warn("could not start a container by its restart policy", "container", id, "name", c.Name, "error", err)
+	}
+}
+
+// readCommand reads what runCommand noted with the supervisor.
+func readCommand(s shim.ExecState) (*command, error) {
+	x := &command{}
+	if err := x.read(s.Note); err != nil {
+		return nil, err
+	}
+	return x, nil
+}

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"sync"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// connectTime is how long a start waits for clients that said they would attach before the program is loaded.
+const connectTime = 5 * time.Second
+
+// run is one run of a container while this daemon watches: from the first client that attaches, or the launch of
+// its supervisor, until its end has been recorded.
+type run struct {
+	id string
+	// sup and process are set before launched is closed.
+	sup     supervisor
+	process *specs.Process
+	// launched is closed when clients can attach, over when the run has ended or will not come.
+	launched, over chan struct{}
+	// cleaned is closed when the supervisor is gone and its folder is free for another.
+	cleaned chan struct{}
+	// pause is how long the restart policy waited before this run.
+	pause time.Duration
+
+	mu         sync.Mutex
+	connecting int
+	connected  chan struct{}
+	stopHealth func()
+}
+
+// runs are the runs by container.
+type runs struct {
+	mu   sync.Mutex
+	byID map[string]*run
+	// before are the runs whose supervisors are being removed.
+	before map[string]*run
+	// waiting are the ended runs whose containers a policy will start again.
+	waiting map[string]*run
+}
+
+func newRuns() *runs {
+	return &runs{byID: map[string]*run{}, before: map[string]*run{}, waiting: map[string]*run{}}
+}
+
+// of returns the run of a container, the one to come if it does not run.
+func (rs *runs) of(id string) *run {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.byID[id]
+	if r == nil {
+		r = &run{id: id, launched: make(chan struct{}), over: make(chan struct{}), cleaned: make(chan struct{})}
+		rs.byID[id] = r
+	}
+	return r
+}
+
+// live returns the run of a container that has a supervisor, or nil.
+func (rs *runs) live(id string) *run {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.byID[id]
+	if r == nil {
+		return nil
+	}
+	select {
+	case <-r.launched:
+		return r
+	default:
+		return nil
+	}
+}
+
+// end takes r out: who waits for its start or its end is told. clean is then run by the caller and closes r.cleaned
+// through cleanedUp.
+func (rs *runs) end(r *run) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.byID[r.id] != r {
+		return
+	}
+	delete(rs.byID, r.id)
+	rs.before[r.id] = r
+	close(r.over)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopHealth != nil {
+		r.stopHealth()
+	}
+}
+
+func (rs *runs) cleanedUp(r *run) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.before[r.id] == r {
+		delete(rs.before, r.id)
+	}
+	close(r.cleaned)
+}
+
+// settle waits until the supervisor of an earlier run of the container is gone.
+func (rs *runs) settle(id string) {
+	rs.mu.Lock()
+	r := rs.before[id]
+	rs.mu.Unlock()
+	if r != nil {
+		<-r.cleaned
+	}
+}
+
+// forget ends a run that did not come about, and the wait of its clients.
+func (rs *runs) forget(r *run) {
+	rs.end(r)
+	rs.cleanedUp(r)
+}
+
+// forgetWaiting ends the wait of clients for a start that will not come.
+func (rs *runs) forgetWaiting(id string) {
+	rs.mu.Lock()
+	r := rs.byID[id]
+	rs.mu.Unlock()
+	if r != nil {
+		rs.forget(r)
+	}
+}
+
+// again notes that the policy will start the container of r once more; the last call counts.
+func (rs *runs) again(r *run) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.waiting[r.id] = r
+}
+
+// due tells whether it is still r's turn to be followed by another run, and takes it off the list.
+func (rs *runs) due(r *run) bool {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.waiting[r.id] != r {
+		return false
+	}
+	delete(rs.waiting, r.id)
+	return true
+}
+
+// expect announces a client that will attach once there is a supervisor: the program is not loaded before the
+// client calls the function returned.
+func (r *run) expect() (connected func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.connecting++
+	if r.connected == nil {
+		r.connected = make(chan struct{})
+	}
+	return sync.OnceFunc(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.connecting--
+		if r.connecting == 0 {
+			close(r.connected)
+			r.connected = nil
+		}
+	})
+}
+
+// launch lets the announced clients attach and waits until all have.
+func (r *run) launch(sup supervisor, process *specs.Process) {
+	r.sup, r.process = sup, process
+	close(r.launched)
+	r.mu.Lock()
+	connected := r.connected
+	r.mu.Unlock()
+	if connected == nil {
+		return
+	}
+	select {
+	case <-connected:
+	case <-time.After(connectTime):
+	}
+}

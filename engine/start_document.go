@@ -1,0 +1,205 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+	ct "github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/logs"
+	"github.com/cove-containers/cove/runtime"
+	"github.com/cove-containers/cove/spec"
+)
+
+// document is a container's runtime document and what goes with it.
+type document struct {
+	*specs.Spec
+	Log logs.Config
+}
+
+// document resolves everything a container refers to (volumes, namespaces of others, the daemon's defaults) and
+// writes it in the words of the runtime.
+func (e *Engine) document(c *container.Container) (*document, error) {
+	cfg := &e.parts.Config
+	s := spec.Settings{
+		ID: c.ID, Config: c.Config, HostConfig: c.HostConfig,
+		Args:           append([]string{c.Path}, c.Args...),
+		Hostname:       c.Config.Hostname,
+		Domainname:     c.Config.Domainname,
+		CgroupPath:     e.cgroupPath(c),
+		CgroupV2:       unifiedCgroups(),
+		Ulimits:        cfg.Ulimits,
+		SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges,
+		DefaultShmSize: cfg.ShmSize,
+	}
+	if err := e.shareNamespaces(c, &s); err != nil {
+		return nil, err
+	}
+	if len(c.HostConfig.DeviceRequests) > 0 {
+		r := c.HostConfig.DeviceRequests[0]
+		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("could not select device driver %q with capabilities: %v", r.Driver, r.Capabilities))
+	}
+	var err error
+	if s.Mounts, err = e.mounts(c); err != nil {
+		return nil, err
+	}
+	files := e.files(c)
+	s.Hosts, s.ResolvConf, s.HostnameFile = files.hosts, files.resolvConf, files.hostname
+	doc, err := spec.Document(s)
+	if err != nil {
+		return nil, err
+	}
+	log, err := e.logConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	return &document{Spec: doc, Log: log}, nil
+}
+
+// shareNamespaces resolves --pid, --ipc, --uts, --cgroupns and --network.
+func (e *Engine) shareNamespaces(c *container.Container, s *spec.Settings) error {
+	h := c.HostConfig
+	s.PID.Host, s.UTS.Host, s.Cgroup.Host = h.PidMode.IsHost(), h.UTSMode.IsHost(), h.CgroupnsMode.IsHost()
+	s.Net.Host = h.NetworkMode.IsHost()
+	if h.PidMode.IsContainer() {
+		other, err := e.neighbour(c, h.PidMode.Container(), "PID")
+		if err != nil {
+			return err
+		}
+		s.PID.Path = namespace(other, "pid")
+	}
+	if ref, shared := strings.CutPrefix(string(h.UTSMode), "container:"); shared {
+		other, err := e.neighbour(c, ref, "UTS")
+		if err != nil {
+			return err
+		}
+		s.UTS.Path = namespace(other, "uts")
+	}
+	if h.NetworkMode.IsContainer() {
+		other, err := e.neighbour(c, h.NetworkMode.ConnectedContainer(), "network")
+		if err != nil {
+			return err
+		}
+		s.Net.Path = namespace(other, "net")
+		s.Hostname, s.Domainname = other.Config.Hostname, other.Config.Domainname
+	}
+	return e.shareIPC(c, s)
+}
+
+func (e *Engine) shareIPC(c *container.Container, s *spec.Settings) error {
+	switch mode := c.HostConfig.IpcMode; {
+	case mode.IsHost():
+		s.IPC.Host, s.ShmSource = true, "/dev/shm"
+	case mode.IsContainer():
+		other, err := e.neighbour(c, mode.Container(), "IPC")
+		if err != nil {
+			return err
+		}
+		if m := other.HostConfig.IpcMode; !m.IsShareable() && !m.IsHost() {
+			return errdefs.ErrInvalidArgument.WithMessage("can't join IPC of container " + mode.Container() + ": non-shareable IPC (hint: use IpcMode:shareable for the donor container)")
+		}
+		s.IPC.Path = namespace(other, "ipc")
+		s.ShmSource = "/proc/" + strconv.Itoa(other.State.Pid) + "/root/dev/shm"
+	}
+	return nil
+}
+
+// neighbour finds the running container whose namespace of the given kind c wants to share.
+func (e *Engine) neighbour(c *container.Container, ref, kind string) (*container.Container, error) {
+	other, err := e.containers.Get(ref)
+	switch {
+	case err != nil:
+		return nil, err
+	case other.ID == c.ID:
+		return nil, errdefs.ErrInvalidArgument.WithMessage("cannot join own " + kind)
+	case other.State.Status == ct.StateRestarting:
+		return nil, errdefs.ErrConflict.WithMessage("container " + other.ID + " is restarting, wait until the container is running")
+	case !other.State.Alive():
+		return nil, errdefs.ErrConflict.WithMessage("cannot join " + kind + " of a non running container: " + other.ID)
+	}
+	return other, nil
+}
+
+func namespace(c *container.Container, kind string) string {
+	return "/proc/" + strconv.Itoa(c.State.Pid) + "/ns/" + kind
+}
+
+// cgroupPath is the container's cgroup: below the engine's or the request's parent.
+func (e *Engine) cgroupPath(c *container.Container) string {
+	parent := e.parts.Config.CgroupParent
+	if c.HostConfig.CgroupParent != "" {
+		parent = c.HostConfig.CgroupParent
+	}
+	if strings.HasSuffix(parent, ".slice") {
+		return parent + ":cove:" + c.ID
+	}
+	return path.Join("/", parent, c.ID)
+}
+
+// unifiedCgroups tells whether the host has cgroup v2 only.
+func unifiedCgroups() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err == nil
+}
+
+// logConfig is how the container's log is kept.
+func (e *Engine) logConfig(c *container.Container) (logs.Config, error) {
+	driver := c.HostConfig.LogConfig
+	cfg := logs.Config{Driver: driver.Type, Options: driver.Config, Path: logFile(e.parts.Config.Root, c)}
+	if len(driver.Config) == 0 {
+		return cfg, nil
+	}
+	subject := logs.Subject{
+		ID: c.ID, Name: c.Name, ImageID: c.Image.String(), ImageName: c.Config.Image, DaemonName: "docker",
+		Labels: c.Config.Labels, Env: c.Config.Env,
+	}
+	var err error
+	cfg.Attrs, err = logs.Details(driver.Config, subject, regexp.MatchString)
+	return cfg, err
+}
+
+// seccompCache is the folder of compiled filters.
+func (e *Engine) seccompCache() string { return filepath.Join(e.parts.Config.Root, "seccomp") }
+
+func (e *Engine) wantsInit(c *container.Container) bool {
+	if c.HostConfig.Init != nil {
+		return *c.HostConfig.Init
+	}
+	return e.parts.Config.Init
+}
+
+// userOf is the container's user as the runtime looks it up; nobody said means root.
+func userOf(c *container.Container) string {
+	if c.Config.User == "" {
+		return "0"
+	}
+	return c.Config.User
+}
+
+// startFailure gives a failed start its exit code and the words that clients look for.
+func startFailure(err error) (code int, told error) {
+	var start *runtime.StartError
+	text := err.Error()
+	switch {
+	case !errors.As(err, &start) || start.Code == 0:
+		if strings.Contains(text, syscall.ENOTDIR.Error()) {
+			const hint = ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+			return 127, errdefs.ErrInvalidArgument.WithMessage(text + hint)
+		}
+		return 128, err
+	case start.Code == 126 && !strings.Contains(text, syscall.EACCES.Error()):
+		// The docker client tells 126 by these words alone.
+		text += ": " + syscall.EACCES.Error()
+	}
+	return start.Code, errdefs.ErrInvalidArgument.WithMessage(text)
+}
