@@ -1,9 +1,30 @@
-// Package volume keeps named and anonymous volumes.
+// Package volume keeps named and anonymous volumes and knows which containers use them.
+//
+// A volume's folder is made before its record and renamed away before its record goes, so that Open can tell what a
+// crash left: see repair.
+//
+//	cove.db
+//	    volumes            bucket: name → record as JSON, format 1
+//	<data-root>/volumes/
+//	    <name>/
+//	        _data/         what containers see
+//	        .filling/      only while an image's content is copied in
+//	    .gone-<name>/      only while a volume is being removed
 package volume
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	vt "github.com/moby/moby/api/types/volume"
@@ -12,66 +33,305 @@ import (
 	"github.com/cove-containers/cove/state"
 )
 
+const (
+	dataDir    = "_data"
+	fillingDir = ".filling"
+	gonePrefix = ".gone-"
+	// anonymousLabel marks volumes made without a name, as Docker does.
+	anonymousLabel = "com.docker.volume.anonymous"
+)
+
 // Store owns the volumes under one folder. It is safe for concurrent use.
-type Store struct{}
+type Store struct {
+	root  string
+	table *state.Table[record]
 
-// Open reads the volumes under root, puts right what a crash left, and removes what is no volume's.
-func Open(root string, db *state.DB) (*Store, error) { return nil, errdefs.ErrNotImplemented }
+	mu      sync.Mutex
+	records map[string]record
+	users   map[string]map[string]bool // volume → containers
+}
 
-// Create makes a volume, or returns the one that already has the name and the same driver options.
+// record is what is remembered of a volume.
+type record struct {
+	Created time.Time
+	Labels  map[string]string
+	Options map[string]string
+}
+
+// Open reads the volumes under root, puts right what a crash left, and says in the log what it put right.
+func Open(root string, db *state.DB) (*Store, error) {
+	table, err := state.NewTable[record](db, "volumes")
+	if err != nil {
+		return nil, err
+	}
+	records, err := table.All()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{root: root, table: table, records: records, users: map[string]map[string]bool{}}
+	if err := makeFolder(root, 0o701); err != nil {
+		return nil, fmt.Errorf("open volumes: %w", err)
+	}
+	if err := s.repair(); err != nil {
+		return nil, fmt.Errorf("open volumes: %w", err)
+	}
+	return s, nil
+}
+
+// makeFolder makes a folder with exactly these permissions, whatever the process's mask. One that is there stays.
+func makeFolder(path string, perm os.FileMode) error {
+	err := os.Mkdir(path, perm)
+	if os.IsExist(err) {
+		return nil
+	}
+	if os.IsNotExist(err) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, perm)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, perm)
+}
+
+// Path is the folder of the volume's content on the host.
+func (s *Store) Path(name string) string { return filepath.Join(s.root, name, dataDir) }
+
+// Create makes a volume, or returns the one that has the name already. Without a name it gets one of 64 digits and
+// is anonymous.
 func (s *Store) Create(ctx context.Context, req vt.CreateRequest) (vt.Volume, error) {
-	return vt.Volume{}, errdefs.ErrNotImplemented
+	name, labels := req.Name, maps.Clone(req.Labels)
+	if name == "" {
+		name = newName()
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[anonymousLabel] = ""
+	}
+	if err := validDriver(req.Driver); err != nil {
+		return vt.Volume{}, createError(name, err)
+	}
+	if err := ValidName(name); err != nil {
+		return vt.Volume{}, createError(name, err)
+	}
+	if err := validOptions(req.DriverOpts); err != nil {
+		return vt.Volume{}, createError(name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, exists := s.records[name]; exists {
+		return s.show(name), nil
+	}
+	if err := makeFolder(filepath.Join(s.root, name), 0o701); err != nil {
+		return vt.Volume{}, createError(name, err)
+	}
+	if err := makeFolder(s.Path(name), 0o755); err != nil {
+		return vt.Volume{}, createError(name, err)
+	}
+	r := record{Created: time.Now().UTC(), Labels: labels, Options: maps.Clone(req.DriverOpts)}
+	if err := s.table.Put(name, r); err != nil {
+		return vt.Volume{}, createError(name, err)
+	}
+	s.records[name] = r
+	return s.show(name), nil
+}
+
+// createError puts Docker's words before what went wrong; the kind stays.
+func createError(name string, err error) error { return fmt.Errorf("create %s: %w", name, err) }
+
+func validDriver(driver string) error {
+	if driver == "" || driver == "local" {
+		return nil
+	}
+	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("error looking up volume plugin %s: plugin %q not found", driver, driver))
+}
+
+// ValidName checks a name by Docker's rule, in Docker's words.
+func ValidName(name string) error {
+	if len(name) == 1 {
+		return errdefs.ErrInvalidArgument.WithMessage("volume name is too short, names should be at least two alphanumeric characters")
+	}
+	for i, r := range name {
+		word := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !word && (i == 0 || !strings.ContainsRune("_.-", r)) {
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%q includes invalid characters for a local volume name, only %q are allowed. "+
+				"If you intended to pass a host directory, use absolute path", name, "[a-zA-Z0-9][a-zA-Z0-9_.-]"))
+		}
+	}
+	if len(name) > 255-len(gonePrefix) {
+		return errdefs.ErrInvalidArgument.WithMessage("volume name is too long, names should be at most 249 characters")
+	}
+	return nil
+}
+
+func newName() string {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// show is a volume as the API shows it; s.mu is held.
+func (s *Store) show(name string) vt.Volume {
+	r := s.records[name]
+	return vt.Volume{
+		Name: name, Driver: "local", Scope: "local", Mountpoint: s.Path(name),
+		CreatedAt: r.Created.Format(time.RFC3339), Labels: maps.Clone(r.Labels), Options: maps.Clone(r.Options),
+	}
 }
 
 // Get returns the volume called name, or errdefs.ErrNotFound.
-func (s *Store) Get(name string) (vt.Volume, error) { return vt.Volume{}, errdefs.ErrNotImplemented }
-
-// List returns the volumes that the filters (dangling, driver, label, name) let through, by name.
-func (s *Store) List(filters api.Filters) ([]vt.Volume, error) { return nil, errdefs.ErrNotImplemented }
-
-// Remove removes a volume that no container uses; an absent one is no error with force.
-func (s *Store) Remove(ctx context.Context, name string, force bool) error {
-	return errdefs.ErrNotImplemented
+func (s *Store) Get(name string) (vt.Volume, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.records[name]; !ok {
+		return vt.Volume{}, noSuch(name)
+	}
+	return s.show(name), nil
 }
 
-// Prune removes unused volumes: the anonymous ones, or with filter all=1 every one.
-func (s *Store) Prune(ctx context.Context, filters api.Filters) (vt.PruneReport, error) {
-	return vt.PruneReport{}, errdefs.ErrNotImplemented
+func noSuch(name string) error {
+	return errdefs.ErrNotFound.WithMessage("get " + name + ": no such volume")
+}
+
+// List returns the volumes that the filters (dangling, driver, label, name) let through, by name.
+func (s *Store) List(filters api.Filters) ([]vt.Volume, error) {
+	if err := filters.Check("dangling", "driver", "label", "name"); err != nil {
+		return nil, err
+	}
+	dangling, err := filters.Bool("dangling", false)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := []vt.Volume{}
+	for _, name := range slices.Sorted(maps.Keys(s.records)) {
+		if filters.Has("dangling") && dangling != (len(s.users[name]) == 0) {
+			continue
+		}
+		if filters.Exact("driver", "local") && filters.Match("name", name) && filters.Labels("label", s.records[name].Labels) {
+			all = append(all, s.show(name))
+		}
+	}
+	return all, nil
 }
 
 // Use notes that the container uses the volume, so that it cannot be removed. The volume must exist.
-func (s *Store) Use(name, containerID string) error { return errdefs.ErrNotImplemented }
+func (s *Store) Use(name, containerID string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.records[name]; !ok {
+		return noSuch(name)
+	}
+	if s.users[name] == nil {
+		s.users[name] = map[string]bool{}
+	}
+	s.users[name][containerID] = true
+	return nil
+}
 
 // Release ends every use of the volume by the container.
-func (s *Store) Release(name, containerID string) {}
+func (s *Store) Release(name, containerID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.users[name], containerID)
+	if len(s.users[name]) == 0 {
+		delete(s.users, name)
+	}
+}
 
 // Users returns the containers that use the volume.
-func (s *Store) Users(name string) []string { return nil }
+func (s *Store) Users(name string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.users[name]))
+}
 
 // Anonymous tells whether the volume was made without a name.
-func (s *Store) Anonymous(name string) bool { return false }
-
-// Path is the volume's folder on the host.
-func (s *Store) Path(name string) string { return "" }
-
-// Mount tells how the volume is mounted in a container: its folder bound, or a file system of its own.
-type Mount struct {
-	// Type is "bind" or a file system such as "tmpfs" or "nfs".
-	Type string
-	// Source is the folder to bind, or what the file system takes as its source.
-	Source string
-	// Options in the words of mount(8).
-	Options []string
+func (s *Store) Anonymous(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, anonymous := s.records[name].Labels[anonymousLabel]
+	return anonymous
 }
 
-// Mount returns how to mount the volume. It is mounted in the container's own mount namespace, never on the host.
-func (s *Store) Mount(name string) (Mount, error) { return Mount{}, errdefs.ErrNotImplemented }
-
-// CopyUp fills an empty volume with what the image has at the place where the volume will be: entries, owner and mode of src.
-// It tells whether it copied. A volume that is not empty, or not a plain folder, stays as it is.
-func (s *Store) CopyUp(ctx context.Context, name string, src *os.File) (bool, error) {
-	return false, errdefs.ErrNotImplemented
+// repair brings folders and records in step.
+func (s *Store) repair() error {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return err
+	}
+	folders := map[string]bool{}
+	for _, e := range entries {
+		name := e.Name()
+		if gone, ok := strings.CutPrefix(name, gonePrefix); ok {
+			if err := s.finishRemoval(gone); err != nil {
+				return err
+			}
+			continue
+		}
+		if !e.IsDir() || ValidName(name) != nil {
+			continue
+		}
+		if folders[name], err = s.repairFolder(name); err != nil {
+			return err
+		}
+	}
+	for name := range s.records {
+		if folders[name] {
+			continue
+		}
+		slog.Warn("the folder of a volume was missing and was made anew, empty", "volume", name)
+		if err := makeFolder(filepath.Join(s.root, name), 0o701); err != nil {
+			return err
+		}
+		if err := makeFolder(s.Path(name), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// Usage returns the bytes on disk under the volume.
-func (s *Store) Usage(ctx context.Context, name string) (int64, error) { return 0, errdefs.ErrNotImplemented }
+// repairFolder looks at a volume's folder and tells whether it stands.
+func (s *Store) repairFolder(name string) (bool, error) {
+	if err := s.removeTree(filepath.Join(name, fillingDir)); err != nil {
+		return false, err
+	}
+	if _, known := s.records[name]; known {
+		return isFolder(s.Path(name)), nil
+	}
+	content, err := os.ReadDir(s.Path(name))
+	if err != nil || len(content) == 0 {
+		slog.Warn("a volume that was only half made is removed", "volume", name)
+		return false, s.removeTree(name)
+	}
+	// Nobody's data is thrown away: a folder with content is a volume, though it is not known of when.
+	info, err := os.Stat(s.Path(name))
+	if err != nil {
+		return false, err
+	}
+	r := record{Created: info.ModTime().UTC()}
+	slog.Warn("a folder with content that no record told of is a volume now", "volume", name)
+	if err := s.table.Put(name, r); err != nil {
+		return false, err
+	}
+	s.records[name] = r
+	return true, nil
+}
+
+// finishRemoval ends a removal that a crash broke off after the folder was renamed away.
+func (s *Store) finishRemoval(name string) error {
+	slog.Warn("the removal of a volume is finished", "volume", name)
+	if err := s.table.Delete(name); err != nil {
+		return err
+	}
+	delete(s.records, name)
+	return s.removeTree(gonePrefix + name)
+}
+
+func isFolder(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
+}

@@ -1,0 +1,174 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/cove-containers/cove/archive"
+	"github.com/cove-containers/cove/sys"
+)
+
+// Mount tells how the volume is mounted in a container: its folder bound, or a file system of its own.
+type Mount struct {
+	// Type is "bind" or a file system such as "tmpfs" or "nfs".
+	Type string
+	// Source is the folder to bind, or what the file system takes as its source.
+	Source string
+	// Options in the words of mount(8).
+	Options []string
+}
+
+// validOptions checks the options of the local driver, in Docker's words.
+func validOptions(options map[string]string) error {
+	fault := func(text string) error { return errdefs.ErrInvalidArgument.WithMessage(text) }
+	for key := range options {
+		switch key {
+		case "type", "o", "device":
+		case "size":
+			return fault("quota size requested but no quota support")
+		default:
+			return fault(fmt.Sprintf("invalid option: %q", key))
+		}
+	}
+	kind, hasType := options["type"]
+	device, hasDevice := options["device"]
+	switch {
+	case len(options) == 0:
+	case !hasDevice || device == "":
+		return fault(`missing required option: "device"`)
+	case !hasType || kind == "":
+		return fault(`missing required option: "type"`)
+	}
+	return nil
+}
+
+// Mount returns how to mount the volume. It is mounted in the container's own mount namespace, never on the host.
+func (s *Store) Mount(name string) (Mount, error) {
+	s.mu.Lock()
+	r, ok := s.records[name]
+	s.mu.Unlock()
+	if !ok {
+		return Mount{}, noSuch(name)
+	}
+	if len(r.Options) == 0 {
+		return Mount{Type: "bind", Source: s.Path(name)}, nil
+	}
+	m, err := mountOf(r.Options)
+	if err != nil {
+		return Mount{}, fmt.Errorf("error while mounting volume '%s': failed to mount local volume: %w", s.Path(name), err)
+	}
+	return m, nil
+}
+
+// mountOf turns driver options into a mount.
+func mountOf(options map[string]string) (Mount, error) {
+	m := Mount{Type: options["type"], Source: options["device"]}
+	binds := m.Type == "bind"
+	for _, o := range strings.Split(options["o"], ",") {
+		switch o = strings.TrimSpace(o); {
+		case o == "":
+		case o == "bind" || o == "rbind":
+			binds = true
+		default:
+			m.Options = append(m.Options, o)
+		}
+	}
+	if binds {
+		m.Type = "bind"
+		if _, err := os.Stat(m.Source); err != nil {
+			return Mount{}, err
+		}
+		return m, nil
+	}
+	if m.Type == "nfs" || m.Type == "nfs4" || m.Type == "cifs" {
+		return m, resolveServer(m.Options)
+	}
+	return m, nil
+}
+
+// resolveServer puts the address of the server in place of its name: the kernel knows no names.
+func resolveServer(options []string) error {
+	for i, o := range options {
+		name, ok := strings.CutPrefix(o, "addr=")
+		if !ok {
+			continue
+		}
+		if _, err := netip.ParseAddr(name); err == nil {
+			return nil
+		}
+		address, err := net.ResolveIPAddr("ip", name)
+		if err != nil {
+			return fmt.Errorf("error resolving passed in network volume address: %w", err)
+		}
+		options[i] = "addr=" + address.String()
+	}
+	return nil
+}
+
+// CopyUp fills an empty volume with what the image has at the place where the volume will be: the entries of src, and
+// its owner and mode. It tells whether it copied. A volume that has something in it, or that is a file system of its
+// own, stays as it is.
+func (s *Store) CopyUp(ctx context.Context, name string, src *os.File) (bool, error) {
+	m, err := s.Mount(name)
+	if err != nil {
+		return false, err
+	}
+	if m.Type != "bind" {
+		return false, nil
+	}
+	content, err := os.ReadDir(m.Source)
+	if err != nil || len(content) > 0 {
+		return false, err
+	}
+	if m.Source != s.Path(name) || len(s.Users(name)) > 1 {
+		// Others look into this very folder: it must stay the same one.
+		return true, fill(ctx, m.Source, src)
+	}
+	filling := filepath.Join(s.root, name, fillingDir)
+	if err := s.removeTree(filepath.Join(name, fillingDir)); err != nil {
+		return false, err
+	}
+	if err := makeFolder(filling, 0o755); err != nil {
+		return false, err
+	}
+	if err = fill(ctx, filling, src); err == nil {
+		err = s.putInPlace(name)
+	}
+	if err == nil {
+		return true, nil
+	}
+	s.removeTree(filepath.Join(name, fillingDir))
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil // something has come into the volume meanwhile
+	}
+	return false, err
+}
+
+// putInPlace makes the filled folder the volume's, in place of its empty one.
+func (s *Store) putInPlace(name string) error {
+	dir, err := os.Open(filepath.Join(s.root, name))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	// Not os.Rename, which refuses to put one folder over another even where that is empty.
+	return sys.RenameAt(sys.Borrow(dir), fillingDir, sys.Borrow(dir), dataDir)
+}
+
+func fill(ctx context.Context, path string, src *os.File) error {
+	dst, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	return archive.CopyTree(ctx, dst, src, archive.CopyOptions{Root: true})
+}

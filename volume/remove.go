@@ -1,0 +1,172 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	vt "github.com/moby/moby/api/types/volume"
+
+	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/sys"
+)
+
+// Remove removes a volume that no container uses: used is errdefs.ErrConflict, absent errdefs.ErrNotFound unless
+// force.
+func (s *Store) Remove(ctx context.Context, name string, force bool) error {
+	err := s.takeAway(name)
+	if errdefs.IsNotFound(err) && force {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.removeTree(gonePrefix + name); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
+}
+
+// takeAway makes the volume disappear: its name is free when it returns. What is left is its renamed folder.
+func (s *Store) takeAway(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.records[name]; !ok {
+		return noSuch(name)
+	}
+	if users := s.users[name]; len(users) > 0 {
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("remove %s: volume is in use - %v", name, slices.Sorted(maps.Keys(users))))
+	}
+	// One of this name may still be in the middle of its removal.
+	if err := s.removeTree(gonePrefix + name); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	err := os.Rename(filepath.Join(s.root, name), filepath.Join(s.root, gonePrefix+name))
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	if err := s.table.Delete(name); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	delete(s.records, name)
+	return nil
+}
+
+// removeTree removes what is at path below the root.
+func (s *Store) removeTree(path string) error {
+	root, err := os.Open(filepath.Join(s.root, filepath.Dir(path)))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return sys.RemoveTreeAt(sys.Borrow(root), filepath.Base(path))
+}
+
+// Prune removes unused volumes: the anonymous ones, or with the filter all every one. Filters label and label! pick
+// among them. It reports only what was really removed.
+func (s *Store) Prune(ctx context.Context, filters api.Filters) (vt.PruneReport, error) {
+	report := vt.PruneReport{VolumesDeleted: []string{}}
+	if err := filters.Check("all", "label", "label!"); err != nil {
+		return report, err
+	}
+	all, err := filters.Bool("all", false)
+	if err != nil {
+		return report, err
+	}
+	for _, name := range s.unused() {
+		if err := ctx.Err(); err != nil {
+			return report, err
+		}
+		v, err := s.Get(name)
+		if err != nil {
+			continue
+		}
+		if !all && !s.Anonymous(name) || !filters.Labels("label", v.Labels) || !filters.NotLabels("label!", v.Labels) {
+			continue
+		}
+		size, _ := s.Usage(ctx, name)
+		if err := s.Remove(ctx, name, false); err != nil {
+			if errdefs.IsConflict(err) || errdefs.IsNotFound(err) {
+				continue
+			}
+			return report, err
+		}
+		report.VolumesDeleted = append(report.VolumesDeleted, name)
+		report.SpaceReclaimed += uint64(size)
+	}
+	return report, nil
+}
+
+// unused are the names of the volumes that no container uses.
+func (s *Store) unused() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for name := range s.records {
+		if len(s.users[name]) == 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Usage returns the bytes on disk under the volume; a file with several names counts once.
+func (s *Store) Usage(ctx context.Context, name string) (int64, error) {
+	dir, err := os.Open(s.Path(name))
+	if err != nil {
+		return 0, fmt.Errorf("size of volume %s: %w", name, err)
+	}
+	defer dir.Close()
+	u := usage{seen: map[[2]uint64]bool{}}
+	if err := u.add(ctx, sys.Borrow(dir)); err != nil {
+		return 0, fmt.Errorf("size of volume %s: %w", name, err)
+	}
+	return u.bytes, nil
+}
+
+type usage struct {
+	bytes int64
+	seen  map[[2]uint64]bool // device and inode of files with several names
+}
+
+func (u *usage) add(ctx context.Context, dir sys.FD) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := sys.ReadDirectory(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		st, err := sys.StatAt(dir, e.Name)
+		if err != nil {
+			continue // removed meanwhile
+		}
+		id := [2]uint64{st.Dev, st.Ino}
+		if st.Kind() != sys.KindDir && st.Links > 1 {
+			if u.seen[id] {
+				continue
+			}
+			u.seen[id] = true
+		}
+		u.bytes += st.Blocks * 512
+		if st.Kind() != sys.KindDir {
+			continue
+		}
+		below, err := sys.OpenListAt(dir, e.Name)
+		if err != nil {
+			continue
+		}
+		err = u.add(ctx, below)
+		below.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
