@@ -278,7 +278,7 @@ func TestCopyUp(t *testing.T) {
 	image := t.TempDir()
 	put(t, filepath.Join(image, "bar"), "bar")
 	os.Symlink("../../etc", filepath.Join(image, "link"))
-	os.Chmod(filepath.Join(image, "bar"), 0o4750)
+	os.Chmod(filepath.Join(image, "bar"), os.ModeSetuid|0o750)
 	os.Chown(image, 1, 2)
 	os.Chmod(image, 0o751)
 	copyUp := func(name string) bool {
