@@ -3,7 +3,6 @@
 package runtime
 
 import (
-	"errors"
 	"os"
 	"syscall"
 
@@ -38,6 +37,8 @@ type Config struct {
 	Init bool
 	// PreserveFDs passes so many descriptors after standard error on to the process.
 	PreserveFDs int
+	// Bundle is what relative paths of the document are relative to, and what hooks are told.
+	Bundle string
 }
 
 // IO is what a process reads and writes. Nil files are /dev/null.
@@ -77,61 +78,3 @@ type Stats = cgroup.Stats
 
 // OpenCgroup finds the cgroup at path, relative to the hierarchies' roots ("/cove/ID").
 func OpenCgroup(path string) (*Cgroup, error) { return cgroup.Open(path) }
-
-// Container is one container made by this process.
-type Container struct{}
-
-var errEarly = errors.New("not yet")
-
-// Create makes the container; its process waits for Start before it becomes the program.
-func Create(cfg Config, io IO) (*Container, error) { return nil, errEarly }
-
-// Start lets the process become its program and tells why that failed.
-func (c *Container) Start() error { return errEarly }
-
-// Console is the terminal's master, or nil. It belongs to the container until the caller closes it.
-func (c *Container) Console() *os.File { return nil }
-
-// Pid is the first process's number on the host.
-func (c *Container) Pid() int { return 0 }
-
-// Wait returns when the first process has ended; every call gets the same answer.
-func (c *Container) Wait() (ExitStatus, error) { return ExitStatus{}, errEarly }
-
-// Kill sends a signal to the first process.
-func (c *Container) Kill(sig syscall.Signal) error { return errEarly }
-
-// Resize sets the terminal's size.
-func (c *Container) Resize(width, height uint16) error { return errEarly }
-
-// Cgroup is the container's control group.
-func (c *Container) Cgroup() *Cgroup { return nil }
-
-// Destroy kills what is left, removes the cgroup and lets go of the root. It is safe to call twice.
-func (c *Container) Destroy() error { return errEarly }
-
-// Exec makes another process inside; it waits for Process.Start. user and groups are looked up as in Config.
-func (c *Container) Exec(p specs.Process, user string, groups []string, io IO) (*Process, error) {
-	return nil, errEarly
-}
-
-// Process is a process that joined a container.
-type Process struct{}
-
-// Start lets the process become its program and tells why that failed.
-func (p *Process) Start() error { return errEarly }
-
-// Pid is the process's number on the host.
-func (p *Process) Pid() int { return 0 }
-
-// Console is the terminal's master, or nil.
-func (p *Process) Console() *os.File { return nil }
-
-// Wait returns when the process has ended; every call gets the same answer.
-func (p *Process) Wait() (ExitStatus, error) { return ExitStatus{}, errEarly }
-
-// Kill sends a signal to the process.
-func (p *Process) Kill(sig syscall.Signal) error { return errEarly }
-
-// Resize sets the terminal's size.
-func (p *Process) Resize(width, height uint16) error { return errEarly }

@@ -1,78 +1,266 @@
+// Package cgroup creates, limits, measures and removes control groups, on hosts with the unified hierarchy (v2) and
+// with the older ones (v1), directly or through systemd.
+//
+// It is written for a container's start rather than taken from a library: the libraries move a finished process
+// into its groups by writing its number to cgroup.procs, which makes the kernel wait for every processor, 10 to 15
+// milliseconds for each of ten hierarchies on the development machine. Here the process enters by itself while it
+// has one thread (25 microseconds a hierarchy, through tasks) or is cloned into its group (unified); see Entry.
 package cgroup
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
-// Stats is what one container used, as the kernel counts it. Times are nanoseconds, sizes bytes.
-type Stats struct {
-	// Unified tells that the figures come from the unified hierarchy: some are then zero or named otherwise.
-	Unified bool
-	CPU     CPUStats
-	Memory  MemoryStats
-	Pids    PidsStats
-	BlockIO BlockIOStats
-}
-
-// CPUStats counts processor time. PerCPU is empty on the unified hierarchy.
-type CPUStats struct {
-	Total, User, Kernel                       uint64
-	PerCPU                                    []uint64
-	Periods, ThrottledPeriods, ThrottledNanos uint64
-}
-
-// MemoryStats counts memory. Limit is the machine's memory where no limit is set; Detail holds memory.stat.
-type MemoryStats struct {
-	Usage, MaxUsage, Limit, FailCount uint64
-	Detail                            map[string]uint64
-}
-
-// PidsStats counts tasks; Limit 0 means no limit.
-type PidsStats struct{ Current, Limit uint64 }
-
-// BlockIOStats counts transfers per device and operation ("read", "write", ...).
-type BlockIOStats struct{ Bytes, Operations []BlockEntry }
-
-// BlockEntry is one counter of one device.
-type BlockEntry struct {
-	Major, Minor uint64
-	Op           string
-	Value        uint64
-}
-
 // Cgroup is one container's control group, in every hierarchy of the host.
-type Cgroup struct{ path string }
+type Cgroup struct {
+	host host
+	path string
+	// scope is the systemd unit the group belongs to, or empty.
+	scope string
+}
 
-// Open finds the cgroup at path, relative to the hierarchies' roots. A cgroup that does not exist is errdefs.ErrNotFound.
-func Open(path string) (*Cgroup, error) { return &Cgroup{path: path}, nil }
+// Create makes the group at path, relative to the hierarchies' roots, with the limits r sets. A group that has
+// processes already is refused: it is somebody else's.
+func Create(groupPath string, r *specs.LinuxResources) (*Cgroup, error) {
+	h, err := thisHost()
+	if err != nil {
+		return nil, err
+	}
+	return create(h, groupPath, r)
+}
 
-var errEarly = errors.New("not yet")
+func create(h host, groupPath string, r *specs.LinuxResources) (*Cgroup, error) {
+	c := &Cgroup{host: h, path: path.Clean("/" + groupPath)}
+	if c.path == "/" {
+		return nil, fmt.Errorf("cgroup path %q is the root: %w", groupPath, errdefs.ErrInvalidArgument)
+	}
+	err := c.make()
+	if err == nil && r != nil {
+		err = c.Update(r)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create cgroup %s: %w", c.path, err), c.Remove())
+	}
+	return c, nil
+}
+
+func (c *Cgroup) make() error {
+	if c.host.unified {
+		return makeUnified(c.host.hierarchies[0].mount, c.path)
+	}
+	for _, h := range c.host.hierarchies {
+		if err := makeOld(h, c.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Open finds the cgroup at path, relative to the hierarchies' roots. One that does not exist is errdefs.ErrNotFound.
+func Open(groupPath string) (*Cgroup, error) {
+	h, err := thisHost()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cgroup{host: h, path: path.Clean("/" + groupPath)}
+	if _, err := os.Stat(c.processes()); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("cgroup %s: %w", c.path, errdefs.ErrNotFound)
+		}
+		return nil, fmt.Errorf("open cgroup: %w", err)
+	}
+	return c, nil
+}
 
 // Path is the cgroup's path relative to the hierarchies' roots.
 func (c *Cgroup) Path() string { return c.path }
 
-// Stats reads the counters.
-func (c *Cgroup) Stats() (Stats, error) { return Stats{}, errEarly }
+// dir is the group's folder in the hierarchy with a controller, "" where the host has none.
+func (c *Cgroup) dir(controller string) string {
+	if c.host.unified {
+		return c.host.hierarchies[0].mount + c.path
+	}
+	for _, h := range c.host.hierarchies {
+		if h.controls(controller) {
+			return h.mount + c.path
+		}
+	}
+	return ""
+}
 
-// Pids lists every process in the cgroup and in the cgroups below it, by its number on the host.
-func (c *Cgroup) Pids() ([]int, error) { return nil, errEarly }
+// processes is the folder by which the group's processes are listed: no hierarchy is missing on a sound host, but
+// which ones there are differs.
+func (c *Cgroup) processes() string {
+	for _, controller := range []string{"devices", "pids", "memory"} {
+		if dir := c.dir(controller); dir != "" {
+			return dir
+		}
+	}
+	return c.host.hierarchies[0].mount + c.path
+}
 
-// Freeze stops every process in the cgroup and returns once all of them stand still.
-func (c *Cgroup) Freeze() error { return errEarly }
+// Hierarchy is one hierarchy as a container shall see it.
+type Hierarchy struct {
+	// Name is its folder's name, empty for the unified hierarchy; Options select it when it is mounted.
+	Name    string
+	Options []string
+	// Path is the group's folder on the host, Mount the hierarchy's.
+	Path, Mount string
+}
 
-// Thaw lets frozen processes go on.
-func (c *Cgroup) Thaw() error { return errEarly }
+// Hierarchies lists every hierarchy with the group's place in it.
+func (c *Cgroup) Hierarchies() []Hierarchy {
+	var all []Hierarchy
+	for _, h := range c.host.hierarchies {
+		all = append(all, Hierarchy{Name: h.name, Options: h.controllers, Path: h.mount + c.path, Mount: h.mount})
+	}
+	return all
+}
+
+// Entry is what a new process needs to enter a group.
+type Entry struct {
+	// Tasks are files to which the process itself writes "0" while it has one thread: the kernel then needs to wait
+	// for nobody. Empty on the unified hierarchy.
+	Tasks []*os.File
+	// Dir is the group's folder on the unified hierarchy, into which the process is cloned; else nil.
+	Dir *os.File
+}
+
+// Close closes the entry's files.
+func (e *Entry) Close() {
+	for _, f := range e.Tasks {
+		f.Close()
+	}
+	if e.Dir != nil {
+		e.Dir.Close()
+	}
+}
+
+// Entry opens the group for new processes.
+func (c *Cgroup) Entry() (*Entry, error) {
+	e := &Entry{}
+	for _, h := range c.host.hierarchies {
+		var f *os.File
+		var err error
+		if c.host.unified {
+			f, err = os.OpenFile(h.mount+c.path, unix.O_PATH|unix.O_DIRECTORY, 0)
+			e.Dir = f
+		} else {
+			f, err = os.OpenFile(h.mount+c.path+"/tasks", os.O_WRONLY, 0)
+			e.Tasks = append(e.Tasks, f)
+		}
+		if err != nil {
+			e.Tasks = e.Tasks[:max(0, len(e.Tasks)-1)]
+			e.Close()
+			return nil, fmt.Errorf("enter cgroup: %w", err)
+		}
+	}
+	return e, nil
+}
 
 // Update changes the limits that r sets and leaves the others alone.
-func (c *Cgroup) Update(r *specs.LinuxResources) error { return errEarly }
+func (c *Cgroup) Update(r *specs.LinuxResources) error {
+	if c.host.unified {
+		return c.updateUnified(r)
+	}
+	return c.updateOld(r)
+}
 
-// OOMKills counts the processes the kernel has killed here for want of memory.
-func (c *Cgroup) OOMKills() (uint64, error) { return 0, errEarly }
+// Pids lists every process in the cgroup and in the cgroups below it, by its number on the host.
+func (c *Cgroup) Pids() ([]int, error) {
+	pids, err := readPids(c.processes())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cgroup %s: %w", c.path, errdefs.ErrNotFound)
+	}
+	return pids, err
+}
+
+// Patience while something ends in its own time: the first pause, doubled until the last.
+const (
+	firstPause = time.Millisecond
+	lastPause  = 100 * time.Millisecond
+	patience   = 10 * time.Second
+)
+
+// retry calls f until it says that it is done or patience ends.
+func retry(f func() (done bool, err error)) error {
+	deadline := time.Now().Add(patience)
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		done, err := f()
+		if done || err != nil && time.Now().After(deadline) {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return os.ErrDeadlineExceeded
+		}
+		time.Sleep(pause)
+	}
+}
 
 // KillAll kills every process in the cgroup and below, also those that fork meanwhile, and waits until none is left.
-func (c *Cgroup) KillAll() error { return errEarly }
+func (c *Cgroup) KillAll() error {
+	pids, err := c.Pids()
+	if errors.Is(err, errdefs.ErrNotFound) || err == nil && len(pids) == 0 {
+		return nil
+	}
+	if c.host.unified {
+		// One write kills all; older kernels have no such file.
+		if err := write(c.processes(), "cgroup.kill", "1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("kill cgroup %s: %w", c.path, err)
+		}
+	}
+	err = retry(func() (bool, error) {
+		pids, err := c.Pids()
+		if errors.Is(err, errdefs.ErrNotFound) || err == nil && len(pids) == 0 {
+			return true, nil
+		}
+		for _, pid := range pids {
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return true, fmt.Errorf("kill process %d: %w", pid, err)
+			}
+		}
+		// A frozen process dies only once it is let go.
+		if err := c.Thaw(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return true, err
+		}
+		return false, nil
+	})
+	if err != nil {
+		return fmt.Errorf("kill processes of cgroup %s: %w", c.path, err)
+	}
+	return nil
+}
 
-// Remove removes the cgroup and those below it; one that is gone already is no error.
-func (c *Cgroup) Remove() error { return errEarly }
+// Remove removes the cgroup and those below it; one that is gone already is no error. The kernel needs a moment
+// to let go of a group whose last process has just ended.
+func (c *Cgroup) Remove() error {
+	for _, h := range c.host.hierarchies {
+		var last error
+		err := retry(func() (bool, error) {
+			last = removeTree(h.mount + c.path)
+			return last == nil || !errors.Is(last, unix.EBUSY), last
+		})
+		if last != nil {
+			return fmt.Errorf("remove cgroup: %w", last)
+		}
+		if err != nil {
+			return fmt.Errorf("remove cgroup: %w", err)
+		}
+	}
+	return c.leaveScope()
+}
+
+// isBelow tells whether group lies in the tree of parent.
+func isBelow(group, parent string) bool {
+	return strings.HasPrefix(group+"/", strings.TrimSuffix(parent, "/")+"/")
+}

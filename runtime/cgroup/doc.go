@@ -1,2 +1,0 @@
-// Package cgroup creates, limits, measures and removes control groups.
-package cgroup

@@ -1,0 +1,3 @@
+package cgroup
+
+func (c *Cgroup) leaveScope() error { return nil }

@@ -1,0 +1,139 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+//go:linkname beforeFork syscall.runtime_BeforeFork
+func beforeFork()
+
+//go:linkname afterFork syscall.runtime_AfterFork
+func afterFork()
+
+//go:linkname afterForkInChild syscall.runtime_AfterForkInChild
+func afterForkInChild()
+
+// cloneArgs is struct clone_args of clone3(2), up to and including the cgroup.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// kernelSigaction is large enough for struct sigaction on every architecture; all zero is the default action.
+type kernelSigaction [4]uint64
+
+// lastSignal is the highest signal number.
+const lastSignal = 64
+
+// clone starts the child that runs p, in the namespaces flags name and, where cgroup is not negative, directly in
+// that unified cgroup. It must be called on the thread whose namespaces the child shall have.
+//
+// The child gets a copy of the memory, not the memory itself: a container's memory limit or a debugger inside it
+// must never reach this process.
+func clone(p *program, flags uintptr, cgroup int) (pid int, pidfd *os.File, err error) {
+	fd := new(int32)
+	args := &cloneArgs{
+		flags:      uint64(flags) | unix.CLONE_PIDFD,
+		pidfd:      uint64(object(p, fd)),
+		exitSignal: uint64(unix.SIGCHLD),
+	}
+	size := unsafe.Offsetof(args.cgroup)
+	if cgroup >= 0 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(cgroup)
+		size = unsafe.Sizeof(*args)
+	}
+	failure := make([]byte, recordSize)
+	results := new([registers]uintptr)
+	action, mask := new(kernelSigaction), new(uint64)
+	child, errno := fork(p, args, size, failure, results, action, mask)
+	if errno != 0 {
+		return 0, nil, fmt.Errorf("clone: %w", errno)
+	}
+	// Not blocking, the descriptor can be waited for without a thread.
+	if err := unix.SetNonblock(int(*fd), true); err != nil {
+		return 0, nil, fmt.Errorf("clone: %w", err)
+	}
+	return int(child), os.NewFile(uintptr(*fd), "pidfd"), nil
+}
+
+// fork is where the process becomes two. What runs in the child touches only what the parent laid ready.
+//
+//go:noinline
+//go:norace
+//go:nocheckptr
+func fork(p *program, args *cloneArgs, size uintptr, failure []byte, results *[registers]uintptr, action *kernelSigaction, mask *uint64) (uintptr, syscall.Errno) {
+	beforeFork()
+	pid, _, errno := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), size, 0)
+	if errno != 0 || pid != 0 {
+		afterFork()
+		return pid, errno
+	}
+	afterForkInChild()
+	// Whatever this process was told to ignore or block is no business of the container.
+	for sig := uintptr(1); sig <= lastSignal; sig++ {
+		syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(action)), 0, 8, 0, 0)
+	}
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(mask)), 0, 8, 0, 0)
+	for i := 0; i < len(p.calls); i++ {
+		c := &p.calls[i]
+		a := c.args
+		for n := 0; n < len(a); n++ {
+			if c.refs&(1<<uint(n)) != 0 {
+				a[n] = results[a[n]&(registers-1)]
+			}
+		}
+		r, _, e := syscall.RawSyscall6(c.nr, a[0], a[1], a[2], a[3], a[4], a[5])
+		if c.into >= 0 {
+			results[c.into&(registers-1)] = r
+		}
+		switch {
+		case e != 0 && (c.check == ignoreError || e == c.tolerate):
+		case e != 0:
+			*(*uint32)(unsafe.Pointer(&failure[0])) = uint32(i)
+			*(*uint32)(unsafe.Pointer(&failure[4])) = uint32(e)
+			syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.report), uintptr(unsafe.Pointer(&failure[0])), recordSize)
+			exitChild()
+		case c.check == exactlyOne && r != 1:
+			exitChild()
+		}
+	}
+	exitChild()
+	return 0, 0
+}
+
+//go:nosplit
+//go:norace
+func exitChild() {
+	for {
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
+	}
+}
+
+// errChildGone is a child that ended without saying why.
+var errChildGone = errors.New("the container's process ended unexpectedly")
+
+// listen reads the child's next record: nil once it has come to the mark, else what went wrong.
+func (p *program) listen(fd int, mark uint32) error {
+	b := make([]byte, recordSize)
+	for {
+		n, err := unix.Read(fd, b)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return fmt.Errorf("read from the container's process: %w", err)
+		case n == 0:
+			return errChildGone
+		case string(b[:n]) == string(record(mark, 0)):
+			return nil
+		default:
+			return p.failure(b)
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Process is a process of a container. It waits for Start before it becomes its program.
+type Process struct {
+	pid     int
+	pidfd   *os.File
+	console *os.File
+	program *program
+	pipes   *pipes
+	// name is the program's name as it was asked for.
+	name string
+
+	waited sync.Once
+	status ExitStatus
+	err    error
+}
+
+// Pid is the process's number on the host.
+func (p *Process) Pid() int { return p.pid }
+
+// Console is the terminal's master, or nil where the process has none. The caller closes it.
+func (p *Process) Console() *os.File { return p.console }
+
+// Start lets the process become its program and tells why that failed, as a *StartError where the program is to
+// blame. A process that failed has ended.
+func (p *Process) Start() error {
+	if p.pipes == nil {
+		return fmt.Errorf("process %d was started before: %w", p.pid, errdefs.ErrFailedPrecondition)
+	}
+	defer func() {
+		p.pipes.Close()
+		p.pipes, p.program = nil, nil
+	}()
+	if err := p.pipes.let(); err != nil {
+		return err
+	}
+	// The report ends without a word when execve closes the child's end.
+	err := p.program.listen(int(p.pipes.report.Fd()), markWaiting)
+	if errors.Is(err, errChildGone) {
+		return nil
+	}
+	if _, waitErr := p.Wait(); waitErr != nil {
+		return errors.Join(err, waitErr)
+	}
+	var failed *stepError
+	if errors.As(err, &failed) && failed.step == stepExec {
+		return execError(p.name, failed.errno)
+	}
+	return asStartError(err)
+}
+
+// Wait returns when the process has ended; every call gets the same answer. It keeps no thread waiting.
+func (p *Process) Wait() (ExitStatus, error) {
+	p.waited.Do(func() { p.status, p.err = p.reap() })
+	return p.status, p.err
+}
+
+func (p *Process) reap() (ExitStatus, error) {
+	raw, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return ExitStatus{}, fmt.Errorf("wait for process %d: %w", p.pid, err)
+	}
+	var ws unix.WaitStatus
+	var waitErr error
+	err = raw.Read(func(uintptr) bool {
+		for {
+			got, err := unix.Wait4(p.pid, &ws, unix.WNOHANG|unix.WALL, nil)
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			waitErr = err
+			return err != nil || got == p.pid
+		}
+	})
+	if err := errors.Join(err, waitErr); err != nil {
+		return ExitStatus{}, fmt.Errorf("wait for process %d: %w", p.pid, err)
+	}
+	if ws.Signaled() {
+		return ExitStatus{Code: signalStatus + int(ws.Signal()), Signal: ws.Signal()}, nil
+	}
+	return ExitStatus{Code: ws.ExitStatus()}, nil
+}
+
+// signalStatus is what a shell adds to the number of the signal that ended a process.
+const signalStatus = 128
+
+// Kill sends a signal to the process. One that has ended is errdefs.ErrNotFound.
+func (p *Process) Kill(sig syscall.Signal) error {
+	err := p.signal(sig)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("process %d has ended: %w", p.pid, errdefs.ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("signal process %d: %w", p.pid, err)
+	}
+	return nil
+}
+
+func (p *Process) signal(sig syscall.Signal) error {
+	return p.control(func(fd int) error { return unix.PidfdSendSignal(fd, sig, nil, 0) })
+}
+
+// control calls f with the process's descriptor, which stays non-blocking.
+func (p *Process) control(f func(fd int) error) error {
+	raw, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = f(int(fd)) })
+	return errors.Join(err, failed)
+}
+
+// Resize sets the terminal's size.
+func (p *Process) Resize(width, height uint16) error {
+	if p.console == nil {
+		return fmt.Errorf("process %d has no terminal: %w", p.pid, errdefs.ErrFailedPrecondition)
+	}
+	return resize(p.console, width, height)
+}
+
+func resize(console *os.File, width, height uint16) error {
+	raw, err := console.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("resize terminal: %w", err)
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) {
+		set = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width})
+	})
+	if err := errors.Join(err, set); err != nil {
+		return fmt.Errorf("resize terminal: %w", err)
+	}
+	return nil
+}
+
+// end kills a process that shall not go on and reaps it.
+func (p *Process) end() error {
+	if err := p.signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("kill process %d: %w", p.pid, err)
+	}
+	_, err := p.Wait()
+	return err
+}
+
+// release closes what the process holds besides its console.
+func (p *Process) release() {
+	if p.pipes != nil {
+		p.pipes.Close()
+		p.pipes = nil
+	}
+	p.pidfd.Close()
+}
+
+// Container is one container made by this process; as a Process it is the container's first one.
+type Container struct {
+	Process
+	cgroup *Cgroup
+	// root and mounts keep the root and the mount namespace in being until Destroy: taking them down may have to
+	// write a whole file system's data to disk, which the end of the last process would otherwise wait for.
+	root, mounts *os.File
+
+	destroying sync.Mutex
+	destroyed  bool
+}
+
+// Cgroup is the container's control group.
+func (c *Container) Cgroup() *Cgroup { return c.cgroup }
+
+// Destroy kills what is left, removes the cgroup and lets go of the root. It is safe to call twice; after an error
+// the next call tries again.
+func (c *Container) Destroy() error {
+	c.destroying.Lock()
+	defer c.destroying.Unlock()
+	if c.destroyed {
+		return nil
+	}
+	if err := errors.Join(c.end(), c.cgroup.KillAll()); err != nil {
+		return fmt.Errorf("destroy container: %w", err)
+	}
+	if err := c.cgroup.Remove(); err != nil {
+		return fmt.Errorf("destroy container: %w", err)
+	}
+	c.release()
+	c.mounts.Close()
+	c.root.Close()
+	c.destroyed = true
+	return nil
+}

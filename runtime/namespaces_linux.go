@@ -1,0 +1,152 @@
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// namespaces says which namespaces a container gets: those in create are new, those in join exist, and what is in
+// neither is the host's.
+type namespaces struct {
+	create uintptr
+	join   []joined
+}
+
+type joined struct {
+	flag uintptr
+	file *os.File
+}
+
+var namespaceFlags = map[specs.LinuxNamespaceType]uintptr{
+	specs.MountNamespace: unix.CLONE_NEWNS, specs.UTSNamespace: unix.CLONE_NEWUTS, specs.IPCNamespace: unix.CLONE_NEWIPC,
+	specs.NetworkNamespace: unix.CLONE_NEWNET, specs.PIDNamespace: unix.CLONE_NEWPID,
+	specs.CgroupNamespace: unix.CLONE_NEWCGROUP, specs.TimeNamespace: unix.CLONE_NEWTIME,
+}
+
+// readNamespaces opens the namespaces to join.
+func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces, err error) {
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	seen := map[specs.LinuxNamespaceType]bool{}
+	for _, ns := range list {
+		flag, known := namespaceFlags[ns.Type]
+		switch {
+		case ns.Type == specs.UserNamespace:
+			return n, fmt.Errorf("user namespaces: %w", errdefs.ErrNotImplemented)
+		case !known:
+			return n, fmt.Errorf("unknown namespace %q: %w", ns.Type, errdefs.ErrInvalidArgument)
+		case seen[ns.Type]:
+			return n, fmt.Errorf("malformed spec: duplicate namespace %q: %w", ns.Type, errdefs.ErrInvalidArgument)
+		}
+		seen[ns.Type] = true
+		switch {
+		case ns.Type == specs.NetworkNamespace && network != nil:
+		case ns.Type == specs.MountNamespace && ns.Path != "":
+			return n, fmt.Errorf("join mount namespace %s: %w", ns.Path, errdefs.ErrNotImplemented)
+		case ns.Path == "":
+			n.create |= flag
+		default:
+			f, err := os.Open(ns.Path)
+			if err != nil {
+				return n, fmt.Errorf("open namespace: %w", err)
+			}
+			n.join = append(n.join, joined{flag, f})
+		}
+	}
+	if network != nil {
+		copied, err := aboveStandard(network, 0)
+		if err != nil {
+			return n, err
+		}
+		n.join = append(n.join, joined{unix.CLONE_NEWNET, copied})
+	}
+	if n.create&unix.CLONE_NEWNS == 0 {
+		return n, fmt.Errorf("a container needs a mount namespace of its own: %w", errdefs.ErrNotImplemented)
+	}
+	return n, nil
+}
+
+// Close closes the namespaces' files.
+func (n *namespaces) Close() {
+	for _, j := range n.join {
+		j.file.Close()
+	}
+	n.join = nil
+}
+
+// has tells whether the container does not have the host's namespace of this kind.
+func (n *namespaces) has(flag uintptr) bool {
+	for _, j := range n.join {
+		if j.flag == flag {
+			return true
+		}
+	}
+	return n.create&flag != 0
+}
+
+// enter moves the calling thread into the namespaces, except that the pid namespace is left to the clone, and that
+// the cgroup namespace can only be made inside the cgroup.
+func (n *namespaces) enter(offsets map[string]specs.LinuxTimeOffset) error {
+	flags := n.create &^ (unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
+	if err := unix.Unshare(int(flags | unix.CLONE_FS)); err != nil {
+		return fmt.Errorf("make namespaces: %w", err)
+	}
+	for _, j := range n.join {
+		if err := unix.Setns(int(j.file.Fd()), int(j.flag)); err != nil {
+			return fmt.Errorf("join namespace %s: %w", j.file.Name(), err)
+		}
+	}
+	if n.create&unix.CLONE_NEWTIME != 0 {
+		if err := setTimeOffsets(offsets); err != nil {
+			return fmt.Errorf("set time offsets: %w", err)
+		}
+	}
+	if n.create&unix.CLONE_NEWNET != 0 {
+		if err := raiseLoopback(); err != nil {
+			return fmt.Errorf("set up loopback interface: %w", err)
+		}
+	}
+	return nil
+}
+
+func setTimeOffsets(offsets map[string]specs.LinuxTimeOffset) error {
+	var lines strings.Builder
+	for clock, o := range offsets {
+		fmt.Fprintf(&lines, "%s %d %d\n", clock, o.Secs, o.Nanosecs)
+	}
+	if lines.Len() == 0 {
+		return nil
+	}
+	return os.WriteFile("/proc/thread-self/timens_offsets", []byte(lines.String()), 0)
+}
+
+// interfaceRequest is struct ifreq with the flags filled in.
+type interfaceRequest struct {
+	name  [unix.IFNAMSIZ]byte
+	flags uint16
+	_     [22]byte
+}
+
+// raiseLoopback brings a new network namespace's only interface up.
+func raiseLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	r := interfaceRequest{flags: unix.IFF_UP}
+	copy(r.name[:], "lo")
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&r))); errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,333 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/runtime/cgroup"
+	"github.com/cove-containers/cove/sys"
+)
+
+// birth is everything a process needs to come into the world: what it shall be, and the descriptors it is born with.
+type birth struct {
+	process specs.Process
+	id      identity
+	// path is the program, found inside the root; env is complete.
+	path string
+	env  []string
+	// program is the file to execute instead of path where it is none of the container's own.
+	program *os.File
+	// filter is the seccomp program, empty for none.
+	filter filter
+	stdio  [3]*os.File
+	// terminal tells that stdio is a terminal, to become the controlling one.
+	terminal bool
+	preserve int
+	// report and start are the child's ends of its pipes to the runtime.
+	report, start *os.File
+	// held are more descriptors that must survive in the child, and closed ones must not.
+	held []*os.File
+
+	entry *cgroup.Entry
+	// newCgroupNS makes a cgroup namespace once the process is in its cgroup.
+	newCgroupNS bool
+	personality *specs.LinuxPersonality
+}
+
+// stepExec is the step that makes the process its program.
+const stepExec = "exec"
+
+// prologue is what the child does first: it lets go of what is not its own and enters its cgroup.
+func (b *birth) prologue(p *program) {
+	p.report = int(b.report.Fd())
+	files := []*os.File{b.report, b.start, b.stdio[0], b.stdio[1], b.stdio[2]}
+	files = append(files, b.held...)
+	if b.program != nil {
+		files = append(files, b.program)
+	}
+	files = append(files, b.entry.Tasks...)
+	var fds []int
+	for n := 3; n < 3+b.preserve; n++ {
+		fds = append(fds, n)
+	}
+	for _, f := range files {
+		fds = append(fds, int(f.Fd()))
+	}
+	slices.Sort(fds)
+	p.keepOnly(slices.Compact(fds))
+	self := p.bytes([]byte("0"))
+	for _, f := range b.entry.Tasks {
+		p.add("enter cgroup", unix.SYS_WRITE, f.Fd(), self, 1)
+	}
+	if b.newCgroupNS {
+		p.add("make cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	}
+	p.add("make session", unix.SYS_SETSID)
+}
+
+// epilogue is the rest: from a process of the runtime's to the container's program. The order matters: limits and
+// scheduling need privileges that the identity takes away; no_new_privs and the filter come last, because the
+// filter holds for every later step as well.
+func (b *birth) epilogue(p *program) error {
+	if err := b.limits(p); err != nil {
+		return err
+	}
+	b.descriptors(p)
+	umask := uintptr(0o022)
+	if b.process.User.Umask != nil {
+		umask = uintptr(*b.process.User.Umask & 0o777)
+	}
+	p.add("set umask", unix.SYS_UMASK, umask)
+	if err := b.become(p); err != nil {
+		return err
+	}
+	p.mark(markWaiting)
+	p.wait(int(b.start.Fd()))
+	argv, envp := p.vector(b.process.Args), p.vector(b.env)
+	if b.program != nil {
+		p.add(stepExec, unix.SYS_EXECVEAT, b.program.Fd(), p.bytes([]byte{0}), argv, envp, unix.AT_EMPTY_PATH)
+	} else {
+		p.add(stepExec, unix.SYS_EXECVE, p.text(b.path), argv, envp)
+	}
+	return nil
+}
+
+// descriptors puts standard input, output and error in place.
+func (b *birth) descriptors(p *program) {
+	for n, f := range b.stdio {
+		p.add("set up standard streams", unix.SYS_DUP3, f.Fd(), uintptr(n), 0)
+	}
+	if b.terminal {
+		p.add("take controlling terminal", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+	}
+}
+
+// become gives the process its identity and capabilities. A process without no_new_privs needs CAP_SYS_ADMIN to
+// install a filter, so where the container is not to have it, it goes after that.
+func (b *birth) become(p *program) error {
+	caps, err := capabilitySets(b.process.Capabilities)
+	if err != nil {
+		return err
+	}
+	for _, n := range caps.outsideBounding() {
+		c := p.add("drop capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(n))
+		c.tolerate = unix.EINVAL // a capability this kernel does not know
+	}
+	p.add("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
+	// The current folder may be reachable for one of the two identities only; the second try decides.
+	p.add("enter working directory", unix.SYS_CHDIR, p.text(b.cwd())).check = ignoreError
+	groups := make([]uint32, len(b.id.groups)+1)
+	copy(groups, b.id.groups)
+	p.keep = append(p.keep, groups)
+	p.add("set groups", unix.SYS_SETGROUPS, uintptr(len(b.id.groups)), object(p, &groups[0]))
+	p.add("set group", unix.SYS_SETRESGID, uintptr(b.id.gid), uintptr(b.id.gid), uintptr(b.id.gid))
+	p.add("set user", unix.SYS_SETRESUID, uintptr(b.id.uid), uintptr(b.id.uid), uintptr(b.id.uid))
+	armed := caps
+	if !b.filter.empty() && !b.process.NoNewPrivileges {
+		armed = caps.with(unix.CAP_SYS_ADMIN)
+	}
+	armed.set(p)
+	p.add("forget kept capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0)
+	p.add(fmt.Sprintf("chdir to cwd (%q) set in config.json failed", b.cwd()), unix.SYS_CHDIR, p.text(b.cwd()))
+	for _, n := range caps.ambient.list() {
+		p.add("set ambient capability", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0)
+	}
+	if b.process.NoNewPrivileges {
+		p.add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	}
+	if b.filter.empty() {
+		return nil
+	}
+	b.filter.install(p)
+	if armed != caps {
+		caps.set(p)
+	}
+	return nil
+}
+
+// cwd is the working directory.
+func (b *birth) cwd() string {
+	if b.process.Cwd == "" {
+		return "/"
+	}
+	return path.Clean(b.process.Cwd)
+}
+
+// pipes are the two ends the runtime keeps and the two its child gets.
+type pipes struct {
+	// report carries records from the child, start a byte to it.
+	report, start           *os.File
+	childReport, childStart *os.File
+}
+
+func openPipes() (*pipes, error) {
+	var p pipes
+	var fds [2]int
+	for _, ends := range [][2]**os.File{{&p.report, &p.childReport}, {&p.childStart, &p.start}} {
+		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+			p.Close()
+			return nil, fmt.Errorf("make pipe: %w", err)
+		}
+		*ends[0], *ends[1] = os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
+	}
+	return &p, nil
+}
+
+// closeChild closes the child's ends, so that its end shows.
+func (p *pipes) closeChild() {
+	for _, f := range []**os.File{&p.childReport, &p.childStart} {
+		if *f != nil {
+			(*f).Close()
+			*f = nil
+		}
+	}
+}
+
+// Close closes all ends.
+func (p *pipes) Close() {
+	p.closeChild()
+	for _, f := range []**os.File{&p.report, &p.start} {
+		if *f != nil {
+			(*f).Close()
+			*f = nil
+		}
+	}
+}
+
+// let writes the byte the child waits for. A child that has ended is noticed by its report.
+func (p *pipes) let() error {
+	_, err := unix.Write(int(p.start.Fd()), []byte{0})
+	if err != nil && !errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("write to the container's process: %w", err)
+	}
+	return nil
+}
+
+// duplicate gives a process its own copies of its streams, above those numbers the process itself will use. Nil
+// streams are /dev/null.
+func duplicate(io IO, preserve int) (stdio [3]*os.File, err error) {
+	for n, f := range []*os.File{io.Stdin, io.Stdout, io.Stderr} {
+		if f == nil {
+			null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+			if err != nil {
+				closeAll(stdio[:])
+				return stdio, err
+			}
+			f = null
+			defer null.Close()
+		}
+		copied, err := aboveStandard(f, preserve)
+		if err != nil {
+			closeAll(stdio[:])
+			return [3]*os.File{}, err
+		}
+		stdio[n] = copied
+	}
+	return stdio, nil
+}
+
+// aboveStandard duplicates f without touching its mode, to a number the process does not use.
+func aboveStandard(f *os.File, preserve int) (*os.File, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd, dupErr := -1, error(nil)
+	err = raw.Control(func(old uintptr) {
+		fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3+preserve)
+	})
+	if err := errors.Join(err, dupErr); err != nil {
+		return nil, fmt.Errorf("duplicate %s: %w", f.Name(), err)
+	}
+	return sys.FD(fd).File(f.Name()), nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// handOver gives the streams to the user, so that /dev/stdout and the like can be opened again. What is shared with
+// the world, or cannot be given away, stays as it is.
+func handOver(stdio [3]*os.File, id identity) error {
+	for _, f := range stdio {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			return fmt.Errorf("look at standard stream: %w", err)
+		}
+		isNull := st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
+		if isNull || st.Uid == id.uid {
+			continue
+		}
+		err := unix.Fchown(int(f.Fd()), int(id.uid), -1)
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EROFS) {
+			return fmt.Errorf("give standard stream to user %d: %w", id.uid, err)
+		}
+	}
+	return nil
+}
+
+// asStartError explains why a container did not come into being, with the status a shell would give.
+func asStartError(err error) error {
+	var known *StartError
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return &StartError{Code: exitCode(errno), Err: err}
+	}
+	return err
+}
+
+// useTerminal makes a terminal the process's streams.
+func (b *birth) useTerminal(master, slave *os.File, io IO) error {
+	defer slave.Close()
+	if io.Width != 0 || io.Height != 0 {
+		if err := resize(master, io.Width, io.Height); err != nil {
+			return err
+		}
+	}
+	var err error
+	b.stdio, err = duplicate(IO{Stdin: slave, Stdout: slave, Stderr: slave}, b.preserve)
+	return err
+}
+
+// close closes the runtime's copies of what the process was born with.
+func (b *birth) close() {
+	closeAll(b.stdio[:])
+	if b.program != nil {
+		b.program.Close()
+	}
+	if b.entry != nil {
+		b.entry.Close()
+	}
+	b.stdio, b.program, b.entry = [3]*os.File{}, nil, nil
+}
+
+// prepare finds out who the process is and what it runs, inside root.
+func (b *birth) prepare(root *os.File, user string, groups []string) error {
+	var err error
+	if b.id, err = resolve(root, b.process.User, user, groups); err != nil {
+		return err
+	}
+	b.env = b.process.Env
+	if variable(b.env, "HOME") == "" {
+		b.env = slices.DeleteFunc(slices.Clone(b.env), func(e string) bool { return e == "HOME=" })
+		b.env = append(b.env, "HOME="+b.id.home)
+	}
+	if b.path, err = lookPath(root, b.cwd(), b.process.Args[0], b.env); err != nil {
+		return err
+	}
+	return handOver(b.stdio, b.id)
+}

@@ -1,0 +1,264 @@
+// Package rootfs builds a container's file system in the mount namespace of the calling thread, with the mount API
+// of file descriptors: a mount is made detached, given its attributes, and only then attached, so nothing is ever
+// visible half made.
+//
+// The order of the calls is the order of the functions here:
+//
+//	Open      every host path is opened while the host's tree is still in sight and still shared
+//	Mount     propagation to the host is cut, the root is put in place, then what is mounted on it
+//	Late      what can only be mounted once the container's first process exists: in its cgroup namespace, or
+//	          below the proc file system that only that process can mount (Procs)
+//	Protect   masked and read-only paths
+//	Pivot     the root becomes the namespace's root and the host's tree goes away
+//
+// Names inside the root are resolved by openat2 with RESOLVE_IN_ROOT: links in an image lead nowhere outside.
+package rootfs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
+)
+
+// Overlay is a root of stacked layers: Lower topmost first; without Upper it is read-only.
+type Overlay struct {
+	Lower       []string
+	Upper, Work string
+}
+
+// Hierarchy is one control group hierarchy as the container shall see it.
+type Hierarchy struct {
+	// Name is the folder's name under the cgroup mount ("cpu,cpuacct"), empty for the unified hierarchy.
+	Name string
+	// Options are what selects the hierarchy when it is mounted ("cpu", "name=systemd").
+	Options []string
+	// Path is the container's cgroup in the host's file system; Mount is where the hierarchy is mounted there.
+	Path, Mount string
+}
+
+// Settings says what to build.
+type Settings struct {
+	// Overlay is the root; nil: Path.
+	Overlay *Overlay
+	Path    string
+	// Bundle is what relative sources of mounts are relative to.
+	Bundle      string
+	ReadOnly    bool
+	Propagation string
+	Mounts      []specs.Mount
+	Devices     []specs.LinuxDevice
+	Masked      []string
+	ReadOnlys   []string
+	// ProcInside tells that proc must be mounted by a process in the container's pid namespace.
+	ProcInside bool
+	// CgroupInside tells that the container has a cgroup namespace of its own.
+	CgroupInside bool
+}
+
+// Root is a file system being built.
+type Root struct {
+	settings Settings
+	dir      *os.File
+	mounts   []*mount
+	null     *stamp
+	// hierarchies are known once the container has its cgroup.
+	hierarchies []Hierarchy
+}
+
+// mount is one mount of the document, resolved.
+type mount struct {
+	specs.Mount
+	options options
+	// source is the detached copy of what is bound, for binds.
+	source *os.File
+	// late mounts wait for the container's first process.
+	late bool
+	// target is where a proc file system goes that the first process mounts.
+	target *os.File
+}
+
+// Open reads the settings and opens what they name on the host. It must be called before anything cuts the
+// thread's mounts off from the host's: a bind that shall share mounts with the host must be copied from one that does.
+func Open(s Settings) (*Root, error) {
+	r := &Root{settings: s}
+	for _, m := range s.Mounts {
+		o, err := parseOptions(m.Type, m.Options)
+		if err != nil {
+			return nil, fmt.Errorf("mount %s: %w", m.Destination, err)
+		}
+		if m.Type == "cgroup2" {
+			m.Type = "cgroup"
+		}
+		r.mounts = append(r.mounts, &mount{Mount: m, options: o})
+	}
+	r.decideLate()
+	for _, m := range r.mounts {
+		if !m.options.bind {
+			continue
+		}
+		if err := r.openSource(m); err != nil {
+			r.Close()
+			return nil, err
+		}
+	}
+	null, err := openTree(unix.AT_FDCWD, "/dev/null", false)
+	if err != nil {
+		r.Close()
+		return nil, fmt.Errorf("open /dev/null: %w", err)
+	}
+	r.null = &stamp{fd: null}
+	return r, nil
+}
+
+// decideLate marks the mounts that need the first process, and those that lie on them.
+func (r *Root) decideLate() {
+	var above []string
+	for _, m := range r.mounts {
+		m.late = m.Type == "proc" && r.settings.ProcInside || m.Type == "cgroup"
+		for _, p := range above {
+			m.late = m.late || strings.HasPrefix(filepath.Clean(m.Destination)+"/", p)
+		}
+		if m.late {
+			above = append(above, filepath.Clean(m.Destination)+"/")
+		}
+	}
+}
+
+// Mount puts the root and everything on it in place that does not need the container's first process.
+func (r *Root) Mount() error {
+	if err := r.mountRoot(); err != nil {
+		return err
+	}
+	for _, m := range r.mounts {
+		if m.late {
+			continue
+		}
+		if err := r.put(m); err != nil {
+			return err
+		}
+	}
+	if err := r.makeDevices(); err != nil {
+		return err
+	}
+	return r.openProcTargets()
+}
+
+// Late mounts what waited for the first process, which has mounted its proc by now. It must be called in the
+// container's cgroup namespace; hierarchies are what a cgroup mount shows.
+func (r *Root) Late(hierarchies []Hierarchy) error {
+	r.hierarchies = hierarchies
+	for _, m := range r.mounts {
+		if !m.late || m.target != nil {
+			continue
+		}
+		if err := r.put(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Dir is the root directory, for looking things up inside before the container runs.
+func (r *Root) Dir() *os.File { return r.dir }
+
+// Release gives the root directory to the caller and closes everything else.
+func (r *Root) Release() *os.File {
+	dir := r.dir
+	r.dir = nil
+	r.Close()
+	return dir
+}
+
+// Close lets go of what Open and Mount opened. The mounts themselves end with the namespace.
+func (r *Root) Close() {
+	for _, m := range r.mounts {
+		closeFile(&m.source)
+		closeFile(&m.target)
+	}
+	if r.null != nil {
+		closeFile(&r.null.fd)
+	}
+	closeFile(&r.dir)
+}
+
+func closeFile(f **os.File) {
+	if *f != nil {
+		(*f).Close()
+		*f = nil
+	}
+}
+
+// mountRoot cuts the namespace off from the host's and attaches the root.
+func (r *Root) mountRoot() error {
+	private := unix.MountAttr{Propagation: unix.MS_SLAVE}
+	if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &private); err != nil {
+		return fmt.Errorf("cut mount propagation to the host: %w", err)
+	}
+	var err error
+	at := "/"
+	if o := r.settings.Overlay; o != nil {
+		if r.dir, err = sys.MountOverlay(o.Lower, o.Upper, o.Work); err != nil {
+			return fmt.Errorf("mount root: %w", err)
+		}
+	} else {
+		// Where hooks expect it; the overlay needs no place on the host and takes the one that always exists.
+		at = r.settings.Path
+		if r.dir, err = openTree(unix.AT_FDCWD, at, true); err != nil {
+			return fmt.Errorf("open root %s: %w", at, err)
+		}
+		if err := setAttributes(r.dir, true, unix.MountAttr{Propagation: unix.MS_PRIVATE}); err != nil {
+			return fmt.Errorf("root %s: %w", at, err)
+		}
+	}
+	if err := unix.MoveMount(int(r.dir.Fd()), "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("attach root to %s: %w", at, err)
+	}
+	return nil
+}
+
+// Pivot makes the root the root of the namespace and of every process in it, and drops the host's tree.
+func (r *Root) Pivot() error {
+	if r.settings.ReadOnly {
+		if err := setAttributes(r.dir, false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+			return fmt.Errorf("make root read-only: %w", err)
+		}
+	}
+	old, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("open host root: %w", err)
+	}
+	defer old.Close()
+	if err := unix.Fchdir(int(r.dir.Fd())); err != nil {
+		return fmt.Errorf("enter root: %w", err)
+	}
+	// The old root ends up on top of the new one, so no folder is needed for it.
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot root: %w", err)
+	}
+	if err := unix.Fchdir(int(old.Fd())); err != nil {
+		return fmt.Errorf("return to host root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount host root: %w", err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return fmt.Errorf("enter new root: %w", err)
+	}
+	if r.settings.Propagation == "" {
+		return nil
+	}
+	kind, recursive, known := propagation(r.settings.Propagation)
+	if !known {
+		return fmt.Errorf("unknown propagation of the root %q: %w", r.settings.Propagation, unix.EINVAL)
+	}
+	if err := setAttributes(r.dir, recursive, unix.MountAttr{Propagation: kind}); err != nil {
+		return fmt.Errorf("propagation of the root: %w", err)
+	}
+	return nil
+}

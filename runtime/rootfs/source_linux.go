@@ -1,0 +1,213 @@
+package rootfs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
+)
+
+// openTree makes a detached copy of the mount at path: of its part below path, with the mounts below where recursive.
+func openTree(dir int, path string, recursive bool) (*os.File, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	fd, err := unix.OpenTree(dir, path, flags)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// setAttributes changes a mount, and those below it where recursive.
+func setAttributes(f *os.File, recursive bool, m unix.MountAttr) error {
+	flags := uint(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	return unix.MountSetattr(int(f.Fd()), "", flags, &m)
+}
+
+// openSource copies what a bind shows and gives the copy its attributes.
+func (r *Root) openSource(m *mount) error {
+	source := m.Source
+	if !filepath.IsAbs(source) {
+		source = filepath.Join(r.settings.Bundle, source)
+	}
+	var err error
+	if pid, path, other := otherRoot(source); other {
+		m.source, err = openElsewhere(pid, path, m.options.recursive)
+	} else {
+		m.source, err = openTree(unix.AT_FDCWD, source, m.options.recursive)
+	}
+	if err != nil {
+		return m.failed(err)
+	}
+	for _, p := range m.options.propagations {
+		if err := setAttributes(m.source, p.recursive, unix.MountAttr{Propagation: p.kind}); err != nil {
+			return m.failed(fmt.Errorf("set propagation: %w", err))
+		}
+	}
+	for _, a := range []struct {
+		attr      unix.MountAttr
+		recursive bool
+	}{{m.options.own, false}, {m.options.below, true}} {
+		if isZero(a.attr) {
+			continue
+		}
+		if err := setAttributes(m.source, a.recursive, a.attr); err != nil {
+			return m.failed(fmt.Errorf("set attributes: %w", err))
+		}
+	}
+	return nil
+}
+
+func (m *mount) failed(err error) error {
+	return fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Source, m.Destination, err)
+}
+
+// otherRoot splits /proc/PID/root/PATH: a source inside another container.
+func otherRoot(source string) (pid, path string, ok bool) {
+	rest, ok := strings.CutPrefix(source, "/proc/")
+	if !ok {
+		return "", "", false
+	}
+	pid, rest, ok = strings.Cut(rest, "/")
+	if !ok || strings.Trim(pid, "0123456789") != "" {
+		return "", "", false
+	}
+	path, ok = strings.CutPrefix(rest, "root/")
+	return pid, "/" + path, ok
+}
+
+// openElsewhere copies a mount of another mount namespace, which can only be done from inside it.
+func openElsewhere(pid, path string, recursive bool) (*os.File, error) {
+	ns, err := os.Open("/proc/" + pid + "/ns/mnt")
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	var tree *os.File
+	err = sys.OnOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return err
+		}
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		tree, err = openTree(unix.AT_FDCWD, path, recursive)
+		return err
+	})
+	return tree, err
+}
+
+// makeFilesystem mounts a file system that is no bind, detached.
+func makeFilesystem(kind, source string, data []parameter, attr unix.MountAttr) (*os.File, error) {
+	ctx, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("open file system %s: %w", kind, err)
+	}
+	defer unix.Close(ctx)
+	if source != "" {
+		data = append([]parameter{{key: "source", value: source}}, data...)
+	}
+	for _, d := range data {
+		if d.flag {
+			err = unix.FsconfigSetFlag(ctx, d.key)
+		} else {
+			err = unix.FsconfigSetString(ctx, d.key, d.value)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("option %q of file system %s: %w%s", d.key, kind, err, explanation(ctx))
+		}
+	}
+	if err := unix.FsconfigCreate(ctx); err != nil {
+		return nil, fmt.Errorf("make file system %s: %w%s", kind, err, explanation(ctx))
+	}
+	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, int(attr.Attr_set))
+	if err != nil {
+		return nil, fmt.Errorf("mount file system %s: %w%s", kind, err, explanation(ctx))
+	}
+	return os.NewFile(uintptr(fd), kind), nil
+}
+
+// explanation is what the kernel wrote about a failed step.
+func explanation(ctx int) string {
+	var all strings.Builder
+	b := make([]byte, 1024)
+	for {
+		n, err := unix.Read(ctx, b)
+		if err != nil || n == 0 {
+			return all.String()
+		}
+		all.WriteString("; " + strings.TrimSpace(string(b[:n])))
+	}
+}
+
+// put makes a mount and attaches it to its place in the root.
+func (r *Root) put(m *mount) error {
+	if m.Type == "cgroup" && !m.options.bind {
+		return r.putCgroup(m)
+	}
+	if !m.options.bind {
+		attr := m.options.own
+		attr.Attr_set |= m.options.below.Attr_set
+		f, err := makeFilesystem(m.Type, m.Source, m.options.data, attr)
+		if err != nil {
+			return m.failed(err)
+		}
+		m.source = f
+	}
+	defer closeFile(&m.source)
+	return r.attach(m)
+}
+
+// attach moves a finished mount to its place.
+func (r *Root) attach(m *mount) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(m.source.Fd()), &st); err != nil {
+		return m.failed(err)
+	}
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	target, err := r.target(m.Destination, isDir, m.Type == "proc" || m.Type == "sysfs")
+	if err != nil {
+		return m.failed(err)
+	}
+	defer target.Close()
+	if err := attachTo(m.source, target); err != nil {
+		return m.failed(err)
+	}
+	return nil
+}
+
+func attachTo(source, target *os.File) error {
+	return unix.MoveMount(int(source.Fd()), "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+// stamp is one mount shown at many places. The first place gets the mount itself and the others copies of it:
+// kernels before 6.15 copy attached mounts only.
+type stamp struct {
+	fd   *os.File
+	used bool
+}
+
+func (s *stamp) on(target *os.File) error {
+	if !s.used {
+		s.used = true
+		return attachTo(s.fd, target)
+	}
+	again, err := openTree(int(s.fd.Fd()), "", false)
+	if err != nil {
+		return err
+	}
+	defer again.Close()
+	return attachTo(again, target)
+}
