@@ -2,15 +2,10 @@ package archive
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"strings"
 
 	"github.com/cove-containers/cove/sys"
 )
-
-// overlayPrefix begins the names of the attributes that belong to overlayfs itself.
-const overlayPrefix = "trusted.overlay."
 
 // below opens what lies below directory d; NoFD when nothing does, or nothing that shows through.
 func (u *unpacker) below(d *directory) sys.FD {
@@ -37,7 +32,7 @@ func (u *unpacker) stepBelow(at *directory, name string) (kid *directory, target
 	}
 	low := u.below(at)
 	defer low.Close()
-	var attrs *attributes
+	var attrs *Attributes
 	if low != sys.NoFD {
 		st, err := sys.StatAt(low, name)
 		switch {
@@ -81,42 +76,4 @@ func (u *unpacker) copyUp(d *directory, name string) error {
 		return fs.ErrNotExist
 	}
 	return copyEntry(dir, low, name, &st)
-}
-
-// readAttributes reads what name in dir is; st is its stat.
-func readAttributes(dir sys.FD, name string, st *sys.Stat) (*attributes, error) {
-	a := &attributes{mode: st.Mode & 0o7777, uid: int(st.UID), gid: int(st.GID), atime: st.Atim, mtime: st.Mtim}
-	names, err := sys.ListXattrAt(dir, name)
-	if err != nil {
-		return nil, err
-	}
-	for _, attr := range names {
-		if strings.HasPrefix(attr, overlayPrefix) {
-			continue
-		}
-		value, err := sys.GetXattrAt(dir, name, attr)
-		if err != nil {
-			return nil, err
-		}
-		a.xattrs = append(a.xattrs, xattr{attr, value})
-	}
-	return a, nil
-}
-
-// set gives name in dir these attributes. A link has neither permission bits nor most extended attributes.
-func (a *attributes) set(dir sys.FD, name string, link bool) error {
-	if err := sys.ChownAt(dir, name, a.uid, a.gid); err != nil {
-		return err
-	}
-	if !link { // after the owner, whose change takes set-id bits away
-		if err := sys.ChmodAt(dir, name, a.mode); err != nil {
-			return err
-		}
-	}
-	for _, x := range a.xattrs {
-		if err := sys.SetXattrAt(dir, name, x.name, x.value); err != nil && !sys.NoXattr(err) {
-			return fmt.Errorf("set %s: %w", x.name, err)
-		}
-	}
-	return sys.TimesAt(dir, name, a.atime, a.mtime)
 }

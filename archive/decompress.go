@@ -32,9 +32,10 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), len(head) >= 4 && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18":
 		err = d.zstd()
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
+		d.kind = "xz"
 		var x *xz.Reader
 		if x, err = xz.NewReader(in); err == nil {
-			d.kind, d.read = "xz", x.Read
+			d.read = x.Read
 		}
 	case bytes.HasPrefix(head, []byte("BZh")):
 		d.kind, d.read = "bzip2", bzip2.NewReader(in).Read

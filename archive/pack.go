@@ -1,13 +1,273 @@
 package archive
 
 import (
+	"archive/tar"
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // Pack writes the named files and directories below root, with all they contain, as a tar stream; without names,
-// the whole tree. The same tree always gives the same bytes: names are sorted. Sockets are left out.
+// the whole tree except the root itself. The same tree always gives the same bytes: names are sorted. Sockets are
+// left out. What changes meanwhile is packed in some state it had; a file that shrinks is filled up with zeros.
 func Pack(ctx context.Context, w io.Writer, root *os.File, o PackOptions, names ...string) error {
+	p := &packer{o: o, w: tar.NewWriter(w), links: map[fileID]string{}, buf: make([]byte, 256<<10)}
+	if err := p.all(ctx, sys.Borrow(root), names); err != nil {
+		return fmt.Errorf("pack: %w", err)
+	}
+	if err := p.w.Close(); err != nil {
+		return fmt.Errorf("pack: %w", err)
+	}
 	return nil
+}
+
+type packer struct {
+	o     PackOptions
+	w     *tar.Writer
+	links map[fileID]string // where a file of several names was first met
+	buf   []byte
+}
+
+func (p *packer) all(ctx context.Context, root sys.FD, names []string) error {
+	if len(names) == 0 {
+		list, err := sys.OpenListAt(root, ".")
+		if err != nil {
+			return err
+		}
+		defer list.Close()
+		return p.kids(ctx, list, "")
+	}
+	for _, name := range names {
+		dir, base := split(strings.TrimLeft(name, "/"))
+		if base == "" {
+			return fmt.Errorf("%q names no file: %w", name, fs.ErrInvalid)
+		}
+		if err := p.named(ctx, root, strings.TrimSuffix(dir, "/"), base); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *packer) named(ctx context.Context, root sys.FD, dir, base string) error {
+	if dir == "" {
+		return p.entry(ctx, root, base, base)
+	}
+	fd, err := sys.OpenDirBelow(root, dir)
+	if err != nil {
+		return err
+	}
+	defer fd.Close()
+	return p.entry(ctx, fd, base, dir+"/"+base)
+}
+
+// kids packs what is in directory dir, whose path from the root is path with a slash at its end.
+func (p *packer) kids(ctx context.Context, dir sys.FD, path string) error {
+	entries, err := sys.ReadDirectory(dir)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(entries, func(a, b sys.Entry) int { return strings.Compare(a.Name, b.Name) })
+	for _, e := range entries {
+		if err := p.entry(ctx, dir, e.Name, path+e.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *packer) entry(ctx context.Context, dir sys.FD, name, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if p.o.Skip != nil && p.o.Skip(path) {
+		return nil
+	}
+	st, err := sys.StatAt(dir, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // removed since the directory was read
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	switch {
+	case st.Whiteout():
+		return p.whiteout(path[:len(path)-len(name)]+whiteoutPrefix+name, &st)
+	case st.Kind() == sys.KindSocket:
+		return nil
+	case st.Kind() == sys.KindDir:
+		err = p.directory(ctx, dir, name, path, &st)
+	case st.Kind() == sys.KindFile:
+		err = p.file(dir, name, path)
+	default:
+		err = p.special(dir, name, path, &st)
+	}
+	if err != nil && !errors.Is(err, ctx.Err()) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return err
+}
+
+// whiteout writes the sign that a name is gone, if wanted.
+func (p *packer) whiteout(path string, st *sys.Stat) error {
+	if !p.o.Whiteouts {
+		return nil
+	}
+	return p.w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: 0o644, ModTime: p.time(st)})
+}
+
+func (p *packer) directory(ctx context.Context, dir sys.FD, name, path string, st *sys.Stat) error {
+	fd, err := sys.OpenListAt(dir, name)
+	if err != nil {
+		return err
+	}
+	defer fd.Close()
+	h, err := p.header(fd, "", path+"/", st)
+	if err != nil {
+		return err
+	}
+	h.Typeflag = tar.TypeDir
+	if err := p.w.WriteHeader(h); err != nil {
+		return err
+	}
+	if p.o.Whiteouts {
+		opaque, err := sys.GetXattrAt(fd, "", opaqueAttribute)
+		if err != nil {
+			return err
+		}
+		if string(opaque) == "y" {
+			if err := p.whiteout(path+"/"+opaqueMarker, st); err != nil {
+				return err
+			}
+		}
+	}
+	return p.kids(ctx, fd, path+"/")
+}
+
+func (p *packer) file(dir sys.FD, name, path string) error {
+	fd, err := sys.OpenFileAt(dir, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer fd.Close()
+	st, err := sys.StatAt(fd, "")
+	if err != nil {
+		return err
+	}
+	if st.Kind() != sys.KindFile {
+		return fmt.Errorf("changed while it was packed: %w", fs.ErrInvalid)
+	}
+	if done, err := p.link(path, &st); done || err != nil {
+		return err
+	}
+	h, err := p.header(fd, "", path, &st)
+	if err != nil {
+		return err
+	}
+	h.Typeflag, h.Size = tar.TypeReg, st.Size
+	if err := p.w.WriteHeader(h); err != nil {
+		return err
+	}
+	return p.content(fd, st.Size)
+}
+
+func (p *packer) content(fd sys.FD, left int64) error {
+	for left > 0 {
+		buf := p.buf[:min(left, int64(len(p.buf)))]
+		n, err := fd.Read(buf)
+		if err == io.EOF {
+			clear(buf)
+			n, err = len(buf), nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := p.w.Write(buf[:n]); err != nil {
+			return err
+		}
+		left -= int64(n)
+	}
+	return nil
+}
+
+// special writes what has no content: links, devices, fifos.
+func (p *packer) special(dir sys.FD, name, path string, st *sys.Stat) error {
+	if done, err := p.link(path, st); done || err != nil {
+		return err
+	}
+	h, err := p.header(dir, name, path, st)
+	if err != nil {
+		return err
+	}
+	switch st.Kind() {
+	case sys.KindSymlink:
+		h.Typeflag = tar.TypeSymlink
+		if h.Linkname, err = sys.ReadlinkAt(dir, name); err != nil {
+			return err
+		}
+	case sys.KindFifo:
+		h.Typeflag = tar.TypeFifo
+	case sys.KindChar, sys.KindBlock:
+		h.Typeflag = tar.TypeChar
+		if st.Kind() == sys.KindBlock {
+			h.Typeflag = tar.TypeBlock
+		}
+		major, minor := sys.DeviceNumbers(st.Rdev)
+		h.Devmajor, h.Devminor = int64(major), int64(minor)
+	}
+	return p.w.WriteHeader(h)
+}
+
+// link writes one more name of a file that is packed already.
+func (p *packer) link(path string, st *sys.Stat) (done bool, err error) {
+	if st.Links < 2 {
+		return false, nil
+	}
+	id := fileID{st.Dev, st.Ino}
+	first, ok := p.links[id]
+	if !ok {
+		p.links[id] = path
+		return false, nil
+	}
+	return true, p.w.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeLink, Name: path, Linkname: first, Mode: int64(st.Mode & 0o7777),
+		Uid: int(st.UID), Gid: int(st.GID), ModTime: p.time(st),
+	})
+}
+
+func (p *packer) header(dir sys.FD, name, path string, st *sys.Stat) (*tar.Header, error) {
+	a, err := readAttributes(dir, name, st)
+	if err != nil {
+		return nil, err
+	}
+	h := &tar.Header{Name: path, Mode: int64(a.mode), Uid: a.uid, Gid: a.gid, ModTime: p.time(st)}
+	if p.o.Fraction {
+		h.Format = tar.FormatPAX
+	}
+	for _, x := range a.xattrs {
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords[xattrPrefix+x.name] = string(x.value)
+	}
+	return h, nil
+}
+
+func (p *packer) time(st *sys.Stat) time.Time {
+	t := st.ModTime()
+	if !p.o.Fraction {
+		t = t.Truncate(time.Second)
+	}
+	return t
 }

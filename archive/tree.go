@@ -19,14 +19,6 @@ const (
 	maxHops = 40
 )
 
-// attributes are what a file is besides its content.
-type attributes struct {
-	mode         uint32
-	uid, gid     int
-	atime, mtime sys.Timespec
-	xattrs       []xattr
-}
-
 // directory is a directory that Unpack knows: it made it or passed through it. Knowing them saves asking the kernel.
 type directory struct {
 	name   string
@@ -37,7 +29,7 @@ type directory struct {
 	length int           // of the path from the root
 
 	perm   uint32      // permission bits that it has now
-	attrs  *attributes // that it is to have in the end; nil leaves it as it is
+	attrs  *Attributes // that it is to have in the end; nil leaves it as it is
 	listed bool        // the archive says what it is
 	found  bool        // it was there before
 	opaque bool        // nothing below shows through

@@ -247,7 +247,7 @@ func (u *unpacker) directory(parent *directory, name string, h *header) error {
 // list notes what the archive says a directory is; it is set once everything is in it.
 func (u *unpacker) list(d *directory, h *header) {
 	d.listed = true
-	d.attrs = &attributes{mode: h.mode, uid: int(h.uid), gid: int(h.gid), atime: h.accessed(), mtime: h.mtime, xattrs: h.xattrs}
+	d.attrs = &Attributes{kind: sys.KindDir, mode: h.mode, uid: int(h.uid), gid: int(h.gid), atime: h.accessed(), mtime: h.mtime, xattrs: h.xattrs}
 }
 
 // accessed is the time of last access, which few archives tell.

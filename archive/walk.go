@@ -99,7 +99,7 @@ func (u *unpacker) made(parent *directory, name string, perm uint32) (*directory
 		return nil, err
 	}
 	d.perm = perm &^ u.umask
-	d.attrs = &attributes{mode: perm, atime: u.now, mtime: u.now}
+	d.attrs = &Attributes{kind: sys.KindDir, mode: perm, atime: u.now, mtime: u.now}
 	u.report.Disk += diskBlock
 	return d, nil
 }

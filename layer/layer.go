@@ -3,6 +3,7 @@
 //
 //	layers/
 //	    FORMAT                         "1"
+//	    empty/                         lies below an image that has no layer
 //	    trees/<hex>/                   a layer's tree, by the hex of its diff ID
 //	    fixes/<hex>/                   what one chain of layers needs besides its trees, by the hex of its chain ID
 //	    writable/<id>/{upper,work}/    a container's own layer
@@ -11,91 +12,146 @@
 //
 // A tree is unpacked in making/, compared with its diff ID, synced, renamed to its place and recorded in the
 // database, in this order. A tree without record or a record without tree is dropped when the store opens.
+//
+// Layers are unpacked each on its own, without looking at those below, so in any order and all at once. What a layer
+// leaves to those below it is known afterwards, and made good for each chain of layers in which it occurs: see Prepare.
 package layer
 
 import (
-	"context"
-	"io"
+	"fmt"
+	"log/slog"
 	"os"
+	"path/filepath"
+	"sync"
 
-	ct "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cove-containers/cove/state"
 )
 
+// Limits bound what a single layer may unpack to; zero is no limit.
+type Limits struct{ Bytes, Entries int64 }
+
 // Store is an open folder of layers. It is safe for concurrent use.
-type Store struct{ root string }
+type Store struct {
+	root   string
+	layers *state.Table[layerRecord]
+	fixes  *state.Table[fixRecord]
+	owners *state.Table[writableRecord]
+	db     *state.DB
+	limits Limits
+
+	mu sync.Mutex // guards what follows; not held while files are touched
+	// known is what the tables hold.
+	known struct {
+		layers   map[digest.Digest]layerRecord
+		fixes    map[digest.Digest]fixRecord // by chain ID
+		writable map[string]writableRecord
+	}
+	working map[string]*work // layers and fixes being made
+	roots   map[string]*mounted
+}
+
+// layerRecord is what a layer's tree does not tell itself.
+type layerRecord struct {
+	Size int64
+	// Implied directories lie in the tree though the layer does not list them; they may exist below.
+	Implied []string `json:",omitempty"`
+	// Reaches tells that the layer has to be unpacked anew on top of those below it.
+	Reaches bool `json:",omitempty"`
+	// RootListed tells that the layer says what the root directory is, Opaque that it hides everything below.
+	RootListed, Opaque bool `json:",omitempty"`
+}
+
+// fixRecord is what was found out about a layer on top of others.
+type fixRecord struct {
+	// DiffIDs is the chain, the layer itself being the last.
+	DiffIDs []digest.Digest
+	Kind    fixKind
+}
+
+type fixKind string
+
+const (
+	fixNone    fixKind = "none"    // the layer fits as it is
+	fixOver    fixKind = "over"    // directories to lay on top of it
+	fixInstead fixKind = "instead" // a tree to use in its place
+)
+
+type writableRecord struct{ DiffIDs []digest.Digest }
 
 // Open opens or makes the store in folder root, and removes what an earlier process left half made there.
-func Open(root string, db *state.DB) (*Store, error) { return &Store{root: root}, nil }
+func Open(root string, db *state.DB) (*Store, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, fmt.Errorf("open layers: %w", err)
+	}
+	s := &Store{root: root, db: db, working: map[string]*work{}, roots: map[string]*mounted{}}
+	if err := s.open(); err != nil {
+		return nil, fmt.Errorf("open layers %s: %w", root, err)
+	}
+	return s, nil
+}
+
+func (s *Store) open() (err error) {
+	for _, dir := range []string{"", "empty", "trees", "fixes", "writable", "making", "gone"} {
+		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(s.path("empty"), 0o755); err != nil {
+		return err
+	}
+	if err := s.checkFormat(); err != nil {
+		return err
+	}
+	if s.layers, err = state.NewTable[layerRecord](s.db, "layers"); err != nil {
+		return err
+	}
+	if s.fixes, err = state.NewTable[fixRecord](s.db, "layer-fixes"); err != nil {
+		return err
+	}
+	if s.owners, err = state.NewTable[writableRecord](s.db, "writable-layers"); err != nil {
+		return err
+	}
+	return s.repair()
+}
+
+// Limit sets bounds for layers that are unpacked from now on. To be called before anything else.
+func (s *Store) Limit(l Limits) { s.limits = l }
 
 // Has tells whether the layer is there, whole.
-func (s *Store) Has(diffID digest.Digest) bool { return false }
+func (s *Store) Has(diffID digest.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.known.layers[diffID]
+	return ok
+}
 
 // Size is about what the layer takes on disk, 0 when it is not there.
-func (s *Store) Size(diffID digest.Digest) int64 { return 0 }
-
-// Apply unpacks a layer from its uncompressed tar and returns its size. Several calls for one layer share the work:
-// whoever comes later waits, and returns without having read its own tar when the first succeeds. The whole of tar
-// is read and must hash to diffID. On error nothing is left.
-func (s *Store) Apply(ctx context.Context, diffID digest.Digest, tar io.Reader) (int64, error) {
-	return 0, nil
+func (s *Store) Size(diffID digest.Digest) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known.layers[diffID].Size
 }
 
-// Prepare makes the layers fit for lying on one another in this order, lowest first: layers that say nothing about
-// a parent directory get its attributes from below, and layers that reach into those below (hard links, links among the parents)
-// are unpacked once more on top of them, for which reopen gives their uncompressed tar again.
-// It is quick when there is nothing to do or all is done.
-func (s *Store) Prepare(ctx context.Context, diffIDs []digest.Digest, reopen func(context.Context, digest.Digest) (io.ReadCloser, error)) error {
-	return nil
+func (s *Store) path(parts ...string) string {
+	return filepath.Join(append([]string{s.root}, parts...)...)
 }
 
-// Stack returns the directories that make up these layers (lowest first) as overlayfs wants them: topmost first, absolute.
-// It is errdefs.ErrNotFound when a layer is missing, and errdefs.ErrFailedPrecondition when Prepare must be called first.
-func (s *Store) Stack(ctx context.Context, diffIDs []digest.Digest) ([]string, error) {
-	return nil, nil
+func (s *Store) tree(diffID digest.Digest) string { return s.path("trees", diffID.Encoded()) }
+
+func (s *Store) fix(chain digest.Digest) string { return s.path("fixes", chain.Encoded()) }
+
+// temporary makes a directory with a name of its own in making or gone.
+func (s *Store) temporary(dir string) (string, error) {
+	path, err := os.MkdirTemp(s.path(dir), "")
+	if err != nil {
+		return "", err
+	}
+	return path, nil
 }
 
-// Remove deletes layers. Absent ones are no error. The caller knows that nobody uses them.
-func (s *Store) Remove(diffIDs ...digest.Digest) error { return nil }
-
-// Sweep deletes the layers that keep returns false for, except those being made or used by a writable layer, and tells how many and how many bytes.
-func (s *Store) Sweep(keep func(diffID digest.Digest) bool) (removed int, freed int64, err error) {
-	return 0, 0, nil
+func warnRepair(what, name string) {
+	slog.Warn("layers: dropped what an interrupted process left", "what", what, "name", name)
 }
-
-// Create makes the writable layer id on top of the given layers, lowest first.
-func (s *Store) Create(ctx context.Context, id string, diffIDs []digest.Digest) error { return nil }
-
-// Overlay returns what overlayfs needs for the writable layer id: the layers below, topmost first, and its own two directories.
-func (s *Store) Overlay(id string) (lower []string, upper, work string, err error) {
-	return nil, "", "", nil
-}
-
-// Delete removes the writable layer id. What is absent is no error.
-func (s *Store) Delete(ctx context.Context, id string) error { return nil }
-
-// Writable lists the writable layers.
-func (s *Store) Writable() []string { return nil }
-
-// Usage is what the writable layer takes on disk as du counts it, hard links once, without its root directory.
-func (s *Store) Usage(id string) (int64, error) { return 0, nil }
-
-// Changes lists how the writable layer id differs from the layers below, as docker diff shows it: sorted, with the
-// directories that changes lie in. What is at or below a path in ignore, and unchanged directories that hold nothing else, is left out.
-func (s *Store) Changes(ctx context.Context, id string, ignore ...string) ([]ct.FilesystemChange, error) {
-	return nil, nil
-}
-
-// Root is a writable layer's merged tree, mounted where no other process can see it.
-type Root struct {
-	// Dir is the tree's root; open what is in it with sys.OpenInRoot.
-	Dir *os.File
-}
-
-// Root mounts the merged tree of writable layer id. Not for a layer that a running container has mounted.
-func (s *Store) Root(ctx context.Context, id string) (*Root, error) { return nil, nil }
-
-// Close unmounts the tree once nothing of it is open.
-func (r *Root) Close() error { return r.Dir.Close() }

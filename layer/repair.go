@@ -1,0 +1,272 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cove-containers/cove/state"
+	"github.com/cove-containers/cove/sys"
+)
+
+// format is the number of the layout on disk that the package comment draws.
+const format = "1"
+
+func (s *Store) checkFormat() error {
+	path := s.path("FORMAT")
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.WriteFile(path, []byte(format+"\n"), 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	if got := strings.TrimSpace(string(raw)); got != format && got != "" {
+		return fmt.Errorf("format %q, this engine reads %q: %w", got, format, errdefs.ErrFailedPrecondition)
+	}
+	return nil
+}
+
+// repair brings records and trees in step.
+func (s *Store) repair() error {
+	for _, dir := range []string{"making", "gone"} {
+		if err := s.empty(dir); err != nil {
+			return err
+		}
+	}
+	layers, err := s.layers.All()
+	if err != nil {
+		return err
+	}
+	fixes, err := s.fixes.All()
+	if err != nil {
+		return err
+	}
+	if s.known.writable, err = s.owners.All(); err != nil {
+		return err
+	}
+	s.known.layers = map[digest.Digest]layerRecord{}
+	for id, record := range layers {
+		s.known.layers[digest.Digest(id)] = record
+	}
+	s.known.fixes = map[digest.Digest]fixRecord{}
+	for id, record := range fixes {
+		s.known.fixes[digest.Digest(id)] = record
+	}
+	if err := s.repairTrees(); err != nil {
+		return err
+	}
+	if err := s.repairFixes(); err != nil {
+		return err
+	}
+	return s.repairWritable()
+}
+
+// names lists a folder of the store.
+func (s *Store) names(dir string) (map[string]bool, error) {
+	entries, err := os.ReadDir(s.path(dir))
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, e := range entries {
+		names[e.Name()] = true
+	}
+	return names, nil
+}
+
+func (s *Store) empty(dir string) error {
+	names, err := s.names(dir)
+	if err != nil {
+		return err
+	}
+	for name := range names {
+		if err := removeTree(s.path(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeTree(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return sys.RemoveTreeAt(sys.Borrow(dir), filepath.Base(path))
+}
+
+// discard deletes a tree; from the first moment on it is not at its place any more.
+func (s *Store) discard(parts ...string) error {
+	gone, err := s.temporary("gone")
+	if err != nil {
+		return err
+	}
+	err = os.Rename(s.path(parts...), gone)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return removeTree(gone)
+}
+
+func (s *Store) repairTrees() error {
+	there, err := s.names("trees")
+	if err != nil {
+		return err
+	}
+	wanted := map[string]bool{}
+	for id := range s.known.layers {
+		wanted[id.Encoded()] = true
+		if !there[id.Encoded()] {
+			warnRepair("record of a layer", id.String())
+			delete(s.known.layers, id)
+			if err := s.layers.Delete(id.String()); err != nil {
+				return err
+			}
+		}
+	}
+	return s.dropUnwanted("trees", there, wanted)
+}
+
+func (s *Store) dropUnwanted(dir string, there, wanted map[string]bool) error {
+	for name := range there {
+		if wanted[name] {
+			continue
+		}
+		warnRepair(dir, name)
+		if err := s.discard(dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) repairFixes() error {
+	there, err := s.names("fixes")
+	if err != nil {
+		return err
+	}
+	wanted := map[string]bool{}
+	for chain, record := range s.known.fixes {
+		whole := record.Kind == fixNone || there[chain.Encoded()]
+		for _, id := range record.DiffIDs {
+			_, ok := s.known.layers[id]
+			whole = whole && ok
+		}
+		if whole {
+			wanted[chain.Encoded()] = true
+			continue
+		}
+		delete(s.known.fixes, chain)
+		if err := s.fixes.Delete(chain.String()); err != nil {
+			return err
+		}
+	}
+	return s.dropUnwanted("fixes", there, wanted)
+}
+
+func (s *Store) repairWritable() error {
+	there, err := s.names("writable")
+	if err != nil {
+		return err
+	}
+	wanted := map[string]bool{}
+	for id, record := range s.known.writable {
+		wanted[id] = true
+		if err := s.makeWritable(id, record.DiffIDs); err != nil { // what was not yet on disk when the power went
+			return err
+		}
+	}
+	return s.dropUnwanted("writable", there, wanted)
+}
+
+// Remove deletes layers. Absent ones are no error. The caller knows that nobody uses them.
+func (s *Store) Remove(diffIDs ...digest.Digest) error {
+	gone := map[digest.Digest]bool{}
+	for _, id := range diffIDs {
+		gone[id] = true
+	}
+	s.mu.Lock()
+	var fixes []digest.Digest
+	for chain, record := range s.known.fixes {
+		for _, id := range record.DiffIDs {
+			if gone[id] {
+				fixes = append(fixes, chain)
+				break
+			}
+		}
+	}
+	for _, chain := range fixes {
+		delete(s.known.fixes, chain)
+	}
+	for id := range gone {
+		if _, ok := s.known.layers[id]; !ok {
+			delete(gone, id)
+		}
+		delete(s.known.layers, id)
+	}
+	s.mu.Unlock()
+	err := s.db.Update(func(tx *state.Tx) error {
+		for _, chain := range fixes {
+			if err := s.fixes.DeleteIn(tx, chain.String()); err != nil {
+				return err
+			}
+		}
+		for id := range gone {
+			if err := s.layers.DeleteIn(tx, id.String()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remove layers: %w", err)
+	}
+	for _, chain := range fixes {
+		err = errors.Join(err, s.discard("fixes", chain.Encoded()))
+	}
+	for id := range gone {
+		err = errors.Join(err, s.discard("trees", id.Encoded()))
+	}
+	if err != nil {
+		return fmt.Errorf("remove layers: %w", err)
+	}
+	return nil
+}
+
+// Sweep deletes the layers that keep returns false for, except those that a writable layer lies on, and tells how
+// many and how many bytes.
+func (s *Store) Sweep(keep func(diffID digest.Digest) bool) (removed int, freed int64, err error) {
+	s.mu.Lock()
+	used := map[digest.Digest]bool{}
+	for _, record := range s.known.writable {
+		for _, id := range record.DiffIDs {
+			used[id] = true
+		}
+	}
+	var candidates []digest.Digest
+	for id := range s.known.layers {
+		if !used[id] {
+			candidates = append(candidates, id)
+		}
+	}
+	s.mu.Unlock()
+	var unwanted []digest.Digest
+	for _, id := range candidates {
+		if !keep(id) {
+			unwanted = append(unwanted, id)
+			freed += s.Size(id)
+		}
+	}
+	if len(unwanted) == 0 {
+		return 0, 0, nil
+	}
+	return len(unwanted), freed, s.Remove(unwanted...)
+}

@@ -1,0 +1,70 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/cove-containers/cove/sys"
+)
+
+// Root is a writable layer's merged tree, mounted where no other process can see it.
+type Root struct {
+	// Dir is the tree's root; open what is in it with sys.OpenInRoot.
+	Dir   *os.File
+	close func() error
+}
+
+// mounted is a tree that one or several callers have open.
+type mounted struct {
+	once  sync.Once
+	dir   *os.File
+	err   error
+	users int
+}
+
+// Root mounts the merged tree of writable layer id; callers at the same time share one mount. Not for a layer that
+// a running container has mounted: the kernel promises nothing for two mounts of one layer.
+func (s *Store) Root(_ context.Context, id string) (*Root, error) {
+	lower, upper, work, err := s.Overlay(id)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	m := s.roots[id]
+	if m == nil {
+		m = &mounted{}
+		s.roots[id] = m
+	}
+	m.users++
+	s.mu.Unlock()
+	m.once.Do(func() { m.dir, m.err = sys.MountOverlay(lower, upper, work) })
+	var once sync.Once
+	leave := func() (err error) {
+		once.Do(func() { err = s.leave(id, m) })
+		return err
+	}
+	if m.err != nil {
+		leave()
+		return nil, fmt.Errorf("mount writable layer %s: %w", id, m.err)
+	}
+	return &Root{Dir: m.dir, close: leave}, nil
+}
+
+func (s *Store) leave(id string, m *mounted) error {
+	s.mu.Lock()
+	m.users--
+	last := m.users == 0
+	if last {
+		delete(s.roots, id)
+	}
+	s.mu.Unlock()
+	if !last || m.dir == nil {
+		return nil
+	}
+	return m.dir.Close()
+}
+
+// Close unmounts the tree, once the other callers have closed it and nothing of it is open.
+func (r *Root) Close() error { return r.close() }
