@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,9 +81,9 @@ func compile(rows []route) *table {
 		t.named[key] = append(t.named[key], c)
 	}
 	for _, list := range t.named {
-		// The longest text behind the name wins: /{name}/attach/ws before /{name}/attach, a bare /{name} last.
+		// The most telling row wins: two names before one, /{name}/attach/ws before /{name}/attach, a bare /{name} last.
 		slices.SortStableFunc(list, func(a, b *compiled) int {
-			return len(b.texts[len(b.texts)-1]) - len(a.texts[len(a.texts)-1])
+			return cmp.Or(len(b.names)-len(a.names), len(b.texts[len(b.texts)-1])-len(a.texts[len(a.texts)-1]))
 		})
 	}
 	return t

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// headerTimeout bounds how long a client may take to say what it wants.
+const headerTimeout = 60 * time.Second
+
+// Serve answers requests on the listeners until ctx is done, then ends the streams without an end and lets work in
+// progress finish for at most grace. It closes the listeners. It fails early when a listener breaks.
+func Serve(ctx context.Context, s *Server, listeners []net.Listener, grace time.Duration) error {
+	work, abandon := context.WithCancel(context.Background())
+	defer abandon()
+	web := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		BaseContext:       func(net.Listener) context.Context { return work },
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- web.Serve(l) }()
+	}
+	var broken error
+	running := len(listeners)
+	select {
+	case broken = <-failed:
+		running--
+	case <-ctx.Done():
+	}
+	s.Drain()
+	bounded, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := web.Shutdown(bounded); err != nil {
+		abandon()
+		s.Log.Warn("requests were still running at the end", "grace", grace)
+		_ = web.Close()
+	}
+	for ; running > 0; running-- {
+		<-failed
+	}
+	if errors.Is(broken, http.ErrServerClosed) {
+		broken = nil
+	}
+	return broken
+}
