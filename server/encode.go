@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -29,33 +31,53 @@ func (c *call) json(status int, value any) error {
 
 // with encodes value, which must be a JSON object, and lays extra fields over it: how answers get back the fields
 // that older API versions knew. Objects in extra are laid over objects of the same name; what value already has stays.
+// The order of the fields stays too, new ones come last.
 func with(value any, extra map[string]any) (json.RawMessage, error) {
 	raw, err := encodeJSON(value)
-	if err != nil || len(extra) == 0 {
+	if err != nil || len(extra) == 0 || len(raw) == 0 || raw[0] != '{' {
 		return raw, err
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return nil, fmt.Errorf("add fields: %w", err)
+	var out bytes.Buffer
+	put := func(name string, content json.RawMessage) {
+		if out.Len() > 0 {
+			out.WriteByte(',')
+		} else {
+			out.WriteByte('{')
+		}
+		out.WriteString(strconv.Quote(name))
+		out.WriteByte(':')
+		out.Write(content)
 	}
-	if fields == nil {
-		return raw, nil
-	}
-	for name, add := range extra {
-		have, exists := fields[name]
-		nested, isObject := add.(map[string]any)
-		switch {
-		case exists && isObject:
-			if fields[name], err = with(have, nested); err != nil {
-				return nil, err
-			}
-		case !exists:
-			if fields[name], err = encodeJSON(add); err != nil {
+	seen := map[string]bool{}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	_, _ = decoder.Token() // the opening brace
+	for decoder.More() {
+		name, _ := decoder.Token()
+		var content json.RawMessage
+		if err := decoder.Decode(&content); err != nil {
+			return nil, fmt.Errorf("add fields: %w", err)
+		}
+		key := name.(string)
+		seen[key] = true
+		if nested, ok := extra[key].(map[string]any); ok {
+			if content, err = with(content, nested); err != nil {
 				return nil, err
 			}
 		}
+		put(key, content)
 	}
-	return encodeJSON(fields)
+	for _, name := range slices.Sorted(maps.Keys(extra)) {
+		if seen[name] {
+			continue
+		}
+		content, err := encodeJSON(extra[name])
+		if err != nil {
+			return nil, err
+		}
+		put(name, content)
+	}
+	out.WriteByte('}')
+	return out.Bytes(), nil
 }
 
 // encodeJSON is json.Marshal without the escapes meant for HTML pages.
