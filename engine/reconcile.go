@@ -16,6 +16,7 @@ import (
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
 	"github.com/cove-containers/cove/image"
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/shim"
 )
 
@@ -106,7 +107,7 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 		paused := c.State.Status == ct.StatePaused
 		c.State = c.State.Begin(sup.Pid(), started, health)
 		c.Started = true
-		if paused {
+		if paused || e.frozen(c) {
 			c.State = c.State.With(ct.StatePaused)
 		}
 		return nil
@@ -120,6 +121,16 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 	e.work.Go(func() { e.watch(e.closing, r) })
 	e.watchHealth(r, c)
 	return nil
+}
+
+// frozen tells whether the container's processes are paused, whatever the record says.
+func (e *Engine) frozen(c *container.Container) bool {
+	group, err := runtime.OpenCgroup(e.cgroupPath(c))
+	if err != nil {
+		return false
+	}
+	frozen, err := group.Frozen()
+	return err == nil && frozen
 }
 
 // takeUpCommands finds the commands that ran in the container while there was no daemon.
