@@ -75,5 +75,10 @@ func (u *unpacker) copyUp(d *directory, name string) error {
 	if st.Whiteout() || st.Kind() == sys.KindDir {
 		return fs.ErrNotExist
 	}
-	return copyEntry(dir, low, name, &st)
+	err = copyEntry(dir, low, name, &st)
+	if errors.Is(err, fs.ErrExist) { // hidden by the archive itself
+		return fs.ErrNotExist
+	}
+	u.copied[d.join(name)] = err == nil
+	return err
 }

@@ -109,8 +109,13 @@ func (u *unpacker) hardLink(parent *directory, name string, h *header) error {
 	if base == "" {
 		return fmt.Errorf("hard link to directory %q: %w", h.link, errdefs.ErrInvalidArgument)
 	}
-	done, err := u.linkOwn(parent, name, path, base)
-	if err != nil || done {
+	from, err := u.walk(path, false)
+	if err == nil {
+		done, err := u.link(parent, name, from, base)
+		if err != nil || done {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if u.o.Below == nil {
@@ -120,11 +125,11 @@ func (u *unpacker) hardLink(parent *directory, name string, h *header) error {
 		u.report.Missing = append(u.report.Missing, Link{Name: parent.join(name), Target: h.link})
 		return nil
 	}
-	from, err := u.walk(path, true)
-	if err != nil {
+	if from, err = u.walk(path, true); err != nil {
 		return err
 	}
-	if done, err := u.linkOwn(parent, name, path, base); err != nil || done {
+	done, err := u.link(parent, name, from, base)
+	if err != nil || done {
 		return err
 	}
 	if err := u.copyUp(from, base); err != nil {
@@ -133,19 +138,12 @@ func (u *unpacker) hardLink(parent *directory, name string, h *header) error {
 		}
 		return fmt.Errorf("copy hard link target %q: %w", h.link, err)
 	}
-	_, err = u.linkOwn(parent, name, path, base)
+	_, err = u.link(parent, name, from, base)
 	return err
 }
 
-// linkOwn links to a file that the archive has brought itself; done is false when it has not.
-func (u *unpacker) linkOwn(parent *directory, name, path, base string) (done bool, err error) {
-	from, err := u.walk(path, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
+// link links to file base of directory from; done is false when there is none.
+func (u *unpacker) link(parent *directory, name string, from *directory, base string) (done bool, err error) {
 	if from == parent && base == name {
 		return true, nil
 	}

@@ -30,7 +30,7 @@ const (
 func Unpack(ctx context.Context, root *os.File, r io.Reader, o Options) (Report, error) {
 	u := &unpacker{
 		o: o, in: newTarReader(r), tree: newTree(sys.Borrow(root)),
-		umask: sys.Umask(), asRoot: os.Geteuid() == 0, aufs: map[string]bool{},
+		umask: sys.Umask(), asRoot: os.Geteuid() == 0, aufs: map[string]bool{}, copied: map[string]bool{},
 	}
 	now := time.Now()
 	u.now = sys.Timespec{Sec: now.Unix(), Nsec: int64(now.Nanosecond())}
@@ -70,6 +70,7 @@ type unpacker struct {
 	now    sys.Timespec
 	hiding bool            // a whiteout was made
 	aufs   map[string]bool // names in the root to remove in the end
+	copied map[string]bool // paths of files brought up from below
 }
 
 func (u *unpacker) entry(ctx context.Context, h *header) error {
@@ -157,10 +158,17 @@ func (u *unpacker) hide(parent *directory, base string, h *header) (done bool, e
 	}
 	u.hiding = true
 	err = sys.MknodAt(dir, hidden, sys.KindChar, 0)
-	if errors.Is(err, fs.ErrExist) { // the layer's own file replaces the one below
-		err = nil
+	if !errors.Is(err, fs.ErrExist) {
+		return true, err
 	}
-	return true, err
+	if path := parent.join(hidden); u.copied[path] { // not the layer's own, but the target of a hard link
+		delete(u.copied, path)
+		if err := sys.UnlinkAt(dir, hidden); err != nil {
+			return true, err
+		}
+		return true, sys.MknodAt(dir, hidden, sys.KindChar, 0)
+	}
+	return true, nil // the layer's own file replaces the one below
 }
 
 // place makes something at name in parent, and first removes what an earlier entry may have put there.
