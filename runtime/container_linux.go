@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,11 +21,16 @@ type Process struct {
 	program *program
 	pipes   *pipes
 	// name is the program's name as it was asked for.
-	name string
+	name    string
+	started atomic.Bool
 
 	waited sync.Once
 	status ExitStatus
 	err    error
+}
+
+func (p *Process) born(pid int, pidfd *os.File, program *program, pipes *pipes, name string) {
+	p.pid, p.pidfd, p.program, p.pipes, p.name = pid, pidfd, program, pipes, name
 }
 
 // Pid is the process's number on the host.
@@ -35,12 +42,12 @@ func (p *Process) Console() *os.File { return p.console }
 // Start lets the process become its program and tells why that failed, as a *StartError where the program is to
 // blame. A process that failed has ended.
 func (p *Process) Start() error {
-	if p.pipes == nil {
+	if p.started.Swap(true) {
 		return fmt.Errorf("process %d was started before: %w", p.pid, errdefs.ErrFailedPrecondition)
 	}
 	defer func() {
 		p.pipes.Close()
-		p.pipes, p.program = nil, nil
+		p.program = nil
 	}()
 	if err := p.pipes.let(); err != nil {
 		return err
@@ -62,7 +69,10 @@ func (p *Process) Start() error {
 
 // Wait returns when the process has ended; every call gets the same answer. It keeps no thread waiting.
 func (p *Process) Wait() (ExitStatus, error) {
-	p.waited.Do(func() { p.status, p.err = p.reap() })
+	p.waited.Do(func() {
+		p.status, p.err = p.reap()
+		p.pidfd.Close()
+	})
 	return p.status, p.err
 }
 
@@ -154,15 +164,6 @@ func (p *Process) end() error {
 	return err
 }
 
-// release closes what the process holds besides its console.
-func (p *Process) release() {
-	if p.pipes != nil {
-		p.pipes.Close()
-		p.pipes = nil
-	}
-	p.pidfd.Close()
-}
-
 // Container is one container made by this process; as a Process it is the container's first one.
 type Container struct {
 	Process
@@ -170,6 +171,10 @@ type Container struct {
 	// root and mounts keep the root and the mount namespace in being until Destroy: taking them down may have to
 	// write a whole file system's data to disk, which the end of the last process would otherwise wait for.
 	root, mounts *os.File
+	// filter, personality and ownTime are what every further process gets, too.
+	filter      filter
+	personality *specs.LinuxPersonality
+	ownTime     bool
 
 	destroying sync.Mutex
 	destroyed  bool
@@ -192,7 +197,7 @@ func (c *Container) Destroy() error {
 	if err := c.cgroup.Remove(); err != nil {
 		return fmt.Errorf("destroy container: %w", err)
 	}
-	c.release()
+	c.pipes.Close()
 	c.mounts.Close()
 	c.root.Close()
 	c.destroyed = true

@@ -1,11 +1,9 @@
 package runtime
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -67,10 +65,11 @@ func create(cfg Config, io IO, before func(step string) error) (*Container, erro
 		c.undo.run()
 		return nil, asStartError(err)
 	}
+	c.container.root = c.root.Release()
+	c.container.filter, c.container.personality = c.birth.filter, c.birth.personality
+	c.container.ownTime = c.namespaces.has(unix.CLONE_NEWTIME)
 	c.birth.close()
 	c.namespaces.Close()
-	c.pipes.closeChild()
-	c.container.root = c.root.Release()
 	return c.container, nil
 }
 
@@ -324,28 +323,15 @@ func (c *creation) clone() error {
 	}
 	// The child has its own copies now, and its end must show.
 	c.pipes.closeChild()
-	c.container.Process = Process{pid: pid, pidfd: pidfd, console: c.container.console, program: &c.program, pipes: c.pipes, name: c.spec.Process.Args[0]}
+	c.container.born(pid, pidfd, &c.program, c.pipes, c.spec.Process.Args[0])
 	c.undo.push(func() {
 		discard(c.container.end())
-		pidfd.Close()
 	})
 	return nil
 }
 
-// adjust sets what the process cannot set itself. The runtime's own readiness to be killed is not inherited.
 func (c *creation) adjust() error {
-	score := 0
-	if c.spec.Process.OOMScoreAdj != nil {
-		score = *c.spec.Process.OOMScoreAdj
-	}
-	file := "/proc/" + strconv.Itoa(c.container.pid) + "/oom_score_adj"
-	if err := os.WriteFile(file, []byte(strconv.Itoa(score)), 0); err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return c.listen(markPrepared)
-		}
-		return fmt.Errorf("set oom_score_adj: %w", err)
-	}
-	return nil
+	return setOOMScore(c.container.pid, c.spec.Process.OOMScoreAdj)
 }
 
 func (c *creation) listen(mark uint32) error {

@@ -100,6 +100,8 @@ func (n *namespaces) enter(offsets map[string]specs.LinuxTimeOffset) error {
 	if err := unix.Unshare(int(flags | unix.CLONE_FS)); err != nil {
 		return fmt.Errorf("make namespaces: %w", err)
 	}
+	// What is made inside gets exactly the mode it is given.
+	unix.Umask(0)
 	for _, j := range n.join {
 		if err := unix.Setns(int(j.file.Fd()), int(j.flag)); err != nil {
 			return fmt.Errorf("join namespace %s: %w", j.file.Name(), err)

@@ -39,6 +39,8 @@ type birth struct {
 	// newCgroupNS makes a cgroup namespace once the process is in its cgroup.
 	newCgroupNS bool
 	personality *specs.LinuxPersonality
+	// joinTime is a process whose time namespace the child enters: a thread among others cannot.
+	joinTime *os.File
 }
 
 // stepExec is the step that makes the process its program.
@@ -47,10 +49,15 @@ const stepExec = "exec"
 // prologue is what the child does first: it lets go of what is not its own and enters its cgroup.
 func (b *birth) prologue(p *program) {
 	p.report = int(b.report.Fd())
+	// Until it executes the program the child is a copy of the runtime, which nobody inside may look at.
+	p.add("hide the runtime", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	files := []*os.File{b.report, b.start, b.stdio[0], b.stdio[1], b.stdio[2]}
 	files = append(files, b.held...)
 	if b.program != nil {
 		files = append(files, b.program)
+	}
+	if b.joinTime != nil {
+		files = append(files, b.joinTime)
 	}
 	files = append(files, b.entry.Tasks...)
 	var fds []int
@@ -65,6 +72,9 @@ func (b *birth) prologue(p *program) {
 	self := p.bytes([]byte("0"))
 	for _, f := range b.entry.Tasks {
 		p.add("enter cgroup", unix.SYS_WRITE, f.Fd(), self, 1)
+	}
+	if b.joinTime != nil {
+		p.add("join time namespace", unix.SYS_SETNS, b.joinTime.Fd(), unix.CLONE_NEWTIME)
 	}
 	if b.newCgroupNS {
 		p.add("make cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
@@ -180,26 +190,11 @@ func openPipes() (*pipes, error) {
 	return &p, nil
 }
 
-// closeChild closes the child's ends, so that its end shows.
-func (p *pipes) closeChild() {
-	for _, f := range []**os.File{&p.childReport, &p.childStart} {
-		if *f != nil {
-			(*f).Close()
-			*f = nil
-		}
-	}
-}
+// closeChild closes the child's ends, so that their closing shows.
+func (p *pipes) closeChild() { closeAll([]*os.File{p.childReport, p.childStart}) }
 
 // Close closes all ends.
-func (p *pipes) Close() {
-	p.closeChild()
-	for _, f := range []**os.File{&p.report, &p.start} {
-		if *f != nil {
-			(*f).Close()
-			*f = nil
-		}
-	}
-}
+func (p *pipes) Close() { closeAll([]*os.File{p.childReport, p.childStart, p.report, p.start}) }
 
 // let writes the byte the child waits for. A child that has ended is noticed by its report.
 func (p *pipes) let() error {
@@ -312,7 +307,10 @@ func (b *birth) close() {
 	if b.entry != nil {
 		b.entry.Close()
 	}
-	b.stdio, b.program, b.entry = [3]*os.File{}, nil, nil
+	if b.joinTime != nil {
+		b.joinTime.Close()
+	}
+	b.stdio, b.program, b.entry, b.joinTime = [3]*os.File{}, nil, nil, nil
 }
 
 // prepare finds out who the process is and what it runs, inside root.

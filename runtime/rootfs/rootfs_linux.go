@@ -113,6 +113,11 @@ func Open(s Settings) (*Root, error) {
 		return nil, fmt.Errorf("open /dev/null: %w", err)
 	}
 	r.null = &stamp{fd: null}
+	// It is the host's own node, whose mode nobody inside may change.
+	if err := setAttributes(null, false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE}); err != nil {
+		r.Close()
+		return nil, fmt.Errorf("protect /dev/null: %w", err)
+	}
 	return r, nil
 }
 
