@@ -11,6 +11,7 @@ package blob
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,9 @@ type Store struct {
 	blobs, ingest string
 
 	mu      sync.Mutex
-	writing map[digest.Digest]bool
+	claimed map[digest.Digest]bool
+	writers map[digest.Digest]*Writer
+	changed chan struct{} // closed and replaced when writers changes
 }
 
 // Open opens or makes the store below root and removes what unnamed writers left behind.
@@ -43,7 +46,9 @@ func Open(root string) (*Store, error) {
 	s := &Store{
 		blobs:   filepath.Join(root, "blobs", string(digest.SHA256)),
 		ingest:  filepath.Join(root, "ingest"),
-		writing: map[digest.Digest]bool{},
+		claimed: map[digest.Digest]bool{},
+		writers: map[digest.Digest]*Writer{},
+		changed: make(chan struct{}),
 	}
 	for _, dir := range []string{s.blobs, s.ingest} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -231,17 +236,57 @@ func (s *Store) SweepParts(keep func(d digest.Digest, last time.Time) bool) (fre
 func (s *Store) claim(d digest.Digest) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.writing[d] {
+	if s.claimed[d] {
 		return false
 	}
-	s.writing[d] = true
+	s.claimed[d] = true
 	return true
 }
 
 func (s *Store) release(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.writing, d)
+	delete(s.claimed, d)
+	s.announce(d, nil)
+}
+
+// announce tells those who wait in Follow about a new writer, or about the end of one. Callers hold s.mu.
+func (s *Store) announce(d digest.Digest, w *Writer) {
+	if w != nil {
+		s.writers[d] = w
+	} else {
+		delete(s.writers, d)
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Follow reads the blob d from its first byte: the stored one, or the one being written, see Writer.Follow. When there is
+// neither it waits until ctx is done.
+func (s *Store) Follow(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
+	for {
+		s.mu.Lock()
+		w, changed := s.writers[d], s.changed
+		s.mu.Unlock()
+		f, _, err := s.Open(d)
+		if err == nil {
+			return f, nil
+		}
+		if !errdefs.IsNotFound(err) {
+			return nil, err
+		}
+		if w != nil {
+			r, err := w.Follow(ctx)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return r, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-changed:
+		}
+	}
 }
 
 func missing(d digest.Digest, err error) error {

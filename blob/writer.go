@@ -28,6 +28,7 @@ type Writer struct {
 	digest  digest.Digest // "" until known
 	size    int64         // -1: not known
 	file    *os.File
+	part    string
 	hash    hash.Hash
 	resumed bool
 
@@ -52,6 +53,9 @@ func (s *Store) Writer(d digest.Digest, size int64) (*Writer, error) {
 		s.release(d)
 		return nil, fmt.Errorf("write blob %s: %w", d, err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.announce(d, w)
 	return w, nil
 }
 
@@ -63,7 +67,7 @@ func (s *Store) New() (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write new blob: %w", err)
 	}
-	w.file = f
+	w.file, w.part = f, f.Name()
 	return w, nil
 }
 
@@ -91,7 +95,7 @@ func (w *Writer) openPart(path string) error {
 		f.Close()
 		return err
 	}
-	w.file, w.written, w.resumed = f, n, n > 0
+	w.file, w.part, w.written, w.resumed = f, path, n, n > 0
 	return nil
 }
 
@@ -145,7 +149,7 @@ func (w *Writer) verify() error {
 	if got == w.digest {
 		return nil
 	}
-	os.Remove(w.file.Name())
+	os.Remove(w.part)
 	if w.resumed {
 		return fmt.Errorf("%w (%w)", mismatch(w.digest, got), ErrStalePart)
 	}
@@ -160,7 +164,7 @@ func (w *Writer) move() error {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(w.file.Name(), target); err != nil {
+	if err := os.Rename(w.part, target); err != nil {
 		return fmt.Errorf("commit blob %s: %w", w.digest, err)
 	}
 	return syncDir(w.store.blobs)
@@ -175,10 +179,13 @@ func syncDir(path string) error {
 	return d.Sync()
 }
 
+// Abort gives followers a reason why nothing more will come. Close is still to be called.
+func (w *Writer) Abort(err error) { w.end(err) }
+
 // Discard deletes what has been written; for content that proved wrong. Close is still to be called.
 func (w *Writer) Discard() {
 	w.end(ErrNotCommitted)
-	os.Remove(w.file.Name())
+	os.Remove(w.part)
 }
 
 // Close ends the writer. Without Commit, followers read ErrNotCommitted; the part of a known blob stays to be resumed.
@@ -190,12 +197,11 @@ func (w *Writer) Close() error {
 	committed := w.ended && w.err == nil
 	w.mu.Unlock()
 	w.end(ErrNotCommitted)
-	name := w.file.Name()
 	err := w.file.Close()
 	w.file = nil
 	if w.size < 0 {
 		if !committed {
-			os.Remove(name)
+			os.Remove(w.part)
 		}
 		return err
 	}
@@ -216,7 +222,7 @@ func (w *Writer) end(err error) {
 // Follow reads the blob from its first byte while it is being written. The end of file comes only after a
 // successful Commit: whoever has read it knows that all was verified. Done ctx ends a waiting Read.
 func (w *Writer) Follow(ctx context.Context) (io.ReadCloser, error) {
-	f, err := os.Open(w.file.Name())
+	f, err := os.Open(w.part)
 	if err != nil {
 		return nil, fmt.Errorf("follow blob %s: %w", w.digest, err)
 	}

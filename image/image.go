@@ -94,5 +94,4 @@ type ListOptions struct {
 type RemoveOptions struct {
 	Force         bool
 	PruneChildren bool
-	Platforms     []ocispec.Platform
 }

@@ -1,0 +1,147 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// stage is how far a layer or blob has come.
+type stage int
+
+const (
+	stageWaiting stage = iota
+	stageDownloading
+	stageVerifying
+	stageDownloaded
+	stageExtracting
+)
+
+// progress is a stage with how much of it is done.
+type progress struct {
+	stage          stage
+	current, total int64
+}
+
+// errGivenUp ends a job that everybody has left.
+var errGivenUp = errors.New("nobody waits for this any more")
+
+// jobs shares work: who asks for what is under way already joins it. A job is cancelled when the last of those who
+// wait for it has left, and runs in a goroutine that close waits for.
+type jobs struct {
+	mu      sync.Mutex
+	running map[string]*job
+	closed  bool
+	wait    sync.WaitGroup
+}
+
+type job struct {
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+	err    error // valid once done is closed
+
+	mu       sync.Mutex
+	watchers map[*func(progress)]bool
+	last     progress
+	waiting  int // guarded by jobs.mu
+}
+
+func newJobs() *jobs { return &jobs{running: map[string]*job{}} }
+
+// do runs work, or joins the run of the same key, until it ends or ctx does. watch hears of the progress, also of what was
+// reported before; it must not block.
+func (js *jobs) do(ctx context.Context, key string, watch func(progress), work func(ctx context.Context, report func(progress)) error) error {
+	for {
+		j, err := js.join(key, work)
+		if err != nil {
+			return err
+		}
+		leave := j.watch(watch)
+		select {
+		case <-j.done:
+			leave()
+			js.leave(j)
+			// A job that was being given up when we came is not ours: ask for a new one.
+			if errors.Is(j.err, errGivenUp) && ctx.Err() == nil {
+				continue
+			}
+			return j.err
+		case <-ctx.Done():
+			leave()
+			js.leave(j)
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (js *jobs) join(key string, work func(context.Context, func(progress)) error) (*job, error) {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	if js.closed {
+		return nil, errors.New("the image store is closed")
+	}
+	if j := js.running[key]; j != nil {
+		j.waiting++
+		return j, nil
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	j := &job{cancel: cancel, done: make(chan struct{}), watchers: map[*func(progress)]bool{}, waiting: 1}
+	js.running[key] = j
+	js.wait.Go(func() {
+		err := work(ctx, j.report)
+		if err != nil && ctx.Err() != nil {
+			err = errGivenUp
+		}
+		js.mu.Lock()
+		delete(js.running, key)
+		js.mu.Unlock()
+		j.err = err
+		close(j.done)
+		cancel(nil)
+	})
+	return j, nil
+}
+
+func (js *jobs) leave(j *job) {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	if j.waiting--; j.waiting == 0 {
+		j.cancel(errGivenUp)
+	}
+}
+
+// close ends all jobs and waits for them.
+func (js *jobs) close() {
+	js.mu.Lock()
+	js.closed = true
+	for _, j := range js.running {
+		j.cancel(errGivenUp)
+	}
+	js.mu.Unlock()
+	js.wait.Wait()
+}
+
+func (j *job) report(p progress) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.last = p
+	for w := range j.watchers {
+		(*w)(p)
+	}
+}
+
+// watch registers a watcher and returns what removes it: after that it is not called any more.
+func (j *job) watch(w func(progress)) func() {
+	if w == nil {
+		return func() {}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.watchers[&w] = true
+	w(j.last)
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		delete(j.watchers, &w)
+	}
+}

@@ -1,0 +1,167 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cove-containers/cove/blob"
+	"github.com/cove-containers/cove/oci"
+	"github.com/cove-containers/cove/remote"
+	"github.com/cove-containers/cove/state"
+)
+
+// How much is done at once, over all pulls and loads.
+const (
+	downloads = 4
+	unpacks   = 4
+)
+
+// pullMemory is how long an unfinished pull is remembered, and what it fetched kept.
+const pullMemory = 24 * time.Hour
+
+// unfinished is a pull that has begun and not ended: what it fetches stays until it is done or forgotten.
+type unfinished struct {
+	// Roots are the documents it has; what they name belongs to it.
+	Roots []ocispec.Descriptor
+	Began time.Time
+}
+
+// Store is the keeper of images. It is safe for concurrent use.
+type Store struct {
+	blobs  *blob.Store
+	remote *remote.Client
+	layers unpacker
+	emit   func(action, id string, attrs map[string]string)
+	names  *names
+	pulls  *state.Table[unfinished]
+
+	documents documents
+	leases    leases
+	jobs      *jobs
+	// gc is held for writing while something is removed, for reading while something gets or loses protection.
+	gc                         sync.RWMutex
+	downloadSlots, unpackSlots chan struct{}
+
+	mu       sync.Mutex
+	users    func() []User
+	embedded map[string]func() (io.ReadCloser, error)
+}
+
+// Open opens the store and brings names and blobs into step: a name whose document is gone is dropped. emit is told
+// what happens to images: pull, load, tag, untag, delete, save.
+func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, layers unpacker, emit func(action, id string, attrs map[string]string)) (*Store, error) {
+	s := &Store{
+		blobs: blobs, remote: reg, layers: layers, emit: emit, jobs: newJobs(),
+		downloadSlots: make(chan struct{}, downloads), unpackSlots: make(chan struct{}, unpacks),
+	}
+	if emit == nil {
+		s.emit = func(string, string, map[string]string) {}
+	}
+	var err error
+	if s.names, err = openNames(db); err != nil {
+		return nil, err
+	}
+	if s.pulls, err = state.NewTable[unfinished](db, "image-pulls"); err != nil {
+		return nil, err
+	}
+	if err := s.repair(); err != nil {
+		return nil, fmt.Errorf("open images: %w", err)
+	}
+	return s, nil
+}
+
+// Close ends all transfers and waits for them.
+func (s *Store) Close() error {
+	s.jobs.close()
+	return nil
+}
+
+// SetUsers tells how to find the containers made from images. Until it is called nothing is removed.
+func (s *Store) SetUsers(users func() []User) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users = users
+}
+
+// SetEmbedded names images that come with the engine: full name to archive. Pulling such a name loads the archive.
+func (s *Store) SetEmbedded(archives map[string]func() (io.ReadCloser, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.embedded = archives
+}
+
+func (s *Store) embeddedArchive(name string) func() (io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.embedded[name]
+}
+
+// usersOf lists the containers of the image with this ID.
+func (s *Store) usersOf(id digest.Digest) []User {
+	s.mu.Lock()
+	all := s.users
+	s.mu.Unlock()
+	if all == nil {
+		return nil
+	}
+	var out []User
+	for _, u := range all() {
+		if u.Image == id {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// repair drops names that point to nothing readable and forgets old unfinished pulls.
+func (s *Store) repair() error {
+	for name, r := range s.names.snapshot() {
+		_, err := s.blobs.Read(r.Target.Digest, oci.MaxDocument)
+		if err == nil {
+			continue
+		}
+		if !errdefs.IsNotFound(err) && !errdefs.IsDataLoss(err) {
+			return err
+		}
+		slog.Warn("image dropped: its document is gone", "name", name, "digest", r.Target.Digest, "error", err)
+		if errdefs.IsDataLoss(err) {
+			err = s.blobs.Delete(r.Target.Digest)
+		} else {
+			err = nil
+		}
+		if err := errors.Join(err, s.names.put(name, nil)); err != nil {
+			return err
+		}
+	}
+	pulls, err := s.pulls.All()
+	if err != nil {
+		return err
+	}
+	for key, p := range pulls {
+		if time.Since(p.Began) > pullMemory {
+			if err := s.pulls.Delete(key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// slot waits for one of the places in slots and returns what gives it back.
+func slot(ctx context.Context, slots chan struct{}) (func(), error) {
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
