@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,7 +118,8 @@ func TestJSONBodies(t *testing.T) {
 func TestHugeBodyIsNotRead(t *testing.T) {
 	_, path := serve(t, Parts{})
 	for name, unit := range map[string]string{"garbage": "garbage ", "json": `{"A":[` + strings.Repeat("0,", 1000)} {
-		body := &counter{unit: []byte(unit), left: 100 << 20}
+		body := &counter{unit: []byte(unit)}
+		body.left.Store(100 << 20)
 		if name == "json" {
 			body.after = []byte(strings.Repeat("0,", 1000))
 		}
@@ -130,7 +132,7 @@ func TestHugeBodyIsNotRead(t *testing.T) {
 		if res.StatusCode != 400 || !bytes.Contains(text, []byte("invalid JSON")) {
 			t.Errorf("%s: %d %s", name, res.StatusCode, text)
 		}
-		if read := 100<<20 - body.left; read > 40<<20 {
+		if read := 100<<20 - body.left.Load(); read > 40<<20 {
 			t.Errorf("%s: %d bytes were read", name, read)
 		}
 	}
@@ -139,18 +141,18 @@ func TestHugeBodyIsNotRead(t *testing.T) {
 // counter repeats unit, or after its first use after, until left is used up.
 type counter struct {
 	unit, after []byte
-	left        int
+	left        atomic.Int64
 }
 
 func (c *counter) Read(p []byte) (int, error) {
-	if c.left <= 0 {
+	if c.left.Load() <= 0 {
 		return 0, io.EOF
 	}
 	n := copy(p, c.unit)
 	if c.after != nil {
 		c.unit = c.after
 	}
-	c.left -= n
+	c.left.Add(-int64(n))
 	return n, nil
 }
 

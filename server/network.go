@@ -21,14 +21,17 @@ func (s *Server) networkList(c *call) error {
 	if !c.since(28) {
 		return c.json(http.StatusOK, list(found))
 	}
-	// A list shows no containers, but has the field since ever.
+	// A list shows no containers, but had the field until API 1.52.
 	type listed struct {
 		nt.Network
-		Containers struct{}
+		Containers *struct{} `json:"Containers,omitempty"`
 	}
 	answer := make([]listed, len(found))
 	for i, n := range found {
 		answer[i].Network = n.Network
+		if !c.since(52) {
+			answer[i].Containers = &struct{}{}
+		}
 	}
 	return c.json(http.StatusOK, answer)
 }
