@@ -21,7 +21,7 @@ func (s *Store) Wait(ctx context.Context, id string, condition ct.WaitCondition)
 	out := make(chan State, 1)
 	switch condition {
 	case "", ct.WaitConditionNotRunning:
-		if !e.record.State.Busy() || e.record.State.Status == ct.StateRestarting {
+		if !e.record.State.Busy() {
 			out <- e.record.State
 			return out, nil
 		}
@@ -45,7 +45,7 @@ func (s *Store) Wait(ctx context.Context, id string, condition ct.WaitCondition)
 type waiters struct{ exit, gone []chan State }
 
 func (w *waiters) changed(before, after State) {
-	if before.Alive() && !after.Alive() {
+	if before.Alive() && !after.Alive() || before.Busy() && !after.Busy() {
 		tell(&w.exit, after)
 	}
 }
