@@ -58,7 +58,7 @@ func (f *File) Auth(key string) (registry.AuthConfig, error) {
 	}
 	raw, err := base64.StdEncoding.DecodeString(e.Auth)
 	if err != nil {
-		return auth, fmt.Errorf("credentials for %s in %s: %w", key, f.path(), err)
+		return auth, fmt.Errorf("credentials for %s in %s: %w", key, f.Path(), err)
 	}
 	auth.Username, auth.Password, _ = strings.Cut(strings.TrimRight(string(raw), "\x00"), ":")
 	return auth, nil

@@ -60,7 +60,7 @@ func DefaultDir() string {
 // Load reads config.json in dir. A file that does not exist is an empty one.
 func Load(dir string) (*File, error) {
 	f := &File{Dir: dir, all: map[string]json.RawMessage{}}
-	raw, err := os.ReadFile(f.path())
+	raw, err := os.ReadFile(f.Path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
 	}
@@ -73,12 +73,13 @@ func Load(dir string) (*File, error) {
 		}
 	}
 	if err != nil {
-		return f, fmt.Errorf("loading config file: %s: %w", f.path(), err)
+		return f, fmt.Errorf("loading config file: %s: %w", f.Path(), err)
 	}
 	return f, nil
 }
 
-func (f *File) path() string { return filepath.Join(f.Dir, "config.json") }
+// Path is where the file is.
+func (f *File) Path() string { return filepath.Join(f.Dir, "config.json") }
 
 // set puts a value into the file; a nil one takes the field away.
 func (f *File) set(name string, value any) error {
@@ -102,7 +103,7 @@ func (f *File) save() error {
 	if err != nil {
 		return err
 	}
-	target := f.path()
+	target := f.Path()
 	if real, err := filepath.EvalSymlinks(target); err == nil {
 		target = real
 	}

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// noArgs refuses every argument.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return argError(cmd, "accepts no arguments", "Run")
+}
+
+// atLeast refuses fewer than n arguments.
+func atLeast(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= n {
+			return nil
+		}
+		return argError(cmd, fmt.Sprintf("requires at least %d %s", n, arguments(n)), "See")
+	}
+}
+
+// atMost refuses more than n arguments.
+func atMost(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) <= n {
+			return nil
+		}
+		return argError(cmd, fmt.Sprintf("requires at most %d %s", n, arguments(n)), "Run")
+	}
+}
+
+// exactly refuses any other number of arguments than n.
+func exactly(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return argError(cmd, fmt.Sprintf("requires %d %s", n, arguments(n)), "Run")
+	}
+}
+
+func arguments(n int) string {
+	if n == 1 {
+		return "argument"
+	}
+	return "arguments"
+}
+
+func argError(cmd *cobra.Command, what, verb string) error {
+	return fmt.Errorf("%s: '%s' %s\n\nUsage:  %s\n\n%s '%s --help' for more information",
+		Name, cmd.CommandPath(), what, cmd.UseLine(), verb, cmd.CommandPath())
+}
+
+// unknownCommand refuses the arguments of a command that only holds others.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	usage := ""
+	if cmd.HasParent() {
+		usage = "Usage:  " + cmd.CommandPath() + " COMMAND\n\n"
+	}
+	return fmt.Errorf("%s: unknown command: %s %s\n\n%sRun '%s --help' for more information", Name, cmd.CommandPath(), args[0], usage, cmd.CommandPath())
+}
+
+// flagError is what is said of flags that cannot be read.
+func flagError(cmd *cobra.Command, err error) error {
+	return &statusError{code: 125, cause: err, text: fmt.Sprintf("%s\n\nUsage:  %s\n\nRun '%s --help' for more information", err, cmd.UseLine(), cmd.CommandPath())}
+}
+
+// withHelp gives an error of create and run its form and its exit code.
+func withHelp(err error, command string, code int) error {
+	var status *statusError
+	if errors.As(err, &status) {
+		return err
+	}
+	return &statusError{code: code, cause: err, text: fmt.Sprintf("%s: %s\n\nRun '%s %s --help' for more information", Name, err, Name, command)}
+}
+
+// each does what is asked of every argument and goes on after failures, which are printed. It ends with code 1 when
+// there were any.
+func (a *app) each(args []string, do func(arg string) error) error {
+	failed := false
+	for _, arg := range args {
+		if err := do(arg); err != nil {
+			fmt.Fprintln(a.err, err)
+			failed = true
+		}
+	}
+	if failed {
+		return exit(1)
+	}
+	return nil
+}
+
+// between refuses fewer than low and more than high arguments.
+func between(low, high int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= low && len(args) <= high {
+			return nil
+		}
+		return argError(cmd, fmt.Sprintf("requires at least %d and at most %d %s", low, high, arguments(high)), "Run")
+	}
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cove-containers/cove/cli/opts"
+	"github.com/cove-containers/cove/client"
+	"github.com/moby/moby/api/types/container"
+	"github.com/spf13/cobra"
+)
+
+// execution is what exec asks for.
+type execution struct {
+	request       container.ExecCreateRequest
+	env, envFiles []string
+	interactive   bool
+	detach        bool
+	keys          string
+}
+
+func (a *app) containerExec() *cobra.Command {
+	e := &execution{}
+	cmd := &cobra.Command{
+		Use:                   "exec [OPTIONS] CONTAINER COMMAND [ARG...]",
+		Short:                 "Execute a command in a running container",
+		Args:                  atLeast(2),
+		Annotations:           aliases("container exec", "exec"),
+		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     a.completeContainers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e.request.Cmd = args[1:]
+			return a.exec(cmd.Context(), args[0], e)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SetInterspersed(false)
+	fs.BoolVarP(&e.detach, "detach", "d", false, "Detached mode: run command in the background")
+	fs.StringVar(&e.keys, "detach-keys", "", "Keys that detach from the command")
+	opts.List(fs, &e.env, "env", "e", "Set environment variables", opts.Env)
+	opts.List(fs, &e.envFiles, "env-file", "", "Read environment variables from a file", nil)
+	fs.BoolVarP(&e.interactive, "interactive", "i", false, "Keep STDIN open even if not attached")
+	fs.BoolVar(&e.request.Privileged, "privileged", false, "Give extended privileges to the command")
+	fs.BoolVarP(&e.request.Tty, "tty", "t", false, "Allocate a pseudo-TTY")
+	fs.StringVarP(&e.request.User, "user", "u", "", `Username or UID (format: "<name|uid>[:<group|gid>]")`)
+	fs.StringVarP(&e.request.WorkingDir, "workdir", "w", "", "Working directory inside the container")
+	return cmd
+}
+
+func (a *app) exec(ctx context.Context, name string, e *execution) error {
+	keyNames, keys, err := a.detachKeys(e.keys)
+	if err != nil {
+		return err
+	}
+	r := &e.request
+	if r.Env, err = opts.EnvFiles(e.envFiles, e.env); err != nil {
+		return err
+	}
+	r.DetachKeys = keyNames
+	if !e.detach {
+		r.AttachStdin, r.AttachStdout, r.AttachStderr = e.interactive, true, true
+		if err := a.checkInput(e.interactive, r.Tty); err != nil {
+			return err
+		}
+	}
+	if h, w := a.size(); r.Tty && (h != 0 || w != 0) {
+		r.ConsoleSize = &[2]uint{h, w}
+	}
+	daemon, err := a.client()
+	if err != nil {
+		return err
+	}
+	id, err := daemon.ExecCreate(ctx, name, *r)
+	if err != nil {
+		return err
+	}
+	if id == "" {
+		return errors.New("exec ID empty")
+	}
+	start := container.ExecStartRequest{Detach: e.detach, Tty: r.Tty, ConsoleSize: r.ConsoleSize}
+	if e.detach {
+		return daemon.ExecStart(ctx, id, start)
+	}
+	return a.execAttached(ctx, daemon, id, start, e, keys)
+}
+
+// execAttached starts a prepared command, stays with it and ends with its exit code.
+func (a *app) execAttached(ctx context.Context, daemon *client.Client, id string, start container.ExecStartRequest, e *execution, keys []byte) error {
+	stream, err := daemon.ExecAttach(ctx, id, start)
+	if err != nil {
+		return execError(err)
+	}
+	s := &session{
+		app: a, stream: stream, tty: e.request.Tty, stdin: e.interactive, keys: keys,
+		stdout: a.out, stderr: a.errorsOf(e.request.Tty),
+	}
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	defer s.close()
+	if s.tty && a.outputIsTerminal() {
+		stop := a.followSize(start.ConsoleSize == nil, func(h, w uint) error { return daemon.ExecResize(context.WithoutCancel(ctx), id, h, w) })
+		defer stop()
+	}
+	if err := s.run(ctx); err != nil {
+		return err
+	}
+	info, err := daemon.ExecInspect(ctx, id)
+	var away *client.ConnectError
+	switch {
+	case errors.As(err, &away):
+		return exit(255) // the daemon has gone, and the code with it
+	case err != nil:
+		return err
+	case info.ExitCode == nil:
+		return nil
+	}
+	return exit(*info.ExitCode)
+}
+
+// execError gives a command that could not be started the exit code that a shell would give it.
+func execError(err error) error {
+	var status *statusError
+	if errors.As(startError(err), &status) && status.code != 125 {
+		return &statusError{code: status.code, text: err.Error(), cause: err}
+	}
+	return err
+}

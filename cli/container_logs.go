@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"io"
+
+	"github.com/cove-containers/cove/client"
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) containerLogs() *cobra.Command {
+	o := client.LogsOptions{Stdout: true, Stderr: true}
+	var since, until string
+	cmd := &cobra.Command{
+		Use:                   "logs [OPTIONS] CONTAINER",
+		Short:                 "Fetch the logs of a container",
+		Args:                  exactly(1),
+		Annotations:           aliases("container logs", "logs"),
+		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     a.completeContainers,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			daemon, err := a.client()
+			if err != nil {
+				return err
+			}
+			info, _, err := daemon.ContainerInspect(cmd.Context(), args[0], false)
+			if err != nil {
+				return err
+			}
+			if o.Since, err = timestamp("since", since); err != nil {
+				return err
+			}
+			if o.Until, err = timestamp("until", until); err != nil {
+				return err
+			}
+			body, raw, err := daemon.ContainerLogs(cmd.Context(), info.ID, o)
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			if raw || info.Config != nil && info.Config.Tty {
+				_, err = io.Copy(a.out, body)
+			} else {
+				_, err = stdcopy.StdCopy(a.out, a.err, body)
+			}
+			return err
+		},
+	}
+	fs := cmd.Flags()
+	fs.BoolVar(&o.Details, "details", false, "Show extra details provided to logs")
+	fs.BoolVarP(&o.Follow, "follow", "f", false, "Follow log output")
+	fs.StringVar(&since, "since", "", `Show logs since a time (e.g. "2013-01-02T13:23:37Z") or for a while (e.g. "42m")`)
+	fs.StringVarP(&o.Tail, "tail", "n", "all", "Number of lines to show from the end of the logs")
+	fs.BoolVarP(&o.Timestamps, "timestamps", "t", false, "Show timestamps")
+	fs.StringVar(&until, "until", "", `Show logs before a time (e.g. "2013-01-02T13:23:37Z") or before a while ago (e.g. "42m")`)
+	return cmd
+}

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/network"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) containerPort() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "port CONTAINER [PRIVATE_PORT[/PROTO]]",
+		Short:                 "List port mappings or a specific mapping for the container",
+		Args:                  between(1, 2),
+		Annotations:           aliases("container port", "port"),
+		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     a.completeContainers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			daemon, err := a.client()
+			if err != nil {
+				return err
+			}
+			info, _, err := daemon.ContainerInspect(cmd.Context(), args[0], false)
+			if err != nil {
+				return err
+			}
+			var ports network.PortMap
+			if info.NetworkSettings != nil {
+				ports = info.NetworkSettings.Ports
+			}
+			lines, err := portLines(ports, args)
+			if err != nil {
+				return err
+			}
+			for _, line := range lines {
+				fmt.Fprintln(a.out, line)
+			}
+			return nil
+		},
+	}
+}
+
+// portLines lists where ports are bound: all of them, or the one that args, a container and perhaps a port, ask for.
+func portLines(ports network.PortMap, args []string) ([]string, error) {
+	address := func(b network.PortBinding) string {
+		host := ""
+		if b.HostIP.IsValid() {
+			host = b.HostIP.String()
+		}
+		return net.JoinHostPort(host, b.HostPort)
+	}
+	var out []string
+	if len(args) > 1 {
+		text, proto, _ := strings.Cut(args[1], "/")
+		if proto == "" {
+			proto = "tcp"
+		}
+		if n, err := strconv.ParseUint(text, 10, 16); err != nil {
+			return nil, fmt.Errorf("invalid port (%s): %w", text, errorKind(err))
+		} else if port, ok := network.PortFrom(uint16(n), network.IPProtocol(proto)); ok {
+			for _, b := range ports[port] {
+				out = append(out, address(b))
+			}
+		}
+		if out == nil {
+			return nil, fmt.Errorf("no public port '%s' published for %s", args[1], args[0])
+		}
+	} else {
+		for port, bindings := range ports {
+			for _, b := range bindings {
+				out = append(out, port.String()+" -> "+address(b))
+			}
+		}
+	}
+	slices.SortFunc(out, natural)
+	return out, nil
+}
+
+func errorKind(err error) error {
+	if number, ok := err.(*strconv.NumError); ok {
+		return number.Err
+	}
+	return err
+}
+
+// natural puts texts in order so that numbers within them count as numbers.
+func natural(a, b string) int {
+	for a != "" && b != "" {
+		x, y := digits(a), digits(b)
+		if x != "" && y != "" {
+			n, _ := strconv.Atoi(x)
+			m, _ := strconv.Atoi(y)
+			if n != m {
+				return n - m
+			}
+			a, b = a[len(x):], b[len(y):]
+			continue
+		}
+		if a[0] != b[0] {
+			return int(a[0]) - int(b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	return len(a) - len(b)
+}
+
+func digits(s string) string {
+	return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]
+}

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/cove-containers/cove/cli/format"
+	"github.com/cove-containers/cove/cli/opts"
+	"github.com/cove-containers/cove/client"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) containerPs() *cobra.Command { return a.listContainers("ps [OPTIONS]") }
+
+func (a *app) containerLs() *cobra.Command {
+	cmd := a.listContainers("ls [OPTIONS]")
+	cmd.Aliases = []string{"ps", "list"}
+	return cmd
+}
+
+func (a *app) listContainers(use string) *cobra.Command {
+	var o client.ListOptions
+	var quiet, noTrunc, latest bool
+	var layout string
+	cmd := &cobra.Command{
+		Use:                   use,
+		Short:                 "List containers",
+		Args:                  noArgs,
+		Annotations:           aliases("container ls", "container list", "container ps", "ps"),
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if latest && o.Limit == -1 {
+				o.Limit = 1
+			}
+			if layout != "" && quiet {
+				a.warn("Ignoring custom format, because both --format and --quiet are set.")
+			}
+			if layout == "" {
+				layout = a.configFile().PsFormat
+			}
+			if !quiet && wantsField(layout, "Size") && !cmd.Flags().Changed("size") {
+				o.Size = true
+			}
+			daemon, err := a.client()
+			if err != nil {
+				return err
+			}
+			list, err := daemon.ContainerList(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			rows := format.Containers(list, !noTrunc, time.Now())
+			if quiet {
+				return format.Lines(a.out, "ID", rows)
+			}
+			return format.Write(a.out, layout, format.ContainerTable(o.Size), rows)
+		},
+	}
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.All, "all", "a", false, "Show all containers (default shows just running)")
+	opts.Filters(fs, &o.Filters, "f", "Show only what these conditions hold for")
+	fs.StringVar(&layout, "format", "", formatUsage)
+	fs.IntVarP(&o.Limit, "last", "n", -1, "Show n last created containers (includes all states)")
+	fs.BoolVarP(&latest, "latest", "l", false, "Show the latest created container (includes all states)")
+	fs.BoolVar(&noTrunc, "no-trunc", false, "Don't truncate output")
+	fs.BoolVarP(&quiet, "quiet", "q", false, "Only display container IDs")
+	fs.BoolVarP(&o.Size, "size", "s", false, "Display total file sizes")
+	return cmd
+}

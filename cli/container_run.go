@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/cove-containers/cove/cli/opts"
+	"github.com/cove-containers/cove/cli/terminal"
+	"github.com/cove-containers/cove/client"
+	"github.com/moby/moby/api/types/container"
+	"github.com/spf13/cobra"
+)
+
+// running is what run asks for besides creating.
+type running struct {
+	creation
+	detach, sigProxy bool
+	detachKeys       string
+}
+
+func (a *app) containerRun() *cobra.Command {
+	r := &running{}
+	cmd := &cobra.Command{
+		Use:                   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short:                 "Create and run a new container from an image",
+		Args:                  atLeast(1),
+		Annotations:           aliases("container run", "run"),
+		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     a.completeImages,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			daemon, settings, err := a.build(cmd.Flags(), &r.creation, args)
+			if err != nil {
+				return withHelp(err, "run", 125)
+			}
+			return a.run(cmd.Context(), daemon, r, settings)
+		},
+	}
+	fs := cmd.Flags()
+	fs.BoolVarP(&r.detach, "detach", "d", false, "Run the container in the background and print its ID")
+	fs.BoolVar(&r.sigProxy, "sig-proxy", true, "Pass signals on to the process")
+	fs.StringVar(&r.detachKeys, "detach-keys", "", "Keys that detach from the container")
+	r.addFlags(fs)
+	return cmd
+}
+
+// run creates a container, starts it and, unless it is to run by itself, stays with it until it ends.
+func (a *app) run(ctx context.Context, daemon *client.Client, r *running, s opts.Settings) error {
+	if !r.detach {
+		if err := a.checkInput(s.Config.AttachStdin, s.Config.Tty); err != nil {
+			return err
+		}
+	} else {
+		if r.settings.Attached() {
+			return errors.New("conflicting options: cannot specify both --attach and --detach")
+		}
+		s.Config.AttachStdin, s.Config.AttachStdout, s.Config.AttachStderr, s.Config.StdinOnce = false, false, false, false
+	}
+	keyNames, keys, err := a.detachKeys(r.detachKeys)
+	if err != nil {
+		return err
+	}
+	id, err := a.create(ctx, daemon, &r.creation, s)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return startError(err)
+	}
+	c := s.Config
+	if !c.AttachStdin && !c.AttachStdout && !c.AttachStderr {
+		fmt.Fprintln(a.out, id)
+		if err := daemon.ContainerStart(ctx, id); err != nil {
+			return startError(err)
+		}
+		return nil
+	}
+	return a.runAttached(ctx, daemon, attached{
+		id: id, tty: c.Tty, stdin: c.AttachStdin, stdout: c.AttachStdout, stderr: c.AttachStderr,
+		keyNames: keyNames, keys: keys, proxy: r.sigProxy, autoRemove: s.HostConfig.AutoRemove, created: true,
+	})
+}
+
+// attached is a container that is about to be started and stayed with.
+type attached struct {
+	id                         string
+	tty, stdin, stdout, stderr bool
+	keyNames                   string
+	keys                       []byte
+	proxy, autoRemove          bool
+	created                    bool // by us just now: what cannot be started because of a signal is taken away again
+}
+
+// runAttached attaches, starts and waits. Until the start is asked for, a signal calls everything off; from then on
+// signals are the container's, or with proxy off end this program and leave the container running.
+func (a *app) runAttached(ctx context.Context, daemon *client.Client, t attached) error {
+	started := make(chan struct{})
+	background := context.WithoutCancel(ctx)
+	if t.proxy {
+		stop := forwardSignals(started, func(name string) { _ = daemon.ContainerKill(background, t.id, name) })
+		defer stop()
+	}
+	s, wait, err := a.register(background, daemon, t)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	defer wait.Close()
+	if ctx.Err() != nil {
+		if t.created {
+			_ = daemon.ContainerRemove(background, t.id, client.RemoveOptions{Force: true, Volumes: true})
+		}
+		return ctx.Err()
+	}
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	if err := daemon.ContainerStart(background, t.id); err != nil {
+		s.close()
+		if t.autoRemove {
+			_, _ = wait.Result()
+		}
+		return startError(err)
+	}
+	close(started)
+	if t.tty && a.outputIsTerminal() {
+		stop := a.followSize(true, func(h, w uint) error { return daemon.ContainerResize(background, t.id, h, w) })
+		defer stop()
+	}
+	life := background
+	if !t.proxy {
+		life = ctx
+	}
+	return a.stay(life, s, wait)
+}
+
+// register attaches to the container and notes the wish to know its end, both at once.
+func (a *app) register(ctx context.Context, daemon *client.Client, t attached) (*session, *client.Wait, error) {
+	condition := container.WaitConditionNextExit
+	if t.autoRemove {
+		condition = container.WaitConditionRemoved
+	}
+	type registered struct {
+		wait *client.Wait
+		err  error
+	}
+	waiting := make(chan registered, 1)
+	go func() {
+		w, err := daemon.ContainerWait(ctx, t.id, condition)
+		waiting <- registered{w, err}
+	}()
+	stream, err := daemon.ContainerAttach(ctx, t.id, client.AttachOptions{
+		Stdin: t.stdin, Stdout: t.stdout, Stderr: t.stderr, DetachKeys: t.keyNames,
+	})
+	w := <-waiting
+	if err == nil {
+		err = w.err
+	}
+	if err != nil {
+		if w.wait != nil {
+			w.wait.Close()
+		}
+		if stream != nil {
+			stream.Close()
+		}
+		return nil, nil, err
+	}
+	s := &session{app: a, stream: stream, tty: t.tty, stdin: t.stdin, keys: t.keys}
+	if t.stdout {
+		s.stdout = a.out
+	}
+	if t.stderr {
+		s.stderr = a.errorsOf(t.tty)
+	}
+	if t.tty && s.stdout == nil {
+		s.stdout = s.stderr
+	}
+	return s, w.wait, nil
+}
+
+// errorsOf gives where standard error of a process goes: with a terminal there is only one stream.
+func (a *app) errorsOf(tty bool) io.Writer {
+	if tty {
+		return a.out
+	}
+	return a.err
+}
+
+// stay carries the streams until all output has come and the container has ended, and gives its exit code.
+func (a *app) stay(ctx context.Context, s *session, wait *client.Wait) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		result, err := wait.Result()
+		if s.stdout == nil && s.stderr == nil {
+			cancel() // only input is attached, and nobody reads it any more
+		}
+		ended <- waitError(a, result, err)
+	}()
+	err := s.run(ctx)
+	switch {
+	case errors.Is(err, terminal.ErrDetached):
+		return nil
+	case err != nil && (s.stdout != nil || s.stderr != nil):
+		return err
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		select {
+		case err := <-ended:
+			return err
+		default:
+		}
+		if s.stdout == nil && s.stderr == nil {
+			return <-ended
+		}
+		return ctx.Err()
+	}
+}
+
+// waitError turns the answer to a wait into this program's exit code.
+func waitError(a *app, result container.WaitResponse, err error) error {
+	switch {
+	case err != nil:
+		fmt.Fprintln(a.err, "error waiting for container:", err)
+		return exit(125)
+	case result.Error != nil:
+		fmt.Fprintln(a.err, "Error waiting for container:", result.Error.Message)
+		return exit(125)
+	}
+	return exit(int(result.StatusCode))
+}
+
+// startError gives an error its exit code: 127 for a command that is not there, 126 for one that cannot be
+// executed, 125 for all else.
+func startError(err error) error {
+	if isConnect(err) {
+		return withHelp(err, "run", 125)
+	}
+	text := err.Error()
+	for _, missing := range []string{"executable file not found", "no such file or directory", "system cannot find the file specified"} {
+		if strings.Contains(text, missing) {
+			return withHelp(err, "run", 127)
+		}
+	}
+	for _, refused := range []string{"permission denied", "is a directory"} {
+		if strings.Contains(text, refused) {
+			return withHelp(err, "run", 126)
+		}
+	}
+	return withHelp(err, "run", 125)
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) containerTop() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:                   "top CONTAINER [ps OPTIONS]",
+		Short:                 "Display the running processes of a container",
+		Args:                  atLeast(1),
+		Annotations:           aliases("container top", "top"),
+		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     a.completeContainers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			daemon, err := a.client()
+			if err != nil {
+				return err
+			}
+			top, err := daemon.ContainerTop(cmd.Context(), args[0], strings.Join(args[1:], " "))
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(a.out, 20, 1, 3, ' ', 0)
+			fmt.Fprintln(w, strings.Join(top.Titles, "\t"))
+			for _, p := range top.Processes {
+				fmt.Fprintln(w, strings.Join(p, "\t"))
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	return cmd
+}
+
+func (a *app) containerDiff() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "diff CONTAINER",
+		Short:                 "Inspect changes to files or directories on a container's filesystem",
+		Args:                  exactly(1),
+		Annotations:           aliases("container diff", "diff"),
+		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     a.completeContainers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return errors.New("container name cannot be empty")
+			}
+			daemon, err := a.client()
+			if err != nil {
+				return err
+			}
+			changes, err := daemon.ContainerDiff(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			for _, c := range changes {
+				fmt.Fprintln(a.out, c.Kind.String(), c.Path)
+			}
+			return nil
+		},
+	}
+}

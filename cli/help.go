@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cove-containers/cove/cli/terminal"
+	"github.com/spf13/cobra"
+)
+
+// help prints what a command is for and how it is called.
+func (a *app) help(cmd *cobra.Command, _ []string) {
+	var b strings.Builder
+	line := cmd.UseLine()
+	if cmd.HasSubCommands() && cmd.HasParent() {
+		line = cmd.CommandPath() + " COMMAND"
+	}
+	fmt.Fprintf(&b, "Usage:  %s\n\n", line)
+	text := cmd.Long
+	if text == "" {
+		text = cmd.Short
+	}
+	fmt.Fprintf(&b, "%s\n", text)
+	if names := cmd.Annotations["aliases"]; names != "" {
+		fmt.Fprintf(&b, "\nAliases:\n  %s\n", names)
+	}
+	if cmd.HasParent() {
+		options(&b, "Options", cmd, a.width())
+		children(&b, plain, cmd, "")
+	} else {
+		for _, heading := range []string{common, management, plain} {
+			children(&b, heading, cmd, heading)
+		}
+		options(&b, "Global Options", cmd, a.width())
+	}
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "\nRun '%s COMMAND --help' for more information on a command.\n", cmd.CommandPath())
+	}
+	fmt.Fprint(a.out, b.String())
+}
+
+// options lists the flags of cmd.
+func options(b *strings.Builder, heading string, cmd *cobra.Command, width int) {
+	cmd.InitDefaultHelpFlag()
+	flags := cmd.NonInheritedFlags()
+	if help := flags.Lookup("help"); help != nil {
+		help.Hidden = cmd.Annotations["help"] == ""
+	}
+	if flags.HasAvailableFlags() {
+		fmt.Fprintf(b, "\n%s:\n%s", heading, flags.FlagUsagesWrapped(width-1))
+	}
+}
+
+// children lists the commands of cmd that belong under heading; with no group all of them do.
+func children(b *strings.Builder, heading string, cmd *cobra.Command, group string) {
+	first := true
+	for _, child := range cmd.Commands() {
+		if !child.IsAvailableCommand() || group != "" && child.Annotations["group"] != group {
+			continue
+		}
+		if first {
+			fmt.Fprintf(b, "\n%s:\n", heading)
+			first = false
+		}
+		fmt.Fprintf(b, "  %-11s %s\n", child.Name(), child.Short)
+	}
+}
+
+func (a *app) width() int {
+	if _, w := terminal.Size(a.in); w > 0 {
+		return int(w)
+	}
+	return 80
+}
+
+// helpCommand is "help COMMAND".
+func (a *app) helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:    "help [COMMAND]",
+		Short:  "Help about the command",
+		Hidden: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return fmt.Errorf("unknown help topic: %s", strings.Join(args, " "))
+			}
+			a.help(cmd, nil)
+			return nil
+		},
+	}
+}

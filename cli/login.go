@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/cove-containers/cove/cli/config"
+	"github.com/cove-containers/cove/cli/terminal"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// signIn is what login is told.
+type signIn struct {
+	user, password string
+	stdin          bool
+}
+
+func (a *app) login() *cobra.Command {
+	s := &signIn{}
+	cmd := &cobra.Command{
+		Use:                   "login [OPTIONS] [SERVER]",
+		Short:                 "Authenticate to a registry",
+		Long:                  "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
+		Args:                  atMost(1),
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := s.check(cmd.Flags()); err != nil {
+				return err
+			}
+			key := config.HubKey
+			if len(args) == 1 {
+				key = config.Key(args[0])
+			}
+			return a.signIn(cmd.Context(), key, s)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&s.password, "password", "p", "", "Password or Personal Access Token (PAT)")
+	fs.BoolVar(&s.stdin, "password-stdin", false, "Take the password or Personal Access Token (PAT) from stdin")
+	fs.StringVarP(&s.user, "username", "u", "", "Username")
+	return cmd
+}
+
+func (s *signIn) check(fs *pflag.FlagSet) error {
+	switch {
+	case s.stdin && fs.Changed("password"):
+		return errors.New("conflicting options: cannot specify both --password and --password-stdin")
+	case s.stdin && !fs.Changed("username"):
+		return errors.New("the --password-stdin option requires --username to be set")
+	case fs.Changed("username") && s.user == "":
+		return errors.New("username is empty")
+	case fs.Changed("password") && s.password == "":
+		return errors.New("password is empty")
+	}
+	return nil
+}
+
+// signIn has the daemon check credentials and keeps those that are right.
+func (a *app) signIn(ctx context.Context, key string, s *signIn) error {
+	if s.password != "" {
+		fmt.Fprintln(a.err, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
+	}
+	if s.stdin {
+		raw, err := io.ReadAll(a.in)
+		if err != nil {
+			return err
+		}
+		s.password = strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r")
+		if s.password == "" && !terminal.Is(a.in) {
+			return errors.New("Error: Cannot perform an interactive login from a non TTY device") //nolint:staticcheck // docker's words
+		}
+	}
+	auth := registry.AuthConfig{ServerAddress: key, Username: s.user, Password: s.password}
+	if s.user == "" && s.password == "" {
+		stored, err := a.configFile().Auth(key)
+		if err != nil {
+			return err
+		}
+		if stored.Username != "" && stored.Password != "" {
+			fmt.Fprintf(a.err, "Authenticating with existing credentials... [Username: %s]\n", stored.Username)
+			if err := a.verify(ctx, stored); err == nil {
+				return nil
+			}
+			fmt.Fprintln(a.err, "Stored credentials invalid or expired")
+			auth.Username = stored.Username
+		}
+	}
+	if err := a.askCredentials(&auth); err != nil {
+		return err
+	}
+	return a.verify(ctx, auth)
+}
+
+// askCredentials asks the user for what is missing.
+func (a *app) askCredentials(auth *registry.AuthConfig) error {
+	if auth.Username != "" && auth.Password != "" {
+		return nil
+	}
+	if !terminal.Is(a.in) {
+		return errors.New("Error: Cannot perform an interactive login from a non TTY device") //nolint:staticcheck // docker's words
+	}
+	if auth.Username == "" {
+		fmt.Fprint(a.out, "Username: ")
+		name, err := bufio.NewReader(a.in).ReadString('\n')
+		if auth.Username = strings.TrimSpace(name); auth.Username == "" {
+			return errors.Join(errors.New("error: username is required"), notEOF(err))
+		}
+	}
+	if auth.Password == "" {
+		fmt.Fprint(a.out, "Password: ")
+		password, err := terminal.ReadPassword(a.in)
+		fmt.Fprintln(a.out)
+		if auth.Password = password; password == "" {
+			return errors.Join(errors.New("error: password is required"), notEOF(err))
+		}
+	}
+	return nil
+}
+
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// verify asks the daemon whether credentials are right, and keeps them.
+func (a *app) verify(ctx context.Context, auth registry.AuthConfig) error {
+	daemon, err := a.client()
+	if err != nil {
+		return err
+	}
+	answer, err := daemon.Login(ctx, auth)
+	if err != nil {
+		return err
+	}
+	if answer.IdentityToken != "" {
+		auth.Password, auth.IdentityToken = "", answer.IdentityToken
+	}
+	plain, err := a.configFile().StoreAuth(auth)
+	if err != nil {
+		return fmt.Errorf("error saving credentials: %w", err)
+	}
+	if plain {
+		fmt.Fprintf(a.err, "\nWARNING! Your credentials are stored unencrypted in '%s'.\nConfigure a credential helper to remove this warning. See\nhttps://docs.docker.com/go/credential-store/\n\n", a.configFile().Path())
+	}
+	if answer.Status != "" {
+		fmt.Fprintln(a.out, answer.Status)
+	}
+	return nil
+}
+
+func (a *app) logout() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "logout [SERVER]",
+		Short:                 "Log out from a registry",
+		Long:                  "Log out from a registry.\nIf no server is specified, Docker Hub is meant.",
+		Args:                  atMost(1),
+		DisableFlagsInUseLine: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			key := config.HubKey
+			if len(args) == 1 {
+				key = config.Key(args[0])
+			}
+			fmt.Fprintln(a.out, "Removing login credentials for", key)
+			if !a.configFile().HasAuth(key) {
+				return nil
+			}
+			if err := a.configFile().EraseAuth(key); err != nil {
+				a.warn("could not erase credentials: " + err.Error())
+			}
+			return nil
+		},
+	}
+}
