@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/ref"
@@ -60,17 +59,12 @@ func (s *Server) imageRemove(c *call) error {
 	if strings.TrimSpace(name) == "" {
 		return bad("image name cannot be blank")
 	}
-	var platforms []ocispec.Platform
-	if c.since(50) {
-		var err error
-		if platforms, err = c.platforms("platforms"); err != nil {
-			return err
-		}
+	if c.since(50) && c.query.has("platforms") {
+		return missing("removing single platforms of an image")
 	}
 	removed, err := s.Images.Remove(c.Context(), name, image.RemoveOptions{
 		Force:         c.query.bool("force"),
 		PruneChildren: !c.query.bool("noprune"),
-		Platforms:     platforms,
 	})
 	if err != nil {
 		return err
