@@ -101,12 +101,11 @@ func (s *Store) view(ctx context.Context, diffIDs []digest.Digest) (*os.File, er
 	if err != nil {
 		return nil, err
 	}
-	return s.viewStack(stack)
-}
-
-func (s *Store) viewStack(stack []string) (*os.File, error) {
-	if len(stack) == 1 { // the kernel wants two
-		stack = append(slices.Clone(stack), s.path("empty"))
+	if empty := s.path("empty"); len(stack) == 1 { // the kernel wants two
+		if stack[0] == empty {
+			return os.Open(empty)
+		}
+		stack = append(stack, empty)
 	}
 	return sys.MountOverlay(stack, "", "")
 }

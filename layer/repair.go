@@ -109,7 +109,7 @@ func (s *Store) discard(parts ...string) error {
 	if err != nil {
 		return err
 	}
-	err = os.Rename(s.path(parts...), gone)
+	err = os.Rename(s.path(parts...), filepath.Join(gone, "tree"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

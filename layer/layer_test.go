@@ -1,0 +1,571 @@
+package layer
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	ct "github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cove-containers/cove/state"
+	"github.com/cove-containers/cove/sys"
+)
+
+// house is a store with the database it needs and the tars it was fed with.
+type house struct {
+	*Store
+	t    testing.TB
+	dir  string
+	db   *state.DB
+	tars map[digest.Digest][]byte
+}
+
+func newHouse(t testing.TB) *house {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: owners, devices, overlayfs")
+	}
+	h := &house{t: t, dir: t.TempDir(), tars: map[digest.Digest][]byte{}}
+	mounts, fds := countMounts(t), countFDs(t)
+	t.Cleanup(func() {
+		if got := countMounts(t); got != mounts {
+			t.Errorf("%d mounts became %d", mounts, got)
+		}
+		if got := countFDs(t); got > fds {
+			t.Errorf("%d open files became %d", fds, got)
+		}
+	})
+	h.reopen()
+	t.Cleanup(func() { h.db.Close() })
+	return h
+}
+
+// reopen is what a new process does after the old one was killed.
+func (h *house) reopen() {
+	h.t.Helper()
+	if h.db != nil {
+		h.db.Close()
+	}
+	var err error
+	if h.db, err = state.Open(filepath.Join(h.dir, "cove.db")); err != nil {
+		h.t.Fatal(err)
+	}
+	if h.Store, err = Open(filepath.Join(h.dir, "layers"), h.db); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func countMounts(t testing.TB) int {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Count(raw, []byte("\n"))
+}
+
+func countFDs(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// craft writes a tar. Items are "d PATH", "f PATH TEXT", "s PATH TARGET", "h PATH TARGET", followed by mode=, uid=, mtime=.
+func craft(t testing.TB, items ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, item := range items {
+		words := strings.Fields(item)
+		h := &tar.Header{Name: words[1], Mode: 0o644, ModTime: time.Unix(1500000000, 0)}
+		var args []string
+		for _, word := range words[2:] {
+			key, value, ok := strings.Cut(word, "=")
+			var n int64
+			switch {
+			case ok && key == "mode":
+				fmt.Sscanf(value, "%o", &h.Mode)
+			case ok && key == "uid":
+				fmt.Sscanf(value, "%d", &h.Uid)
+			case ok && key == "mtime":
+				fmt.Sscanf(value, "%d", &n)
+				h.ModTime = time.Unix(n, 0)
+			default:
+				args = append(args, word)
+			}
+		}
+		text := strings.Join(args, " ")
+		switch words[0] {
+		case "d":
+			h.Typeflag = tar.TypeDir
+			if h.Mode == 0o644 {
+				h.Mode = 0o755
+			}
+			text = ""
+		case "s":
+			h.Typeflag, h.Linkname, text = tar.TypeSymlink, text, ""
+		case "h":
+			h.Typeflag, h.Linkname, text = tar.TypeLink, text, ""
+		case "f":
+			h.Typeflag, h.Size = tar.TypeReg, int64(len(text))
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, text)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func (h *house) add(raw []byte) digest.Digest {
+	h.t.Helper()
+	id := digest.FromBytes(raw)
+	h.tars[id] = raw
+	if _, err := h.Apply(context.Background(), id, bytes.NewReader(raw)); err != nil {
+		h.t.Fatal(err)
+	}
+	return id
+}
+
+func (h *house) layer(items ...string) digest.Digest {
+	h.t.Helper()
+	return h.add(craft(h.t, items...))
+}
+
+func (h *house) again(_ context.Context, id digest.Digest) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(h.tars[id])), nil
+}
+
+// root prepares the layers, lays a writable one on them and mounts it.
+func (h *house) mount(id string, diffIDs ...digest.Digest) string {
+	h.t.Helper()
+	ctx := context.Background()
+	if err := h.Prepare(ctx, diffIDs, h.again); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := h.Create(ctx, id, diffIDs); err != nil {
+		h.t.Fatal(err)
+	}
+	r, err := h.Root(ctx, id)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { r.Close() })
+	return fmt.Sprintf("/proc/self/fd/%d", r.Dir.Fd())
+}
+
+// find lists a tree, directories with a slash at their end.
+func find(t testing.TB, root string) string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(root+"/", func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path, root+"/")
+		if d.IsDir() {
+			name += "/"
+		}
+		all = append(all, name)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(all[1:], " ")
+}
+
+func stat(t testing.TB, root, path string) string {
+	t.Helper()
+	f, err := os.Open(filepath.Join(root, filepath.Dir(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := sys.StatAt(sys.Borrow(f), filepath.Base(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%o %d", st.Mode&0o7777, st.UID)
+}
+
+func read(t testing.TB, root, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw)
+}
+
+func TestStack(t *testing.T) {
+	tests := []struct {
+		name   string
+		layers [][]string
+		want   string
+		files  map[string]string
+	}{
+		{"opaque", [][]string{{"d a", "d a/old", "f a/old/x 1"}, {"d a", "d a/new", "f a/new/y 2", "f a/.wh..wh..opq"}}, "a/ a/new/ a/new/y", nil},
+		{"opaque root", [][]string{{"d a", "f b 1"}, {"f .wh..wh..opq", "f c 1"}}, "c", nil},
+		{"whiteout", [][]string{{"d d", "f d/x low", "f d/k 1"}, {"d d", "f d/x new", "f d/.wh.x", "f d/.wh.k"}}, "d/ d/x", map[string]string{"d/x": "new"}},
+		{"type changes", [][]string{
+			{"d p", "f p/q 1", "f r 1", "d s", "f s/t 1", "d y", "s lnk y"},
+			{"f p F", "d r", "f r/z 1", "s s p", "d lnk", "f lnk/w 1"}, {"d p"}},
+			"lnk/ lnk/w p/ r/ r/z s y/", nil},
+		{"replaced twice in a layer", [][]string{{"d p", "f p/q 1"}, {"f p x", "d p", "f p/new 1"}}, "p/ p/new", nil},
+		{"hard link to a lower file", [][]string{{"d a", "f a/x low", "s l a"}, {"h b l/x", "f c 1"}}, "a/ a/x b c l", map[string]string{"b": "low"}},
+		{"parent that is a link below", [][]string{{"d usr", "d usr/lib", "f usr/lib/a 1", "s lib usr/lib"}, {"f lib/b 2"}, {"f lib/c/d 3", "f lib/.wh.a"}},
+			"lib usr/ usr/lib/ usr/lib/b usr/lib/c/ usr/lib/c/d", map[string]string{"lib/b": "2", "lib/c/d": "3"}},
+		{"a link below that the layer replaces", [][]string{{"d y", "s lnk y"}, {"d lnk", "f lnk/sub/w 1"}}, "lnk/ lnk/sub/ lnk/sub/w y/", nil},
+		{"no layer", nil, "", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t)
+			var ids []digest.Digest
+			for _, items := range tt.layers {
+				ids = append(ids, h.layer(items...))
+			}
+			root := h.mount("c", ids...)
+			if got := find(t, root); got != strings.ReplaceAll(tt.want, "  ", " ") {
+				t.Errorf("tree is %q, want %q", got, tt.want)
+			}
+			for path, want := range tt.files {
+				if got := read(t, root, path); got != want {
+					t.Errorf("%s is %q, want %q", path, got, want)
+				}
+			}
+			h.reopen()
+			if _, _, _, err := h.Overlay("c"); err != nil {
+				t.Errorf("after opening again: %v", err)
+			}
+		})
+	}
+}
+
+func TestImpliedParents(t *testing.T) {
+	h := newHouse(t)
+	base := h.layer("d ./ mode=0750 uid=9", "d t mode=1777 uid=5 mtime=1000000000", "d u mtime=1000000000", "f u/a 1", "d v mode=700", "d v/w uid=3")
+	top := h.layer("f t/n/x 1", "d v mode=711", "f v/w/y 1")
+	root := h.mount("c", base, top)
+	for path, want := range map[string]string{"t": "1777 5", "t/n": "755 0", "v": "711 0", "v/w": "755 3", ".": "750 9"} {
+		if got := stat(t, root, path); got != want {
+			t.Errorf("%s is %s, want %s", path, got, want)
+		}
+	}
+	for _, path := range []string{"t", "u"} {
+		if fi, err := os.Stat(filepath.Join(root, path)); err != nil || fi.ModTime().Unix() != 1000000000 {
+			t.Errorf("%s is of %v: %v", path, fi.ModTime(), err)
+		}
+	}
+	if got, want := find(t, root), "t/ t/n/ t/n/x u/ u/a v/ v/w/ v/w/y"; got != want {
+		t.Errorf("tree is %q, want %q", got, want)
+	}
+	other := h.mount("d", h.layer("d t mode=700 uid=8"), top)
+	if got := stat(t, other, "t"); got != "700 8" {
+		t.Errorf("on another base t is %s", got)
+	}
+}
+
+func TestHardLinkToNothing(t *testing.T) {
+	h := newHouse(t)
+	ids := []digest.Digest{h.layer("h a gone")}
+	if err := h.Prepare(context.Background(), ids, h.again); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("alone: %v", err)
+	}
+	ids = append([]digest.Digest{h.layer("f other 1")}, ids...)
+	if _, err := h.Stack(context.Background(), ids); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("unprepared: %v", err)
+	}
+	if err := h.Prepare(context.Background(), ids, h.again); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("on another: %v", err)
+	}
+	if got := find(t, h.path("fixes")) + find(t, h.path("making")); got != "" {
+		t.Errorf("left behind %s", got)
+	}
+}
+
+func TestSameLayerTwice(t *testing.T) {
+	h := newHouse(t)
+	base, q, gone := h.layer("d bin"), h.layer("f q 1", "d d", "f d/x 1"), h.layer("f .wh.q", "f d/.wh.x", "f d/y 2")
+	root := h.mount("c", base, q, gone, q)
+	if got, want := find(t, root), "bin/ d/ d/x d/y q"; got != want {
+		t.Errorf("tree is %q, want %q", got, want)
+	}
+	if got, want := find(t, h.mount("d", base, q, gone)), "bin/ d/ d/y"; got != want {
+		t.Errorf("tree is %q, want %q", got, want)
+	}
+}
+
+func TestManyLayers(t *testing.T) {
+	h := newHouse(t)
+	var ids []digest.Digest
+	for i := range 150 {
+		ids = append(ids, h.layer(fmt.Sprintf("f file%d %d", i, i), fmt.Sprintf("f shared %d", i)))
+	}
+	root := h.mount("c", ids...)
+	if got := read(t, root, "shared") + read(t, root, "file0"); got != "1490" {
+		t.Errorf("read %s", got)
+	}
+}
+
+func TestApplyVerifies(t *testing.T) {
+	h := newHouse(t)
+	raw := craft(t, "f a 1")
+	wrong := digest.FromString("other")
+	_, err := h.Apply(context.Background(), wrong, bytes.NewReader(raw))
+	if !errdefs.IsInvalidArgument(err) || !strings.Contains(fmt.Sprint(err), wrong.String()) || !strings.Contains(fmt.Sprint(err), digest.FromBytes(raw).String()) {
+		t.Errorf("wrong diff ID: %v", err)
+	}
+	if _, err := h.Apply(context.Background(), digest.FromBytes(raw[:700]), bytes.NewReader(raw[:700])); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("truncated: %v", err)
+	}
+	if _, err := h.Apply(context.Background(), "sha256:no", bytes.NewReader(raw)); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("no digest: %v", err)
+	}
+	if got := find(t, h.path("trees")) + find(t, h.path("making")); got != "" || h.Has(wrong) {
+		t.Errorf("left behind %s", got)
+	}
+	h.layer("f b 2")
+	if id := h.add(append(craft(t, "f a 1"), make([]byte, 1<<20)...)); !h.Has(id) || h.Size(id) != 4096 {
+		t.Errorf("a tar with a tail: size %d", h.Size(id))
+	}
+	h.Limit(Limits{Bytes: 3})
+	big := craft(t, "f a 1234")
+	if _, err := h.Apply(context.Background(), digest.FromBytes(big), bytes.NewReader(big)); !errdefs.IsResourceExhausted(err) {
+		t.Errorf("too big: %v", err)
+	}
+}
+
+// slowReader lets others come in the meantime.
+type slowReader struct {
+	r     io.Reader
+	reads *atomic.Int32
+	fail  bool
+}
+
+func (s *slowReader) Read(p []byte) (int, error) {
+	if s.reads.Add(1) == 1 {
+		time.Sleep(100 * time.Millisecond)
+		if s.fail {
+			return 0, errors.New("connection lost")
+		}
+	}
+	return s.r.Read(p)
+}
+
+func TestApplyTogether(t *testing.T) {
+	h := newHouse(t)
+	raw := craft(t, "f a 1")
+	id := digest.FromBytes(raw)
+	var reads [5]atomic.Int32
+	var failures, read atomic.Int32
+	var group sync.WaitGroup
+	for i := range reads {
+		group.Go(func() {
+			_, err := h.Apply(context.Background(), id, &slowReader{bytes.NewReader(raw), &reads[i], i == 0})
+			if err != nil {
+				failures.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	for i := range reads {
+		if reads[i].Load() > 0 {
+			read.Add(1)
+		}
+	}
+	if !h.Has(id) || failures.Load() > 1 || read.Load() > 2 {
+		t.Errorf("%d failed, %d read their tar", failures.Load(), read.Load())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	other := craft(t, "f b 1")
+	if _, err := h.Apply(ctx, digest.FromBytes(other), bytes.NewReader(other)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestOpenRepairs(t *testing.T) {
+	h := newHouse(t)
+	a, b := h.layer("f a 1"), h.layer("f b 1")
+	c, d := h.layer("d t mode=700"), h.layer("f t/x 1")
+	ctx := context.Background()
+	if err := h.Prepare(ctx, []digest.Digest{c, d}, h.again); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"one", "two"} {
+		if err := h.Create(ctx, id, []digest.Digest{a}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"making/1/x", "gone/2/y", "trees/" + strings.Repeat("0", 64), "fixes/" + strings.Repeat("1", 64), "writable/stray/upper"} {
+		if err := os.MkdirAll(h.path(dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{h.tree(b), h.path("writable/two"), h.tree(c)} {
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.reopen()
+	if h.Has(b) || h.Has(c) || !h.Has(a) || !h.Has(d) {
+		t.Error("records and trees differ")
+	}
+	if got, want := find(t, h.path("writable")), "one/ one/upper/ one/work/ two/ two/upper/ two/work/"; got != want {
+		t.Errorf("writable layers %s, want %s", got, want)
+	}
+	if got := find(t, h.path("fixes")) + find(t, h.path("making")) + find(t, h.path("gone")); got != "" {
+		t.Errorf("left behind %s", got)
+	}
+	if entries, _ := os.ReadDir(h.path("trees")); len(entries) != 2 {
+		t.Errorf("%d trees, want 2", len(entries))
+	}
+}
+
+func TestSweep(t *testing.T) {
+	h := newHouse(t)
+	a, b, c := h.layer("f a 1"), h.layer("d b mode=700"), h.layer("f b/x 12345")
+	ctx := context.Background()
+	if err := h.Prepare(ctx, []digest.Digest{b, c}, h.again); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Create(ctx, "w", []digest.Digest{a}); err != nil {
+		t.Fatal(err)
+	}
+	removed, freed, err := h.Sweep(func(id digest.Digest) bool { return id == b })
+	if removed != 1 || freed != 8192 || err != nil {
+		t.Errorf("removed %d, freed %d: %v", removed, freed, err)
+	}
+	if !h.Has(a) || !h.Has(b) || h.Has(c) || find(t, h.path("fixes")) != "" {
+		t.Error("the wrong ones went")
+	}
+	if err := h.Delete(ctx, "w"); err != nil {
+		t.Fatal(err)
+	}
+	if removed, _, err := h.Sweep(func(digest.Digest) bool { return false }); removed != 2 || err != nil {
+		t.Errorf("removed %d: %v", removed, err)
+	}
+	h.reopen()
+	if entries, _ := os.ReadDir(h.path("trees")); len(entries) != 0 {
+		t.Errorf("%d trees left", len(entries))
+	}
+}
+
+func TestWritable(t *testing.T) {
+	h := newHouse(t)
+	ctx := context.Background()
+	base := h.layer("f a 1")
+	if err := h.Create(ctx, "w", []digest.Digest{digest.FromString("x")}); !errdefs.IsNotFound(err) {
+		t.Errorf("absent layer: %v", err)
+	}
+	root := h.mount("w", base)
+	if err := h.Create(ctx, "w", []digest.Digest{base}); !errdefs.IsAlreadyExists(err) {
+		t.Errorf("twice: %v", err)
+	}
+	for _, bad := range []string{"", "..", "a/b"} {
+		if err := h.Create(ctx, bad, nil); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if got, err := h.Usage("w"); got != 0 || err != nil {
+		t.Errorf("fresh: %d %v", got, err)
+	}
+	if err := os.WriteFile(root+"/big", make([]byte, 10000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(root+"/big", root+"/same"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := h.Usage("w"); got != 12288 || err != nil {
+		t.Errorf("usage %d %v, want 12288", got, err)
+	}
+	shared, err := h.Root(ctx, "w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, fmt.Sprintf("/proc/self/fd/%d", shared.Dir.Fd()), "a"); got != "1" {
+		t.Errorf("second user reads %s", got)
+	}
+	shared.Close()
+	shared.Close()
+	if got := read(t, root, "a"); got != "1" {
+		t.Errorf("first user reads %s after the second left", got)
+	}
+	if err := h.Delete(ctx, "w"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Delete(ctx, "w"); err != nil {
+		t.Error(err)
+	}
+	if got := find(t, h.path("writable")) + find(t, h.path("gone")); got != "" {
+		t.Errorf("left behind %s", got)
+	}
+	if _, err := h.Root(ctx, "w"); !errdefs.IsNotFound(err) {
+		t.Errorf("deleted: %v", err)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	h := newHouse(t)
+	base := h.layer("d etc", "f etc/passwd root", "f etc/group g", "d var", "d var/log", "f var/log/x 1", "d full", "f full/a 1", "f full/b 2", "d was", "f was/in 1", "f f 1", "d same", "f same/x 1")
+	root := h.mount("c", base)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.WriteFile(root+"/etc/passwd", []byte("more"), 0o600))
+	must(os.Remove(root + "/etc/group"))
+	must(os.RemoveAll(root + "/var/log"))
+	must(os.RemoveAll(root + "/full"))
+	must(os.MkdirAll(root+"/full/new", 0o755))
+	must(os.WriteFile(root+"/full/b", nil, 0o600))
+	must(os.RemoveAll(root + "/was"))
+	must(os.WriteFile(root+"/was", nil, 0o600))
+	must(os.Remove(root + "/f"))
+	must(os.Mkdir(root+"/f", 0o755))
+	must(os.WriteFile(root+"/f/x", nil, 0o600))
+	must(os.MkdirAll(root+"/dev/pts", 0o755))
+	must(os.MkdirAll(root+"/proc", 0o755))
+	must(os.WriteFile(root+"/etc/hosts", nil, 0o600))
+	must(os.WriteFile(root+"/gone", nil, 0o600))
+	must(os.Remove(root + "/gone"))
+	touched, err := os.OpenFile(root+"/same/x", os.O_WRONLY, 0)
+	must(err)
+	touched.Close()
+	changes, err := h.Changes(context.Background(), "c", "/dev/pts", "/proc/", "/etc/hosts")
+	must(err)
+	var got []string
+	for _, c := range changes {
+		got = append(got, map[ct.ChangeType]string{ct.ChangeModify: "C", ct.ChangeAdd: "A", ct.ChangeDelete: "D"}[c.Kind]+c.Path)
+	}
+	want := []string{"C/etc", "D/etc/group", "C/etc/passwd", "C/f", "A/f/x", "C/full", "D/full/a", "C/full/b", "A/full/new", "C/var", "D/var/log", "C/was", "D/was/in"}
+	if !slices.Equal(got, want) {
+		t.Errorf("changes\n\t%v\nwant\n\t%v", got, want)
+	}
+	if _, err := h.Changes(context.Background(), "nosuch"); !errdefs.IsNotFound(err) {
+		t.Errorf("absent: %v", err)
+	}
+}
