@@ -15,6 +15,7 @@ import (
 
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/engine/view"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
@@ -79,6 +80,7 @@ const OwnRuntime = "cove"
 
 // Engine conducts the keepers. Its methods are safe for concurrent use.
 type Engine struct {
+	*view.View
 	parts      Parts
 	log_       *slog.Logger
 	containers *container.Store
@@ -128,6 +130,7 @@ func assemble(parts Parts) *Engine {
 		closing: make(lifetime),
 	}
 	e.host = e.describeHost()
+	e.View = e.newView()
 	return e
 }
 

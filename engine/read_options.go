@@ -1,33 +1,34 @@
 package engine
 
 import (
-	"time"
+	et "github.com/moby/moby/api/types/events"
 
-	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/view"
 )
 
-// ListOptions picks containers.
-type ListOptions struct {
-	// All lists the ones that do not run too.
-	All bool
-	// Size finds out how much each has written.
-	Size bool
-	// Limit, when positive, is the number of containers made last, running or not.
-	Limit   int
-	Filters api.Filters
-}
+// The options of what the engine shows; see package view.
+type (
+	// ListOptions picks containers.
+	ListOptions = view.ListOptions
+	// EventsOptions picks events.
+	EventsOptions = view.EventsOptions
+	// DiskUsageOptions picks what disk usage is found out for.
+	DiskUsageOptions = view.DiskUsageOptions
+)
 
-// EventsOptions picks events.
-type EventsOptions struct {
-	Since, Until time.Time
-	Filters      api.Filters
-	// Open is called once, when nothing that happens from now on can be missed, and before the first event is given.
-	Open func() error
-}
-
-// DiskUsageOptions picks what disk usage is found out for.
-type DiskUsageOptions struct {
-	Containers, Images, Volumes bool
-	// Verbose fills in the items, not only the sums.
-	Verbose bool
+// newView makes what shows the engine's state.
+func (e *Engine) newView() *view.View {
+	p, cfg := e.parts, e.parts.Config
+	return view.New(view.Parts{
+		Containers: p.Containers, Images: p.Images, Layers: p.Layers, Networks: p.Networks, Volumes: p.Volumes,
+		Settings: view.Settings{
+			Root: cfg.Root, CgroupParent: cfg.CgroupParent, Name: cfg.Name, Labels: cfg.Labels, LogDriver: cfg.LogDriver,
+			Runtimes: e.runtimes(), DefaultRuntime: cfg.DefaultRuntime,
+			InsecureRegistries: cfg.InsecureRegistries, Mirrors: cfg.Mirrors, Debug: cfg.Debug,
+			SeccompProfile: cfg.SeccompProfile != "", NoNewPrivileges: cfg.NoNewPrivileges,
+		},
+		CgroupPath: e.cgroupPath, MountPoints: e.mountPoints, ExecIDs: e.execIDs, Listeners: e.bus.count,
+		Told: func(c *container.Container, action string) { e.event(c, et.Action(action)) },
+	})
 }

@@ -1,0 +1,46 @@
+package plan
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// Until reads the filter "until" of a prune request: a duration before now, a Unix time, or a date with or without
+// time and zone. The zero time is none; several are errdefs.ErrInvalidArgument.
+func Until(f Filters, now time.Time) (time.Time, error) {
+	values := f.Get("until")
+	switch len(values) {
+	case 0:
+		return time.Time{}, nil
+	case 1:
+	default:
+		return time.Time{}, invalid("more than one until filter specified")
+	}
+	t, ok := moment(values[0], now)
+	if !ok {
+		return time.Time{}, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("parsing time %q as \"2006-01-02\": cannot parse", values[0]))
+	}
+	return t, nil
+}
+
+// moment reads one point in time.
+func moment(text string, now time.Time) (time.Time, bool) {
+	if d, err := time.ParseDuration(text); err == nil {
+		return now.Add(-d), true
+	}
+	seconds, fraction, _ := strings.Cut(text, ".")
+	if s, err := strconv.ParseInt(seconds, 10, 64); err == nil {
+		n, err := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
+		return time.Unix(s, n), err == nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04", "2006-01-02T15", "2006-01-02Z07:00", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}

@@ -1,0 +1,62 @@
+package view
+
+import (
+	"context"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	ct "github.com/moby/moby/api/types/container"
+	nt "github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/storage"
+
+	"github.com/cove-containers/cove/container"
+)
+
+// storageDriver is what the API calls the way root file systems are made.
+const storageDriver = "overlayfs"
+
+// ContainerInspect returns everything about a container; size finds out how much it has written too.
+func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (ct.InspectResponse, error) {
+	c, err := v.parts.Containers.Get(ref)
+	if err != nil {
+		return ct.InspectResponse{}, err
+	}
+	dir := c.Dir(v.parts.Settings.Root)
+	r := ct.InspectResponse{
+		ID: c.ID, Created: c.Created.UTC().Format(time.RFC3339Nano), Path: c.Path, Args: c.Args, State: c.State.API(),
+		Image: c.Image.String(), Name: "/" + c.Name, RestartCount: c.RestartCount, LogPath: c.LogPath,
+		Driver: storageDriver, Platform: "linux",
+		Storage:    &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: storageDriver}}},
+		HostConfig: c.HostConfig, Config: c.Config, Mounts: v.parts.MountPoints(c),
+		ImageManifestDescriptor: c.Manifest,
+		NetworkSettings:         v.networkSettings(c),
+	}
+	if c.Started {
+		r.HostsPath = filepath.Join(dir, "hosts")
+		r.HostnamePath = filepath.Join(dir, "hostname")
+		r.ResolvConfPath = filepath.Join(dir, "resolv.conf")
+	}
+	if r.Args == nil {
+		r.Args = []string{}
+	}
+	if ids := v.parts.ExecIDs(c.ID); len(ids) > 0 {
+		r.ExecIDs = ids
+	}
+	if size {
+		written, whole := v.sizes(c)
+		r.SizeRw, r.SizeRootFs = &written, &whole
+	}
+	return r, nil
+}
+
+func (v *View) networkSettings(c *container.Container) *ct.NetworkSettings {
+	n := &ct.NetworkSettings{SandboxID: c.SandboxID, Ports: c.Ports, Networks: v.endpoints(c)}
+	if n.Ports == nil {
+		n.Ports = nt.PortMap{}
+	}
+	if c.State.Alive() {
+		n.SandboxKey = "/proc/" + strconv.Itoa(c.State.Pid) + "/ns/net"
+	}
+	return n
+}

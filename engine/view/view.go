@@ -1,0 +1,79 @@
+// Package view is what the engine shows and changes nothing by: lists of containers, their settings and processes,
+// what they use, and the state of the whole. It reads the keepers and the kernel, each answer anew; while nobody
+// asks it does nothing.
+package view
+
+import (
+	"time"
+
+	ct "github.com/moby/moby/api/types/container"
+
+	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/image"
+	"github.com/cove-containers/cove/layer"
+	"github.com/cove-containers/cove/network"
+	"github.com/cove-containers/cove/volume"
+)
+
+// Parts are what a View looks at.
+type Parts struct {
+	Containers *container.Store
+	Images     *image.Store
+	Layers     *layer.Store
+	Networks   *network.Keeper
+	Volumes    *volume.Store
+	Settings   Settings
+	// CgroupPath, MountPoints and ExecIDs tell what only the engine knows of a container.
+	CgroupPath  func(*container.Container) string
+	MountPoints func(*container.Container) []ct.MountPoint
+	ExecIDs     func(containerID string) []string
+	// Told is called when a view is itself an event: top.
+	Told func(c *container.Container, action string)
+	// Listeners counts who listens to events.
+	Listeners func() int
+}
+
+// Settings are the daemon's settings that are shown.
+type Settings struct {
+	Root, CgroupParent, Name    string
+	Labels                      []string
+	LogDriver                   string
+	Runtimes                    map[string]string
+	DefaultRuntime              string
+	InsecureRegistries, Mirrors []string
+	Debug, SeccompProfile       bool
+	NoNewPrivileges             bool
+}
+
+// View answers questions. Its methods are safe for concurrent use.
+type View struct{ parts Parts }
+
+// New makes a View.
+func New(parts Parts) *View { return &View{parts: parts} }
+
+// ListOptions picks containers.
+type ListOptions struct {
+	// All lists the ones that do not run too.
+	All bool
+	// Size finds out how much each has written.
+	Size bool
+	// Limit, when positive, is the number of containers made last, running or not.
+	Limit   int
+	Filters api.Filters
+}
+
+// EventsOptions picks events.
+type EventsOptions struct {
+	Since, Until time.Time
+	Filters      api.Filters
+	// Open is called once, when nothing that happens from now on can be missed, and before the first event is given.
+	Open func() error
+}
+
+// DiskUsageOptions picks what disk usage is found out for.
+type DiskUsageOptions struct {
+	Containers, Images, Volumes bool
+	// Verbose fills in the items, not only the sums.
+	Verbose bool
+}
