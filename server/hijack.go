@@ -3,11 +3,13 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/moby/moby/api/types"
@@ -72,12 +74,21 @@ func (h *hijacker) watch(conn *hijacked, silent bool) {
 		case <-conn.done:
 			return
 		case <-ticker.C:
-			if (silent || conn.ended.Load()) && sys.HungUp(conn.Conn) {
+			if (silent || conn.ended.Load()) && hungUp(conn.Conn) {
 				h.left()
 				return
 			}
 		}
 	}
+}
+
+// hungUp tells whether the client has gone altogether; what cannot be asked has not.
+func hungUp(conn net.Conn) bool {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	raw, ok := conn.(syscall.Conn)
+	return ok && sys.HungUp(raw)
 }
 
 // close ends the connection, if it was ever taken over.

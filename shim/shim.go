@@ -18,7 +18,6 @@
 package shim
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"time"
@@ -87,99 +86,3 @@ type ExecState struct {
 type AttachOptions struct {
 	Stdin, Stdout, Stderr bool
 }
-
-// Keeper starts supervisors and finds them again. It keeps one spare running, so that a container's start does not wait
-// for a process to boot; a spare whose daemon goes away before it is needed ends by itself.
-type Keeper struct{}
-
-// Open takes the folder of the supervisors, made if absent, and the path of the cove-runtime binary.
-func Open(dir string, runtimeBinary string) (*Keeper, error) { return &Keeper{}, nil }
-
-// Close ends the spare and lets go of all supervisors, which go on by themselves.
-func (k *Keeper) Close() error { return nil }
-
-// Launch gives the container a supervisor: nothing runs in it yet, but clients can attach.
-func (k *Keeper) Launch(ctx context.Context, id string) (*Shim, error) { return &Shim{}, nil }
-
-// Reconnect finds the supervisor of a container that an earlier daemon launched. If it has ended, or was killed, the
-// Shim still tells the Exit; what a killed one left running is killed first. errdefs.ErrNotFound: there is nothing.
-func (k *Keeper) Reconnect(ctx context.Context, id string) (*Shim, error) { return &Shim{}, nil }
-
-// Leftovers lists the containers that have a supervisor or a record of how they ended.
-func (k *Keeper) Leftovers() ([]string, error) { return nil, nil }
-
-// Shim is the daemon's hold on one supervisor.
-type Shim struct{}
-
-// Create makes the container up to the moment before its program is loaded. Errors of the program or the user carry
-// *runtime.StartError and errdefs kinds as the runtime gives them.
-func (s *Shim) Create(ctx context.Context, cfg Config) (pid int, err error) { return 0, nil }
-
-// Start loads the program.
-func (s *Shim) Start(ctx context.Context) error { return nil }
-
-// Pid is that of the container's first process, 0 before Create.
-func (s *Shim) Pid() int { return 0 }
-
-// Started tells whether the program was loaded: a reconnecting daemon removes what never got that far.
-func (s *Shim) Started() bool { return false }
-
-// Done is closed when the container has ended and its Exit is known.
-func (s *Shim) Done() <-chan struct{} { return nil }
-
-// Wait gives the container's Exit. By then its log is complete.
-func (s *Shim) Wait(ctx context.Context) (Exit, error) { return Exit{}, nil }
-
-// Kill signals the container's first process, or with all every process in it. errdefs.ErrNotFound: it has ended.
-func (s *Shim) Kill(ctx context.Context, signal int, all bool) error { return nil }
-
-// Resize sets the terminal's size; proc is empty for the container itself, else an exec id.
-func (s *Shim) Resize(ctx context.Context, proc string, width, height uint16) error { return nil }
-
-// Attach connects a client to the streams of the container (proc empty) or of an exec. It is in place when Attach
-// returns, also before Create: no byte written later is missed. Several clients may be attached; one that does not read
-// holds 1 MiB for it and then, as in dockerd, the container's own writing.
-func (s *Shim) Attach(ctx context.Context, proc string, o AttachOptions) (*Stream, error) {
-	return &Stream{}, nil
-}
-
-// Exec prepares a process, so that clients can attach before ExecStart.
-func (s *Shim) Exec(ctx context.Context, execID string, cfg ExecConfig) error { return nil }
-
-// ExecStart runs a prepared process.
-func (s *Shim) ExecStart(ctx context.Context, execID string) (pid int, err error) { return 0, nil }
-
-// ExecWait gives the exit of an exec process.
-func (s *Shim) ExecWait(ctx context.Context, execID string) (Exit, error) { return Exit{}, nil }
-
-// ExecKill signals one exec process.
-func (s *Shim) ExecKill(ctx context.Context, execID string, signal int) error { return nil }
-
-// ExecDelete forgets an exec that has ended or was never started.
-func (s *Shim) ExecDelete(ctx context.Context, execID string) error { return nil }
-
-// Execs lists the exec processes known, also those that have ended and were not deleted.
-func (s *Shim) Execs(ctx context.Context) ([]ExecState, error) { return nil, nil }
-
-// Delete kills what is left of the container, removes its cgroup, ends the supervisor and removes its folder.
-func (s *Shim) Delete(ctx context.Context) error { return nil }
-
-// Close lets go of the supervisor, which goes on.
-func (s *Shim) Close() error { return nil }
-
-// Stream is an attachment.
-type Stream struct{}
-
-// Read gives docker's frames (8 bytes of header), or plain bytes for a process with a terminal. It ends with io.EOF when
-// the process has ended and everything it wrote was read.
-func (s *Stream) Read(p []byte) (int, error) { return 0, nil }
-
-// Write sends to standard input.
-func (s *Stream) Write(p []byte) (int, error) { return 0, nil }
-
-// CloseWrite ends the client's input. It ends the process's input if that was to end with its client (StdinOnce, every
-// exec); otherwise, and with a terminal, it ends the attachment, as in dockerd.
-func (s *Stream) CloseWrite() error { return nil }
-
-// Close detaches. The process goes on.
-func (s *Stream) Close() error { return nil }

@@ -1,24 +1,15 @@
 package sys
 
 import (
-	"crypto/tls"
-	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // HungUp tells whether the other end of a connection has gone altogether. An end that has only finished sending still
-// listens and has not hung up. What cannot be asked has not hung up.
-func HungUp(conn net.Conn) bool {
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	raw, ok := conn.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	control, err := raw.SyscallConn()
+// listens and has not hung up. What cannot be asked has gone.
+func HungUp(conn syscall.Conn) bool {
+	control, err := conn.SyscallConn()
 	if err != nil {
 		return false
 	}
