@@ -24,6 +24,10 @@ type Process struct {
 	name    string
 	started atomic.Bool
 
+	// holding keeps pidfd open while it is used; gone tells that the process was reaped and pidfd closed.
+	holding sync.Mutex
+	gone    bool
+
 	waited sync.Once
 	status ExitStatus
 	err    error
@@ -71,6 +75,9 @@ func (p *Process) Start() error {
 func (p *Process) Wait() (ExitStatus, error) {
 	p.waited.Do(func() {
 		p.status, p.err = p.reap()
+		p.holding.Lock()
+		defer p.holding.Unlock()
+		p.gone = true
 		p.pidfd.Close()
 	})
 	return p.status, p.err
@@ -108,7 +115,7 @@ const signalStatus = 128
 // Kill sends a signal to the process. One that has ended is errdefs.ErrNotFound.
 func (p *Process) Kill(sig syscall.Signal) error {
 	err := p.signal(sig)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
+	if errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("process %d has ended: %w", p.pid, errdefs.ErrNotFound)
 	}
 	if err != nil {
@@ -121,8 +128,13 @@ func (p *Process) signal(sig syscall.Signal) error {
 	return p.control(func(fd int) error { return unix.PidfdSendSignal(fd, sig, nil, 0) })
 }
 
-// control calls f with the process's descriptor, which stays non-blocking.
+// control calls f with the process's descriptor, which stays non-blocking. A process that was reaped is ESRCH.
 func (p *Process) control(f func(fd int) error) error {
+	p.holding.Lock()
+	defer p.holding.Unlock()
+	if p.gone {
+		return unix.ESRCH
+	}
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
 		return err
@@ -157,7 +169,7 @@ func resize(console *os.File, width, height uint16) error {
 
 // end kills a process that shall not go on and reaps it.
 func (p *Process) end() error {
-	if err := p.signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, os.ErrClosed) {
+	if err := p.signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill process %d: %w", p.pid, err)
 	}
 	_, err := p.Wait()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cove-containers/cove/runtime/cgroup"
 	"github.com/cove-containers/cove/runtime/rootfs"
+	"github.com/cove-containers/cove/runtime/seccomp"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -364,4 +365,19 @@ func (c *creation) prepareProcess() error {
 	return nil
 }
 
-func (c *creation) loadFilter() error { return nil }
+// loadFilter gets the seccomp program, compiled or from the cache.
+func (c *creation) loadFilter() error {
+	profile := c.spec.Linux.Seccomp
+	if profile == nil {
+		return nil
+	}
+	p, err := seccomp.Load(profile, c.cfg.SeccompCache)
+	if err != nil {
+		return fmt.Errorf("seccomp profile: %w", err)
+	}
+	if p.Notify {
+		return fmt.Errorf("seccomp listener: %w", errdefs.ErrNotImplemented)
+	}
+	c.birth.filter = filter{p.Code, p.Flags}
+	return nil
+}

@@ -109,8 +109,13 @@ func (e *execution) enterCgroup() error {
 	if e.birth.entry, err = e.container.cgroup.Entry(); err != nil || !e.container.ownTime {
 		return err
 	}
-	e.birth.joinTime, err = aboveStandard(e.container.pidfd, 0)
-	return err
+	return e.container.control(func(fd int) error {
+		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		if err == nil {
+			e.birth.joinTime = sys.FD(copied).File("pidfd")
+		}
+		return err
+	})
 }
 
 // join moves the thread into the container.
@@ -119,7 +124,7 @@ func (e *execution) join() error {
 		return fmt.Errorf("leave shared root: %w", err)
 	}
 	err := e.container.control(func(fd int) error { return unix.Setns(fd, joinable) })
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
+	if errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("cannot exec in a stopped container: %w", errdefs.ErrFailedPrecondition)
 	}
 	if err != nil {

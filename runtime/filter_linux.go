@@ -4,11 +4,13 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/runtime/seccomp"
 )
 
 // filter is a seccomp program and the flags to install it with.
 type filter struct {
-	code  []unix.SockFilter
+	code  []seccomp.Instruction
 	flags uint
 }
 
