@@ -78,7 +78,7 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 	if !c.Config.Tty {
 		keys = nil
 	}
-	if pump(conn, stream, o.Stdin && c.Config.OpenStdin, keys) {
+	if pump(ctx, conn, stream, o.Stdin && c.Config.OpenStdin, keys) {
 		e.event(c, et.ActionDetach)
 	}
 	return nil
@@ -131,9 +131,13 @@ func writeFrame(w io.Writer, stderr bool, data []byte) error {
 }
 
 // pump carries bytes between a client and a process until the process has ended and all its output has arrived,
-// the client is gone, or it typed the detach keys. It closes both.
-func pump(conn, stream Conn, stdin bool, keys []byte) (detached bool) {
+// the client is gone (ctx ends then), or it typed the detach keys. It closes both.
+func pump(ctx context.Context, conn, stream Conn, stdin bool, keys []byte) (detached bool) {
 	defer stream.Close()
+	defer context.AfterFunc(ctx, func() {
+		stream.Close()
+		conn.Close()
+	})()
 	left := make(chan bool, 1)
 	go func() { left <- pumpInput(conn, stream, stdin, keys) }()
 	delivered := make(chan struct{})

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"syscall"
 
 	"github.com/containerd/errdefs"
@@ -28,7 +27,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 		final = true
 	}
 	if !c.State.Busy() || c.State.Status == ct.StateRestarting && !final {
-		return notRunning(ref, c.ID)
+		return notRunning(c.ID)
 	}
 	ended, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionNotRunning)
 	if err != nil {
@@ -44,11 +43,11 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	}
 	err = e.signal(ctx, c, number, false)
 	if errdefs.IsNotFound(err) {
-		return notRunning(ref, c.ID)
+		return notRunning(c.ID)
 	}
 	return err
 }
 
-func notRunning(ref, id string) error {
-	return errdefs.ErrConflict.WithMessage(fmt.Sprintf("cannot kill container: %s: container %s is not running", ref, id))
+func notRunning(id string) error {
+	return errdefs.ErrConflict.WithMessage("container " + id + " is not running")
 }

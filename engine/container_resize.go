@@ -4,7 +4,6 @@ import (
 	"context"
 	"strconv"
 
-	"github.com/containerd/errdefs"
 	et "github.com/moby/moby/api/types/events"
 )
 
@@ -16,7 +15,7 @@ func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width 
 	}
 	r := e.runs.live(c.ID)
 	if r == nil || !c.State.Alive() {
-		return errdefs.ErrConflict.WithMessage("container " + c.ID + " is not running")
+		return notRunning(c.ID)
 	}
 	if err := r.sup.Resize(ctx, "", uint16(width), uint16(height)); err != nil {
 		return err

@@ -105,7 +105,7 @@ type Engine struct {
 // what ended meanwhile, starts what restart policies ask for, and removes what was left half made.
 func New(ctx context.Context, parts Parts) (*Engine, error) {
 	e := assemble(parts)
-	e.images, e.layers, e.networks, e.volumes = parts.Images, parts.Layers, parts.Networks, parts.Volumes
+	e.images, e.layers, e.networks, e.volumes = parts.Images, realLayers{parts.Layers}, parts.Networks, parts.Volumes
 	e.shims = realShims{parts.Shims}
 	if err := e.reconcile(ctx); err != nil {
 		return nil, err

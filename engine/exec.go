@@ -50,7 +50,7 @@ func canExec(c *container.Container) error {
 	case c.State.Status == ct.StateRestarting:
 		return errdefs.ErrConflict.WithMessage("Container " + c.ID + " is restarting, wait until the container is running")
 	case c.State.Status != ct.StateRunning:
-		return errdefs.ErrConflict.WithMessage("container " + c.ID + " is not running")
+		return notRunning(c.ID)
 	}
 	return nil
 }
@@ -82,7 +82,7 @@ func (e *Engine) ExecStart(ctx context.Context, execID string, o ExecStartOption
 	}
 	r := e.runs.live(c.ID)
 	if r == nil {
-		return errdefs.ErrConflict.WithMessage("container " + c.ID + " is not running")
+		return notRunning(c.ID)
 	}
 	if err := x.start(); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (e *Engine) ExecStart(ctx context.Context, execID string, o ExecStartOption
 	if err != nil {
 		return tellExecFailure(conn, x, err)
 	}
-	e.attachCommand(c, x, conn, stream)
+	e.attachCommand(ctx, c, x, conn, stream)
 	return nil
 }
 
@@ -143,12 +143,12 @@ func (e *Engine) runCommand(ctx context.Context, c *container.Container, r *run,
 }
 
 // attachCommand carries the streams of a command. The exit code is known before the client sees the end.
-func (e *Engine) attachCommand(c *container.Container, x *command, conn, stream Conn) {
+func (e *Engine) attachCommand(ctx context.Context, c *container.Container, x *command, conn, stream Conn) {
 	var keys []byte
 	if x.Request.Tty {
 		keys, _ = plan.DetachKeys(x.Request.DetachKeys)
 	}
-	if pump(lateClose{conn, x.ended}, stream, x.Request.AttachStdin, keys) {
+	if pump(ctx, lateClose{conn, x.ended}, stream, x.Request.AttachStdin, keys) {
 		e.event(c, et.ActionExecDetach, "execID", x.ID)
 	}
 }
@@ -246,7 +246,7 @@ func (e *Engine) ExecResize(ctx context.Context, execID string, height, width ui
 	}
 	r := e.runs.live(x.ContainerID)
 	if r == nil {
-		return errdefs.ErrConflict.WithMessage("container " + x.ContainerID + " is not running")
+		return notRunning(x.ContainerID)
 	}
 	x.mu.Lock()
 	alive := x.state == running

@@ -88,17 +88,14 @@ func (e *Engine) copyUp(ctx context.Context, c *container.Container, mounts []pl
 	if len(wanted) == 0 {
 		return nil
 	}
-	root, err := e.layers.Root(ctx, c.ID)
-	if err != nil {
-		return fmt.Errorf("look into the image: %w", err)
-	}
-	defer root.Close()
-	for _, m := range wanted {
-		if err := e.copyUpOne(ctx, root.Dir, m); err != nil {
-			return fmt.Errorf("copy %s of the image into volume %s: %w", m.Target, m.Name, err)
+	return e.layers.Look(ctx, c.ID, func(root *os.File) error {
+		for _, m := range wanted {
+			if err := e.copyUpOne(ctx, root, m); err != nil {
+				return fmt.Errorf("copy %s of the image into volume %s: %w", m.Target, m.Name, err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (e *Engine) copyUpOne(ctx context.Context, root *os.File, m plan.Mount) error {

@@ -30,9 +30,22 @@ type images interface {
 type layers interface {
 	Create(ctx context.Context, id string, diffIDs []digest.Digest) error
 	Overlay(id string) (lower []string, upper, work string, err error)
-	Root(ctx context.Context, id string) (*layer.Root, error)
+	Look(ctx context.Context, id string, see func(root *os.File) error) error
 	Delete(ctx context.Context, id string) error
 	Writable() []string
+}
+
+// realLayers is a layer.Store that closes what it shows.
+type realLayers struct{ *layer.Store }
+
+// Look shows the merged tree of a writable layer while see runs.
+func (l realLayers) Look(ctx context.Context, id string, see func(root *os.File) error) error {
+	root, err := l.Root(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return see(root.Dir)
 }
 
 // networks gives containers their network.

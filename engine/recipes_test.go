@@ -1,0 +1,567 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	ct "github.com/moby/moby/api/types/container"
+	et "github.com/moby/moby/api/types/events"
+
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/runtime"
+	"github.com/cove-containers/cove/state"
+)
+
+func request(change ...func(*CreateOptions)) CreateOptions {
+	o := CreateOptions{Name: "web", Config: &ct.Config{Image: "busybox"}, HostConfig: &ct.HostConfig{}}
+	for _, c := range change {
+		c(&o)
+	}
+	return o
+}
+
+func withVolumes(o *CreateOptions) {
+	o.HostConfig.Binds = []string{"data:/data"}
+	o.Config.Volumes = map[string]struct{}{"/anonymous": {}}
+}
+
+func policy(name ct.RestartPolicyMode, most int) func(*CreateOptions) {
+	return func(o *CreateOptions) {
+		o.HostConfig.RestartPolicy = ct.RestartPolicy{Name: name, MaximumRetryCount: most}
+	}
+}
+
+func command_(args ...string) func(*CreateOptions) {
+	return func(o *CreateOptions) { o.Config.Cmd = args }
+}
+
+func mustCreate(t *testing.T, e *Engine, o CreateOptions) string {
+	t.Helper()
+	answer, err := e.ContainerCreate(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.ID
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("never: %s", what)
+}
+
+// status is the container's state, "" once it is gone.
+func status(e *Engine, id string) ct.ContainerState {
+	c, err := e.containers.Get(id)
+	if err != nil {
+		return ""
+	}
+	return c.State.Status
+}
+
+func (w *world) shim(id string) *fakeShim {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.shims[id]
+}
+
+// TestCreateFailingAtEachStep: whatever step fails, nothing is left and the name is free.
+func TestCreateFailingAtEachStep(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	failed := 0
+	for n := 1; ; n++ {
+		w.step, w.failAt = 0, n
+		answer, err := e.ContainerCreate(context.Background(), request(withVolumes))
+		if err == nil {
+			if err := e.ContainerRemove(context.Background(), answer.ID, RemoveOptions{Volumes: true}); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		failed++
+		if !errors.Is(err, errInjected) {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		if left := w.leftovers(); len(left) > 0 {
+			t.Errorf("step %d left %v", n, left)
+		}
+		if entries, _ := os.ReadDir(filepath.Join(e.parts.Config.Root, "containers")); len(entries) > 0 {
+			t.Errorf("step %d left a folder", n)
+		}
+		if len(e.containers.List()) > 0 {
+			t.Errorf("step %d left a record", n)
+		}
+	}
+	if failed < 7 {
+		t.Errorf("only %d steps failed", failed)
+	}
+}
+
+// TestStartFailingAtEachStep: whatever step fails, network and supervisor are gone and the container is as before.
+func TestStartFailingAtEachStep(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	id := mustCreate(t, e, request(withVolumes))
+	before := len(w.leftovers())
+	failed := 0
+	for n := 1; ; n++ {
+		w.step, w.failAt = 0, n
+		err := e.ContainerStart(context.Background(), id)
+		if err == nil {
+			break
+		}
+		failed++
+		if !errors.Is(err, errInjected) {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		if left := w.leftovers(); len(left) != before {
+			t.Errorf("step %d left %v", n, left)
+		}
+		c, err := e.containers.Get(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.State.Status != ct.StateCreated || c.State.ExitCode != 128 || c.State.Error == "" || c.SandboxID != "" || c.Started {
+			t.Errorf("step %d: %+v", n, c.State)
+		}
+	}
+	if failed < 6 {
+		t.Errorf("only %d steps failed", failed)
+	}
+	if status(e, id) != ct.StateRunning {
+		t.Error("does not run at last")
+	}
+	w.failAt = 0
+	if err := e.ContainerRemove(context.Background(), id, RemoveOptions{Force: true, Volumes: true}); err != nil {
+		t.Fatal(err)
+	}
+	if left := w.leftovers(); len(left) != 1 || left[0] != "volume data" {
+		t.Errorf("removal left %v", left)
+	}
+}
+
+// TestAutoRemoveOfFailedStart: a container that removes itself is gone when it could not be started.
+func TestAutoRemoveOfFailedStart(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	id := mustCreate(t, e, request(func(o *CreateOptions) { o.HostConfig.AutoRemove = true }))
+	w.step, w.failAt = 0, 1
+	if err := e.ContainerStart(context.Background(), id); !errors.Is(err, errInjected) {
+		t.Fatal(err)
+	}
+	if status(e, id) != "" || len(w.leftovers()) > 0 {
+		t.Errorf("left %q %v", status(e, id), w.leftovers())
+	}
+}
+
+func TestStartFailureCodes(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		code int
+		text string
+	}{
+		{&runtime.StartError{Code: 127, Err: errors.New(`exec: "x": executable file not found in $PATH`)}, 127, `exec: "x": executable file not found in $PATH`},
+		{&runtime.StartError{Code: 126, Err: errors.New(`exec: "/etc": is a directory`)}, 126, `exec: "/etc": is a directory: permission denied`},
+		{&runtime.StartError{Code: 126, Err: errors.New(`exec: "/f": permission denied`)}, 126, `exec: "/f": permission denied`},
+		{errors.New("mount: not a directory"), 127, "mount: not a directory: Are you trying to mount a directory onto a file"},
+		{errors.New("port is already allocated"), 128, "port is already allocated"},
+	} {
+		code, err := startFailure(tt.err)
+		if code != tt.code || !strings.HasPrefix(err.Error(), tt.text) {
+			t.Errorf("%v: %d %v", tt.err, code, err)
+		}
+		if tt.code != 128 && !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%v is of the wrong kind", err)
+		}
+	}
+}
+
+func TestLife(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	ctx := context.Background()
+	id := mustCreate(t, e, request(command_("/bin/obedient")))
+	exit, err := e.ContainerWait(ctx, "web", ct.WaitConditionNextExit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.ContainerStart(ctx, "web"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.ContainerStart(ctx, "web"); !errdefs.IsNotModified(err) {
+		t.Errorf("second start: %v", err)
+	}
+	if err := e.ContainerRemove(ctx, "web", RemoveOptions{}); !errdefs.IsConflict(err) || !strings.Contains(err.Error(), `cannot remove container "web": container is running: stop the container before removing or force remove`) {
+		t.Errorf("removal while running: %v", err)
+	}
+	if err := e.ContainerStop(ctx, "web", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-exit; r.StatusCode != 143 {
+		t.Errorf("waited for %d", r.StatusCode)
+	}
+	if err := e.ContainerStop(ctx, "web", "", nil); !errdefs.IsNotModified(err) {
+		t.Errorf("second stop: %v", err)
+	}
+	if err := e.ContainerKill(ctx, "web", ""); !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "is not running") {
+		t.Errorf("kill of a stopped one: %v", err)
+	}
+	if err := e.ContainerKill(ctx, "web", "NOPE"); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "invalid signal: NOPE") {
+		t.Errorf("kill with no signal: %v", err)
+	}
+	if err := e.ContainerRestart(ctx, "web", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.ContainerRename(ctx, "web", "w2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.ContainerRemove(ctx, "w2", RemoveOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	if left := w.leftovers(); len(left) > 0 || status(e, id) != "" {
+		t.Errorf("left %v", left)
+	}
+	var actions []string
+	past, l := e.bus.subscribe()
+	e.bus.leave(l)
+	for _, m := range past {
+		if m.Type == et.ContainerEventType {
+			actions = append(actions, string(m.Action))
+		}
+	}
+	const want = "create start kill die stop start kill die start restart rename kill die destroy"
+	got := strings.Join(actions, " ")
+	if want2 := "create start kill die stop start restart rename kill die destroy"; got != want && got != want2 {
+		t.Errorf("events: %s", got)
+	}
+}
+
+func TestStopKillsWhatDoesNotListen(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	ctx := context.Background()
+	id := mustCreate(t, e, request())
+	if err := e.ContainerStart(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	s, zero := w.shim(id), 0
+	if err := e.ContainerStop(ctx, id, "INT", &zero); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.signals) != 2 || s.signals[0] != 2 || s.signals[1] != 9 {
+		t.Errorf("signals %v", s.signals)
+	}
+	if c, _ := e.containers.Get(id); c.State.ExitCode != 137 {
+		t.Errorf("exit code %d", c.State.ExitCode)
+	}
+}
+
+func TestOnFailureCounts(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	id := mustCreate(t, e, request(policy("on-failure", 2)))
+	if err := e.ContainerStart(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	for run := range 3 {
+		var s *fakeShim
+		eventually(t, "run", func() bool { s = w.shim(id); return s != nil && status(e, id) == ct.StateRunning })
+		s.finish(3)
+		<-s.deleted
+		if run < 2 {
+			eventually(t, "next run", func() bool { return status(e, id) == ct.StateRunning })
+		}
+	}
+	eventually(t, "exited", func() bool { return status(e, id) == ct.StateExited })
+	if c, _ := e.containers.Get(id); c.RestartCount != 2 || c.State.ExitCode != 3 {
+		t.Errorf("count %d, code %d", c.RestartCount, c.State.ExitCode)
+	}
+}
+
+func TestStopEndsTheRestarting(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	ctx := context.Background()
+	id := mustCreate(t, e, request(policy("always", 0)))
+	if err := e.ContainerStart(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	w.shim(id).finish(1)
+	eventually(t, "restarting", func() bool { return status(e, id) == ct.StateRestarting })
+	if err := e.ContainerStop(ctx, id, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(250 * time.Millisecond)
+	if got := status(e, id); got != ct.StateExited {
+		t.Errorf("it is %s", got)
+	}
+}
+
+func TestSignalsAndPolicies(t *testing.T) {
+	for signal, want := range map[string]ct.ContainerState{"TERM": ct.StateExited, "KILL": ct.StateExited, "USR1": ct.StateRestarting} {
+		w := newWorld()
+		e := testEngine(t, w)
+		id := mustCreate(t, e, request(policy("always", 0)))
+		if err := e.ContainerStart(context.Background(), id); err != nil {
+			t.Fatal(err)
+		}
+		s := w.shim(id)
+		if err := e.ContainerKill(context.Background(), id, signal); err != nil {
+			t.Fatal(err)
+		}
+		s.finish(128)
+		<-s.deleted
+		eventually(t, signal+" → "+string(want), func() bool { return status(e, id) == want })
+	}
+}
+
+func TestParallelRemovals(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	for range 20 {
+		id := mustCreate(t, e, request())
+		if err := e.ContainerStart(context.Background(), id); err != nil {
+			t.Fatal(err)
+		}
+		results := make(chan error, 10)
+		for range cap(results) {
+			go func() { results <- e.ContainerRemove(context.Background(), "web", RemoveOptions{Force: true}) }()
+		}
+		removed := 0
+		for range cap(results) {
+			switch err := <-results; {
+			case err == nil:
+				removed++
+			case !strings.Contains(err.Error(), "already in progress") && !strings.Contains(err.Error(), "No such container"):
+				t.Error(err)
+			}
+		}
+		if removed != 1 || len(w.leftovers()) > 0 {
+			t.Fatalf("%d removed it, left %v", removed, w.leftovers())
+		}
+	}
+}
+
+func TestAutoRemove(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	ctx := context.Background()
+	id := mustCreate(t, e, request(withVolumes, func(o *CreateOptions) { o.HostConfig.AutoRemove = true }))
+	gone, err := e.ContainerWait(ctx, id, ct.WaitConditionRemoved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.ContainerStart(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	w.shim(id).finish(4)
+	if r := <-gone; r.StatusCode != 4 {
+		t.Errorf("code %d", r.StatusCode)
+	}
+	eventually(t, "only the named volume is left", func() bool {
+		left := w.leftovers()
+		return len(left) == 1 && left[0] == "volume data"
+	})
+}
+
+func TestAttachBeforeStart(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	ctx := context.Background()
+	id := mustCreate(t, e, request())
+	opened, over := make(chan struct{}), make(chan error, 1)
+	client := &fakeConn{in: make(chan struct{})}
+	go func() {
+		over <- e.ContainerAttach(ctx, id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Conn, error) {
+			close(opened)
+			return client, nil
+		}})
+	}()
+	<-opened
+	if err := e.ContainerStart(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-over:
+		t.Fatalf("the client was let go while the container runs: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	w.shim(id).finish(0)
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDaemonRestarts: a new engine takes up what runs, records what ended, and follows the policies.
+func TestDaemonRestarts(t *testing.T) {
+	ctx := context.Background()
+	db, err := state.Open(filepath.Join(t.TempDir(), "cove.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	w, root := newWorld(), t.TempDir()
+	first := engineOn(t, w, db, root)
+	named := func(name string) func(*CreateOptions) { return func(o *CreateOptions) { o.Name = name } }
+	ids := map[string]string{}
+	for name, change := range map[string]func(*CreateOptions){
+		"running": policy("no", 0), "ended": policy("no", 0), "always": policy("always", 0), "unless": policy("unless-stopped", 0),
+		"vanished": policy("no", 0), "transient": func(o *CreateOptions) { o.HostConfig.AutoRemove = true }, "never": policy("always", 0),
+	} {
+		ids[name] = mustCreate(t, first, request(named(name), change, command_("/bin/obedient")))
+		if name == "never" {
+			continue
+		}
+		if err := first.ContainerStart(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"always", "unless"} {
+		if err := first.ContainerStop(ctx, name, "", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "both stopped", func() bool { return w.shim(ids["always"]) == nil && w.shim(ids["unless"]) == nil })
+	if err := first.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.shim(ids["ended"]).finish(9)
+	w.shim(ids["transient"]).finish(0)
+	w.mu.Lock()
+	delete(w.shims, ids["vanished"])
+	w.layers["orphan"], w.joined[ids["vanished"]] = true, false
+	delete(w.joined, ids["vanished"])
+	w.shims["half"] = &fakeShim{world: w, id: "half", exited: make(chan struct{}), deleted: make(chan struct{})}
+	w.mu.Unlock()
+
+	second := engineOn(t, w, db, root)
+	if err := second.reconcile(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]ct.ContainerState{
+		"running": ct.StateRunning, "ended": ct.StateExited, "always": ct.StateRunning, "unless": ct.StateExited,
+		"vanished": ct.StateExited, "transient": "", "never": ct.StateCreated,
+	} {
+		eventually(t, name+" is "+string(want), func() bool { return status(second, ids[name]) == want })
+	}
+	for name, code := range map[string]int{"ended": 9, "vanished": 255, "unless": 143} {
+		if c, _ := second.containers.Get(name); c.State.ExitCode != code {
+			t.Errorf("%s: exit code %d, want %d", name, c.State.ExitCode, code)
+		}
+	}
+	if w.shim("half") != nil || w.layers["orphan"] {
+		t.Error("leftovers of nobody are still there")
+	}
+	if err := second.ContainerStop(ctx, "running", "", nil); err != nil {
+		t.Errorf("a container taken up does not stop: %v", err)
+	}
+	if err := second.ContainerRemove(ctx, "always", RemoveOptions{Force: true}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExec(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	ctx := context.Background()
+	id := mustCreate(t, e, request())
+	r := ct.ExecCreateRequest{Cmd: []string{"sh", "-c", "exit 5"}, AttachStdout: true}
+	if _, err := e.ExecCreate(ctx, id, r); !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "is not running") {
+		t.Errorf("exec in a container that does not run: %v", err)
+	}
+	if err := e.ContainerStart(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.ExecCreate(ctx, id, ct.ExecCreateRequest{}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("exec of nothing: %v", err)
+	}
+	x, err := e.ExecCreate(ctx, id, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.ExecStart(ctx, x, ExecStartOptions{Detach: true}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "exit code 5", func() bool {
+		got, err := e.ExecInspect(ctx, x)
+		return err == nil && !got.Running && got.ExitCode != nil && *got.ExitCode == 5
+	})
+	if err := e.ExecStart(ctx, x, ExecStartOptions{Detach: true}); !errdefs.IsConflict(err) {
+		t.Errorf("a second start: %v", err)
+	}
+	if _, err := e.ExecInspect(ctx, "nope"); !errdefs.IsNotFound(err) {
+		t.Error(err)
+	}
+	for n := 1; n <= 2; n++ {
+		x, err := e.ExecCreate(ctx, id, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.step, w.failAt = 0, n
+		if err := e.ExecStart(ctx, x, ExecStartOptions{Detach: true}); !errors.Is(err, errInjected) {
+			t.Errorf("step %d: %v", n, err)
+		}
+		w.failAt = 0
+		if got, _ := e.ExecInspect(ctx, x); got.ExitCode == nil || *got.ExitCode == 0 || got.Running {
+			t.Errorf("step %d: %+v", n, got)
+		}
+	}
+}
+
+func TestLogsOfNone(t *testing.T) {
+	e := testEngine(t, newWorld())
+	id := mustCreate(t, e, request(func(o *CreateOptions) { o.HostConfig.LogConfig.Type = "none" }))
+	err := e.ContainerLogs(context.Background(), id, LogsOptions{Stdout: true}, nil, nil)
+	if err == nil || err.Error() != "configured logging driver does not support reading" {
+		t.Error(err)
+	}
+}
+
+func TestSharedNamespaces(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	ctx := context.Background()
+	mustCreate(t, e, request())
+	other := func(name, mode string) {
+		t.Helper()
+		mustCreate(t, e, request(func(o *CreateOptions) { o.Name = name; o.HostConfig.NetworkMode = ct.NetworkMode(mode) }))
+	}
+	other("guest", "container:web")
+	other("self", "container:self")
+	if err := e.ContainerStart(ctx, "guest"); err == nil || !strings.Contains(err.Error(), "non running container") {
+		t.Errorf("the network of a container that does not run: %v", err)
+	}
+	if err := e.ContainerStart(ctx, "self"); err == nil || !strings.Contains(err.Error(), "cannot join own network") {
+		t.Errorf("its own network: %v", err)
+	}
+}
+
+func TestDraft(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	id := mustCreate(t, e, request())
+	c, err := e.containers.Get(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := c.HostConfig
+	if c.Config.Hostname != id[:12] || h.NetworkMode != "bridge" || h.LogConfig.Type != "json-file" || h.ShmSize != 64<<20 || h.RestartPolicy.Name != "no" ||
+		len(h.MaskedPaths) == 0 || c.Path != "/bin/true" || c.State.Status != ct.StateCreated {
+		t.Errorf("%+v", c)
+	}
+	var saved container.Container = *c
+	if saved.Wished["bridge"] == nil {
+		t.Error("no endpoint on the default network")
+	}
+}
