@@ -34,8 +34,9 @@ func moment(text string, now time.Time) (time.Time, bool) {
 	}
 	seconds, fraction, _ := strings.Cut(text, ".")
 	if s, err := strconv.ParseInt(seconds, 10, 64); err == nil {
-		n, err := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
-		return time.Unix(s, n), err == nil
+		if n, err := strconv.ParseUint((fraction + "000000000")[:9], 10, 32); err == nil {
+			return time.Unix(s, int64(n)), true
+		}
 	}
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04", "2006-01-02T15", "2006-01-02Z07:00", "2006-01-02"} {
 		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
