@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// readFile takes the settings of the file for which there is no flag on the command line. A missing default file
+// is no error.
+func (s *settings) readFile() error {
+	raw, err := os.ReadFile(s.configFile)
+	if errors.Is(err, fs.ErrNotExist) && !s.flags.Changed("config-file") {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.apply(raw)
+}
+
+// apply sets every flag that a key of the document stands for.
+func (s *settings) apply(raw []byte) error {
+	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return nil
+	}
+	var document map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &document); err != nil {
+		return fmt.Errorf("not a JSON document: %w", err)
+	}
+	byKey := s.byKey()
+	var unknown, conflicts []string
+	for _, key := range slices.Sorted(maps.Keys(document)) {
+		flag := byKey[key]
+		switch {
+		case flag == nil:
+			unknown = append(unknown, key)
+		case flag.Changed && !merged[key]:
+			conflicts = append(conflicts, fmt.Sprintf("%s: (from flag: %s, from file: %s)", key, flag.Value, document[key]))
+		}
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("the following directives don't match any configuration option: %s", strings.Join(unknown, ", "))
+	}
+	if len(conflicts) > 0 {
+		return fmt.Errorf("the following directives are specified both as a flag and in the configuration file: %s", strings.Join(conflicts, ", "))
+	}
+	for key, value := range document {
+		texts, err := flagTexts(key, value)
+		if err != nil {
+			return fmt.Errorf("key %q: %w", key, err)
+		}
+		for _, text := range texts {
+			if err := byKey[key].Value.Set(text); err != nil {
+				return fmt.Errorf("key %q: %w", key, err)
+			}
+		}
+	}
+	return nil
+}
+
+// merged are keys whose lists may be given in both places.
+var merged = map[string]bool{"runtimes": true, "insecure-registries": true, "registry-mirrors": true, "labels": true}
+
+func (s *settings) byKey() map[string]*pflag.Flag {
+	out := map[string]*pflag.Flag{}
+	s.flags.VisitAll(func(f *pflag.Flag) {
+		if notInFile[f.Name] {
+			return
+		}
+		key := f.Name
+		if k, ok := keys[f.Name]; ok {
+			key = k
+		}
+		out[key] = f
+	})
+	return out
+}
+
+// flagTexts writes a value of the file as the values of its flag.
+func flagTexts(key string, raw json.RawMessage) ([]string, error) {
+	switch key {
+	case "default-address-pools":
+		return poolTexts(raw)
+	case "runtimes":
+		return runtimeTexts(raw)
+	case "default-ulimits":
+		return ulimitTexts(raw)
+	}
+	var value any
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if err := decoder.Decode(&value); err != nil {
+		return nil, err
+	}
+	switch v := value.(type) {
+	case string:
+		return []string{v}, nil
+	case bool, json.Number:
+		return []string{fmt.Sprint(v)}, nil
+	case []any:
+		var out []string
+		for _, item := range v {
+			text, ok := item.(string)
+			if !ok {
+				return nil, fmt.Errorf("%v is not a string", item)
+			}
+			out = append(out, text)
+		}
+		return out, nil
+	case map[string]any:
+		var out []string
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			out = append(out, fmt.Sprintf("%s=%v", name, v[name]))
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("unexpected value %s", raw)
+}
+
+func poolTexts(raw json.RawMessage) ([]string, error) {
+	var list []struct {
+		Base string `json:"base"`
+		Size int    `json:"size"`
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, p := range list {
+		out = append(out, fmt.Sprintf("base=%s,size=%d", p.Base, p.Size))
+	}
+	return out, nil
+}
+
+func runtimeTexts(raw json.RawMessage) ([]string, error) {
+	var all map[string]struct {
+		Path string `json:"path"`
+	}
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, name+"="+all[name].Path)
+	}
+	return out, nil
+}
+
+func ulimitTexts(raw json.RawMessage) ([]string, error) {
+	var all map[string]struct{ Name, Soft, Hard json.RawMessage }
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, fmt.Sprintf("%s=%s:%s", name, all[name].Soft, all[name].Hard))
+	}
+	return out, nil
+}
+
+// setLevel makes the log as talkative as the settings say.
+func (s *settings) setLevel() error {
+	switch s.logLevel {
+	case "debug":
+		s.level.Set(slog.LevelDebug)
+	case "", "info":
+		s.level.Set(slog.LevelInfo)
+	case "warn":
+		s.level.Set(slog.LevelWarn)
+	case "error", "fatal":
+		s.level.Set(slog.LevelError)
+	default:
+		return fmt.Errorf("invalid logging level: %s", s.logLevel)
+	}
+	if s.logFormat != "text" && s.logFormat != "json" {
+		return fmt.Errorf("invalid log format: %s", s.logFormat)
+	}
+	return nil
+}
+
+func newLog(s *settings) *slog.Logger {
+	o := &slog.HandlerOptions{Level: s.level}
+	if s.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+// reload reads the file again, on SIGHUP: how talkative the daemon is changes at once, the rest at the next start.
+func (s *settings) reload(log *slog.Logger) {
+	fresh := newSettings()
+	fresh.configFile = s.configFile
+	raw, err := os.ReadFile(s.configFile)
+	if err == nil {
+		err = fresh.apply(raw)
+	}
+	if err == nil {
+		if fresh.debug {
+			fresh.logLevel = "debug"
+		}
+		fresh.level = s.level
+		err = fresh.setLevel()
+	}
+	if err != nil {
+		log.Error("could not reload the configuration", "file", s.configFile, "error", err)
+		return
+	}
+	log.Info("reloaded the configuration", "file", s.configFile)
+}

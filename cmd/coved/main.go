@@ -1,0 +1,74 @@
+// Command coved is the daemon of the Cove container engine: it takes dockerd's flags and daemon.json keys where it
+// has the same feature, opens the keepers floor by floor, and serves the Docker Engine API.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/server"
+)
+
+// grace is how long requests in progress may take to finish when the daemon ends.
+const grace = 10 * time.Second
+
+func main() {
+	err := run(os.Args[1:])
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "failed to start daemon:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the daemon's life from its arguments to its end.
+func run(args []string) error {
+	s, err := readSettings(args)
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.version:
+		fmt.Printf("Cove version %s, build %s\n", api.EngineVersion, api.GitCommit)
+		return nil
+	case s.validate:
+		fmt.Println("configuration OK")
+		return nil
+	}
+	// Files in containers and sockets get the modes meant for them, whatever the caller's mask.
+	syscall.Umask(0o022)
+	log := newLog(s)
+	slog.SetDefault(log)
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+
+	d, err := open(ctx, s, log)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	go func() {
+		for range hangups {
+			s.reload(log)
+		}
+	}()
+	log.Info("API listen", "hosts", s.hosts, "version", api.EngineVersion)
+	notifySystemd("READY=1")
+	err = server.Serve(ctx, d.server, d.listeners, grace)
+	notifySystemd("STOPPING=1")
+	return err
+}

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/docker/go-units"
+
+	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/blob"
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine"
+	"github.com/cove-containers/cove/image"
+	"github.com/cove-containers/cove/layer"
+	"github.com/cove-containers/cove/network"
+	"github.com/cove-containers/cove/remote"
+	"github.com/cove-containers/cove/runtime"
+	"github.com/cove-containers/cove/server"
+	"github.com/cove-containers/cove/shim"
+	"github.com/cove-containers/cove/state"
+	"github.com/cove-containers/cove/volume"
+)
+
+// daemon is everything open.
+type daemon struct {
+	listeners []net.Listener
+	server    *server.Server
+	undo      []func()
+}
+
+// close closes everything, what was opened last first.
+func (d *daemon) close() {
+	for i := len(d.undo) - 1; i >= 0; i-- {
+		d.undo[i]()
+	}
+	d.undo = nil
+}
+
+func (d *daemon) push(step func()) { d.undo = append(d.undo, step) }
+
+// open opens the keepers floor by floor. The database comes first: its lock keeps a second daemon out before it
+// could disturb anything.
+func open(ctx context.Context, s *settings, log *slog.Logger) (d *daemon, err error) {
+	d = &daemon{}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	runtimeBinary, err := findRuntime()
+	if err != nil {
+		return nil, err
+	}
+	if err := makeFolders(s); err != nil {
+		return nil, err
+	}
+
+	// Words.
+	db, err := state.Open(filepath.Join(s.dataRoot, "cove.db"))
+	if err != nil {
+		return nil, err
+	}
+	d.push(func() { db.Close() })
+	if err := claim(s); err != nil {
+		return nil, err
+	}
+	d.push(func() { os.Remove(s.pidfile) })
+	if d.listeners, err = server.Listen(listenConfig(s)); err != nil {
+		return nil, err
+	}
+	d.push(func() {
+		for _, l := range d.listeners {
+			l.Close()
+		}
+	})
+
+	// Tools.
+	blobs, err := blob.Open(s.dataRoot)
+	if err != nil {
+		return nil, err
+	}
+	registries, err := remote.New(remote.Config{
+		Insecure: s.insecure, Mirrors: s.mirrors, UserAgent: "cove/" + api.EngineVersion,
+		CertsDirs: s.certsDirs,
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	// Keepers.
+	bus := engine.NewBus()
+	containers, err := container.Open(db)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := layer.Open(filepath.Join(s.dataRoot, "layers"), db)
+	if err != nil {
+		return nil, err
+	}
+	images, err := image.Open(db, blobs, registries, layers, bus.Image)
+	if err != nil {
+		return nil, err
+	}
+	d.push(func() { images.Close() })
+	images.SetEmbedded(map[string]func() (io.ReadCloser, error){
+		engine.HelloName: func() (io.ReadCloser, error) { return engine.HelloImage(runtimeBinary) },
+	})
+	volumes, err := volume.Open(filepath.Join(s.dataRoot, "volumes"), db)
+	if err != nil {
+		return nil, err
+	}
+	networks, err := network.Open(networkConfig(s, log), db)
+	if err != nil {
+		return nil, err
+	}
+	d.push(func() { networks.Close() })
+	shims, err := shim.Open(filepath.Join(s.execRoot, "shim"), runtimeBinary)
+	if err != nil {
+		return nil, err
+	}
+	d.push(func() { shims.Close() })
+
+	// Conductors.
+	config, err := engineConfig(s)
+	if err != nil {
+		return nil, err
+	}
+	eng, err := engine.New(ctx, engine.Parts{
+		Containers: containers, Images: images, Layers: layers, Networks: networks, Volumes: volumes, Shims: shims,
+		Config: config, Bus: bus, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.push(func() { shutdown(eng, config.CgroupParent, log) })
+
+	// Doors.
+	d.server = server.New(server.Parts{
+		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, System: eng,
+		Images: images, Transfers: images, Volumes: volumes, Networks: networks, Registry: registries, Log: log,
+	})
+	return d, nil
+}
+
+// shutdown lets go of the containers, and of the cgroup parent when none is left.
+func shutdown(eng *engine.Engine, parent string, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := eng.Shutdown(ctx); err != nil {
+		log.Error("could not write the records of containers", "error", err)
+	}
+	if eng.Running() {
+		return
+	}
+	if group, err := runtime.OpenCgroup(parent); err == nil {
+		if err := group.Remove(); err != nil {
+			log.Debug("the cgroup parent stays", "cgroup", parent, "error", err)
+		}
+	}
+}
+
+// findRuntime looks for cove-runtime beside this program, then in PATH.
+func findRuntime() (string, error) {
+	own, err := os.Executable()
+	if err == nil {
+		if own, err = filepath.EvalSymlinks(own); err == nil {
+			beside := filepath.Join(filepath.Dir(own), "cove-runtime")
+			if _, err := os.Stat(beside); err == nil {
+				return beside, nil
+			}
+		}
+	}
+	found, err := exec.LookPath("cove-runtime")
+	if err != nil {
+		return "", errors.New("cove-runtime is neither beside coved nor in PATH")
+	}
+	return filepath.Abs(found)
+}
+
+// makeFolders makes the two roots. What containers must reach inside is open to pass through, not to list.
+func makeFolders(s *settings) error {
+	for _, root := range []*string{&s.dataRoot, &s.execRoot} {
+		absolute, err := filepath.Abs(*root)
+		if err != nil {
+			return err
+		}
+		*root = absolute
+		if err := os.MkdirAll(absolute, 0o711); err != nil {
+			return fmt.Errorf("create %s: %w", absolute, err)
+		}
+	}
+	return nil
+}
+
+func listenConfig(s *settings) server.ListenConfig {
+	c := server.ListenConfig{Hosts: s.hosts, Group: s.group}
+	if s.tls || s.tlsVerify {
+		c.TLS = server.TLS{Verify: s.tlsVerify, CA: s.tlsCA, Cert: s.tlsCert, Key: s.tlsKey}
+	}
+	return c
+}
+
+func networkConfig(s *settings, log *slog.Logger) network.Config {
+	c := network.Config{Mark: s.mark(), Bridge: s.bridge, MTU: s.mtu, Log: log}
+	c.BIP, _ = prefix(s.bip)
+	pools, _ := s.poolList()
+	for _, p := range pools {
+		c.Pools = append(c.Pools, network.Pool{Base: p.base, Size: p.size})
+	}
+	c.HostIP, _ = netip.ParseAddr(s.ip)
+	c.HostGateway, _ = netip.ParseAddr(s.hostGateway)
+	return c
+}
+
+func engineConfig(s *settings) (engine.Config, error) {
+	c := engine.Config{
+		Root: s.dataRoot, ExecRoot: s.execRoot, Mark: s.mark(), Labels: s.labels,
+		LogDriver: s.logDriver, DefaultRuntime: s.defaultRuntime,
+		DNSSearch: s.dnsSearch, DNSOptions: s.dnsOptions,
+		Init: s.initProcess, NoNewPrivileges: s.noNewPrivileges,
+		InsecureRegistries: s.insecure, Mirrors: s.mirrors, Debug: s.debug, Listeners: s.hosts,
+	}
+	// Each of these was checked when the settings were read.
+	c.LogOptions, _ = pairs(s.logOptions)
+	c.Runtimes, _ = s.runtimePaths()
+	c.DNS, _ = addresses(s.dns)
+	c.Ulimits, _ = s.ulimitList()
+	c.ShmSize, _ = units.RAMInBytes(s.shmSize)
+	c.CgroupParent, _ = s.parent()
+	switch s.seccompProfile {
+	case "", "builtin":
+	case "unconfined":
+		c.SeccompProfile = s.seccompProfile
+	default:
+		profile, err := os.ReadFile(s.seccompProfile)
+		if err != nil {
+			return c, fmt.Errorf("opening seccomp profile (%s) failed: %w", s.seccompProfile, err)
+		}
+		c.SeccompProfile = string(profile)
+	}
+	return c, nil
+}
+
+// notifySystemd tells the service manager how the daemon fares, where there is one.
+func notifySystemd(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	if path[0] == '@' {
+		path = "\x00" + path[1:]
+	}
+	conn, err := net.DialTimeout("unixgram", path, time.Second)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	conn.Write([]byte(state))
+}
