@@ -262,7 +262,8 @@ func (s *Store) announce(d digest.Digest, w *Writer) {
 }
 
 // Follow reads the blob d from its first byte: the stored one, or the one being written, see Writer.Follow. When there is
-// neither it waits until ctx is done.
+// neither it waits until ctx is done. A writer that continues what an earlier one left is not followed but waited for:
+// what it begins with may be anything.
 func (s *Store) Follow(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
 	for {
 		s.mu.Lock()
@@ -275,7 +276,7 @@ func (s *Store) Follow(ctx context.Context, d digest.Digest) (io.ReadCloser, err
 		if !errdefs.IsNotFound(err) {
 			return nil, err
 		}
-		if w != nil {
+		if w != nil && !w.resumed {
 			r, err := w.Follow(ctx)
 			if !errors.Is(err, fs.ErrNotExist) {
 				return r, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/blob"
@@ -40,7 +41,7 @@ func (s *Store) fetch(ctx context.Context, src *source, desc ocispec.Descriptor,
 	if src == nil {
 		return fmt.Errorf("blob %s: content is missing: %w", desc.Digest, errdefs.ErrNotFound)
 	}
-	return s.jobs.do(ctx, "blob "+desc.Digest.String(), watch, func(ctx context.Context, report func(progress)) error {
+	return s.jobs.do(ctx, blobKey(desc.Digest), watch, func(ctx context.Context, report func(progress)) error {
 		for {
 			err := s.download(ctx, *src, desc, report)
 			if !errors.Is(err, blob.ErrStalePart) {
@@ -50,6 +51,8 @@ func (s *Store) fetch(ctx context.Context, src *source, desc ocispec.Descriptor,
 		}
 	})
 }
+
+func blobKey(d digest.Digest) string { return "blob " + d.String() }
 
 func checkSize(desc ocispec.Descriptor, n int64) error {
 	if n != desc.Size {

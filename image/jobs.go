@@ -110,6 +110,24 @@ func (js *jobs) leave(j *job) {
 	}
 }
 
+// settle waits for those of the jobs that everybody has left, and that are still on their way out.
+func (js *jobs) settle(ctx context.Context, keys ...string) {
+	for _, key := range keys {
+		js.mu.Lock()
+		j := js.running[key]
+		abandoned := j != nil && j.waiting == 0
+		js.mu.Unlock()
+		if !abandoned {
+			continue
+		}
+		select {
+		case <-j.done:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // close ends all jobs and waits for them.
 func (js *jobs) close() {
 	js.mu.Lock()

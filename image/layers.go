@@ -20,6 +20,8 @@ type layerTask struct {
 	diffID digest.Digest
 }
 
+func (t layerTask) key() string { return "layer " + t.desc.Digest.String() + " " + t.diffID.String() }
+
 // layerTasks pairs blobs with trees, each pair once however often an image stacks it.
 func layerTasks(layers []ocispec.Descriptor, diffIDs []digest.Digest) []layerTask {
 	seen := map[[2]digest.Digest]bool{}
@@ -61,6 +63,9 @@ func (s *Store) ensureLayers(ctx context.Context, src *source, tasks []layerTask
 	if err := group.Wait(); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		for _, t := range tasks {
+			s.jobs.settle(ctx, t.key(), blobKey(t.desc.Digest))
 		}
 		return err
 	}
@@ -112,8 +117,7 @@ func (s *Store) ensureLayer(ctx context.Context, src *source, t layerTask, watch
 	if s.layers.Has(t.diffID) {
 		return s.fetch(ctx, src, t.desc, watch)
 	}
-	key := "layer " + t.desc.Digest.String() + " " + t.diffID.String()
-	return s.jobs.do(ctx, key, watch, func(ctx context.Context, report func(progress)) error {
+	return s.jobs.do(ctx, t.key(), watch, func(ctx context.Context, report func(progress)) error {
 		var fetched atomic.Bool
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error {

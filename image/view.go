@@ -184,7 +184,7 @@ func (s *Store) imageOf(target ocispec.Descriptor, v variant) (*Image, error) {
 // checkLayers holds manifest and config against each other.
 func checkLayers(m *ocispec.Manifest, c *oci.Image) error {
 	if len(m.Layers) != len(c.RootFS.DiffIDs) {
-		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("layers from manifest don't match image configuration: %d layers, %d diff IDs", len(m.Layers), len(c.RootFS.DiffIDs)))
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid image: layers from manifest don't match image configuration: %d layers, %d diff IDs", len(m.Layers), len(c.RootFS.DiffIDs)))
 	}
 	return nil
 }
