@@ -101,7 +101,14 @@ func (h *hijacker) close() {
 
 // Read gives what the client sends, first what it had sent before the answer.
 func (c *hijacked) Read(p []byte) (int, error) {
-	n, err := c.reader.Read(p)
+	var n int
+	var err error
+	if c.reader.Buffered() > 0 {
+		n, err = c.reader.Read(p)
+	} else {
+		// Not through the reader: at the end of the client's input that would cancel the request's context.
+		n, err = c.Conn.Read(p)
+	}
 	if err == io.EOF {
 		c.ended.Store(true)
 	}
