@@ -90,7 +90,7 @@ func TestGet(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for name, ok := range map[string]bool{
-		"ab": true, "a1": true, "A_b.c-d": true, "0x": true, "a": false, "": false, "-a": false, "_a": false, ".a": false,
+		"ab": true, "a1": true, "A_b.c-d": true, "0x": true, "a": true, "": false, "-a": false, "_a": false, ".a": false,
 		"a b": false, "a/b": false, "aé": false,
 	} {
 		if validName(name) != ok {

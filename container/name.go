@@ -59,9 +59,9 @@ func (s *Store) Rename(id, name string) (*Container, error) {
 	return c, nil
 }
 
-// validName is Docker's rule: a letter or digit, then at least one more of letters, digits, '_', '.' and '-'.
+// validName wants a letter or digit, then letters, digits, '_', '.' and '-'. Unlike dockerd it lets one letter do.
 func validName(name string) bool {
-	if len(name) < 2 || strings.ContainsRune("_.-", rune(name[0])) {
+	if name == "" || strings.ContainsRune("_.-", rune(name[0])) {
 		return false
 	}
 	for _, r := range name {
