@@ -55,7 +55,7 @@ var guests = map[string][]string{
 	"github.com/moby/docker-image-spec":      {"oci", "image"},
 	"github.com/moby/moby/api":               {"*"},
 	"github.com/moby/patternmatcher":         {"build"},
-	"github.com/moby/profiles":               {"spec"},
+	"github.com/moby/profiles":               {"spec", "runtime"},
 	"github.com/moby/sys":                    {"engine", "cli", "runtime", "cmd"},
 	"github.com/moby/term":                   {"cli"},
 	"github.com/opencontainers/cgroups":      {"runtime"},

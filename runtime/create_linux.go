@@ -57,6 +57,7 @@ func create(cfg Config, io IO, before func(step string) error) (*Container, erro
 	err := c.run([]step{
 		{"check the document", c.check},
 		{"open streams", c.openStreams},
+		{"open init", c.openInit},
 		{"open namespaces", c.openNamespaces},
 		{"load the filter", c.loadFilter},
 		{"make the cgroup", c.startGroup},
@@ -149,6 +150,18 @@ func (c *creation) openStreams() error {
 	}
 	c.birth.stdio, err = duplicate(c.io, c.cfg.PreserveFDs)
 	return err
+}
+
+// openInit opens process 1's program while the thread still has the mounts it was started from.
+func (c *creation) openInit() error {
+	if !c.cfg.Init {
+		return nil
+	}
+	var err error
+	if c.birth.program, err = rootfs.OpenProgram("/proc/self/exe"); err != nil {
+		return fmt.Errorf("open init: %w", err)
+	}
+	return nil
 }
 
 func (c *creation) openNamespaces() error {
@@ -362,6 +375,9 @@ func (c *creation) prepareProcess() error {
 	}
 	// A folder that cannot be made is reported when the process enters it.
 	discard(c.root.MakeDir(c.birth.cwd()))
+	if c.cfg.Init {
+		c.birth.useInit()
+	}
 	return nil
 }
 

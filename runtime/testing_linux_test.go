@@ -18,6 +18,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if IsInit(os.Args) {
+		os.Exit(Init(os.Args))
+	}
 	os.Exit(m.Run())
 }
 
