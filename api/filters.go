@@ -116,7 +116,7 @@ func (f Filters) Bool(name string, def bool) (bool, error) {
 	yes := f[name]["1"] || f[name]["true"]
 	no := f[name]["0"] || f[name]["false"]
 	if yes == no {
-		return false, fmt.Errorf("invalid filter '%s=%v': %w", name, f.Get(name), errdefs.ErrInvalidArgument)
+		return false, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid filter '%s=%v'", name, f.Get(name)))
 	}
 	return yes, nil
 }
@@ -125,7 +125,7 @@ func (f Filters) Bool(name string, def bool) (bool, error) {
 func (f Filters) Check(accepted ...string) error {
 	for name := range f {
 		if !slices.Contains(accepted, name) {
-			return fmt.Errorf("invalid filter '%s': %w", name, errdefs.ErrInvalidArgument)
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid filter '%s'", name))
 		}
 	}
 	return nil

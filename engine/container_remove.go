@@ -130,7 +130,6 @@ func (e *Engine) releaseVolumes(ctx context.Context, c *container.Container, rem
 			e.log_.Warn("could not remove a volume with its container", "volume", m.Name, "container", c.ID, "error", err)
 			continue
 		}
-		e.log(et.VolumeEventType, et.ActionDestroy, m.Name, map[string]string{"driver": m.Driver})
 	}
 }
 

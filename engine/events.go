@@ -70,3 +70,8 @@ func (b *Bus) count() int {
 	defer b.mu.Unlock()
 	return len(b.listeners)
 }
+
+// Volume tells what happened to a volume; it is what the volume keeper calls.
+func (b *Bus) Volume(action, name string, attributes map[string]string) {
+	b.publish(et.Message{Type: et.VolumeEventType, Action: et.Action(action), Actor: et.Actor{ID: name, Attributes: attributes}})
+}

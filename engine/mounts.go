@@ -68,7 +68,6 @@ func (e *Engine) createVolume(ctx context.Context, c *container.Container, m *pl
 	m.Name, m.Driver, m.Source = v.Name, v.Driver, v.Mountpoint
 	if fresh {
 		undo.push(func() { e.volumes.Remove(context.WithoutCancel(ctx), v.Name, true) })
-		e.log(et.VolumeEventType, et.ActionCreate, v.Name, map[string]string{"driver": v.Driver})
 	}
 	if err := e.volumes.Use(v.Name, c.ID); err != nil {
 		return err

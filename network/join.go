@@ -113,6 +113,14 @@ func (k *Keeper) defaultHostIP() netip.Addr {
 // Join gives the container its network. An unknown network is errdefs.ErrNotFound; a port that is taken is
 // errdefs.ErrInternal with Docker's message.
 func (k *Keeper) Join(ctx context.Context, containerID string, req Request) (*Sandbox, error) {
+	box, err := k.join(containerID, req)
+	if err != nil {
+		return nil, fmt.Errorf("failed to set up container networking: %w", err)
+	}
+	return box, nil
+}
+
+func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	name, shared := req.network()
 	if shared {
 		return &Sandbox{NetNS: req.NetNS, Ports: nt.PortMap{}}, nil

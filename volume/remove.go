@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/containerd/errdefs"
 	vt "github.com/moby/moby/api/types/volume"
@@ -25,6 +26,7 @@ func (s *Store) Remove(ctx context.Context, name string, force bool) error {
 	if err != nil {
 		return err
 	}
+	s.tell("destroy", name, map[string]string{"driver": "local"})
 	if err := s.removeTree(gonePrefix + name); err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
@@ -98,6 +100,7 @@ func (s *Store) Prune(ctx context.Context, filters api.Filters) (vt.PruneReport,
 		report.VolumesDeleted = append(report.VolumesDeleted, name)
 		report.SpaceReclaimed += uint64(size)
 	}
+	s.tell("prune", "", map[string]string{"reclaimed": strconv.FormatUint(report.SpaceReclaimed, 10)})
 	return report, nil
 }
 

@@ -46,6 +46,8 @@ type Store struct {
 	root  string
 	table *state.Table[record]
 
+	tell func(action, name string, attributes map[string]string)
+
 	mu      sync.Mutex
 	records map[string]record
 	users   map[string]map[string]bool // volume → containers
@@ -68,7 +70,10 @@ func Open(root string, db *state.DB) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{root: root, table: table, records: records, users: map[string]map[string]bool{}}
+	s := &Store{
+		root: root, table: table, records: records, users: map[string]map[string]bool{},
+		tell: func(string, string, map[string]string) {},
+	}
 	if err := makeFolder(root, 0o701); err != nil {
 		return nil, fmt.Errorf("open volumes: %w", err)
 	}
@@ -77,6 +82,10 @@ func Open(root string, db *state.DB) (*Store, error) {
 	}
 	return s, nil
 }
+
+// Tell has tell called after a volume was made ("create") or removed ("destroy"), and after volumes were pruned. To be
+// called before anything else.
+func (s *Store) Tell(tell func(action, name string, attributes map[string]string)) { s.tell = tell }
 
 // makeFolder makes a folder with exactly these permissions, whatever the process's mask. One that is there stays.
 func makeFolder(path string, perm os.FileMode) error {
@@ -119,23 +128,34 @@ func (s *Store) Create(ctx context.Context, req vt.CreateRequest) (vt.Volume, er
 	if err := validOptions(req.DriverOpts); err != nil {
 		return vt.Volume{}, createError(name, err)
 	}
+	volume, made, err := s.make(name, record{Created: time.Now().UTC(), Labels: labels, Options: maps.Clone(req.DriverOpts)})
+	if err != nil {
+		return vt.Volume{}, createError(name, err)
+	}
+	if made {
+		s.tell("create", name, map[string]string{"driver": volume.Driver})
+	}
+	return volume, nil
+}
+
+// make makes the volume's folder, then its record; one that is there already is returned as it is.
+func (s *Store) make(name string, r record) (volume vt.Volume, made bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, exists := s.records[name]; exists {
-		return s.show(name), nil
+		return s.show(name), false, nil
 	}
 	if err := makeFolder(filepath.Join(s.root, name), 0o701); err != nil {
-		return vt.Volume{}, createError(name, err)
+		return vt.Volume{}, false, err
 	}
 	if err := makeFolder(s.Path(name), 0o755); err != nil {
-		return vt.Volume{}, createError(name, err)
+		return vt.Volume{}, false, err
 	}
-	r := record{Created: time.Now().UTC(), Labels: labels, Options: maps.Clone(req.DriverOpts)}
 	if err := s.table.Put(name, r); err != nil {
-		return vt.Volume{}, createError(name, err)
+		return vt.Volume{}, false, err
 	}
 	s.records[name] = r
-	return s.show(name), nil
+	return s.show(name), true, nil
 }
 
 // createError puts Docker's words before what went wrong; the kind stays.

@@ -142,6 +142,14 @@ func TestVolumesLast(t *testing.T) {
 
 func TestUsedVolumesStay(t *testing.T) {
 	s, ctx := newPlace(t).open(t), context.Background()
+	told := ""
+	s.Tell(func(action, name string, _ map[string]string) { told += action + " " + name + ";" })
+	defer func() {
+		if told != "create vv;destroy vv;" {
+			t.Errorf("told: %s", told)
+		}
+	}()
+	create(t, s, "vv")
 	create(t, s, "vv")
 	if err := s.Use("vv", "c2"); err != nil {
 		t.Fatal(err)

@@ -118,6 +118,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (d *daemon, err er
 	if err != nil {
 		return nil, err
 	}
+	volumes.Tell(bus.Volume)
 	networks, err := network.Open(networkConfig(s, log), db)
 	if err != nil {
 		return nil, err
