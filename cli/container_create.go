@@ -82,7 +82,7 @@ func (a *app) build(fs *pflag.FlagSet, c *creation, args []string) (*client.Clie
 func (a *app) create(ctx context.Context, daemon *client.Client, c *creation, s opts.Settings) (string, error) {
 	if c.platform != "" {
 		if _, err := oci.ParsePlatform(c.platform); err != nil {
-			return "", err
+			return "", fmt.Errorf("error parsing specified platform: %w", err)
 		}
 	}
 	cid, err := openIDFile(s.HostConfig.ContainerIDFile)

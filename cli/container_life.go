@@ -131,7 +131,13 @@ func (a *app) containerRm() *cobra.Command {
 			}
 			return daemon.ContainerRemove(cmd.Context(), id, o)
 		}
-		return a.overAll(args, remove, func(err error) bool { return o.Force && isMissing(err) })
+		return a.overAll(args, remove, func(err error) bool {
+			gone := o.Force && errdefs.IsNotFound(err)
+			if gone {
+				fmt.Fprintln(a.err, err)
+			}
+			return gone
+		})
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.Force, "force", "f", false, "Force the removal of a running container (uses SIGKILL)")
@@ -139,9 +145,6 @@ func (a *app) containerRm() *cobra.Command {
 	fs.BoolVarP(&o.Volumes, "volumes", "v", false, "Remove anonymous volumes associated with the container")
 	return cmd
 }
-
-// isMissing tells whether the daemon knows no container of the name.
-func isMissing(err error) bool { return errdefs.IsNotFound(err) }
 
 func (a *app) containerRename() *cobra.Command {
 	return &cobra.Command{
@@ -154,13 +157,16 @@ func (a *app) containerRename() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, to := strings.TrimSpace(args[0]), strings.TrimSpace(args[1])
 			if from == "" || to == "" {
-				return errors.New("neither old nor new names may be empty")
+				return errors.New("Error: Neither old nor new names may be empty") //nolint:staticcheck // docker's words
 			}
 			daemon, err := a.client()
 			if err != nil {
 				return err
 			}
-			return daemon.ContainerRename(cmd.Context(), from, to)
+			if err := daemon.ContainerRename(cmd.Context(), from, to); err != nil {
+				return fmt.Errorf("%w\nError: failed to rename container named %s", err, from)
+			}
+			return nil
 		},
 	}
 }
@@ -226,7 +232,7 @@ func (a *app) containerStart() *cobra.Command {
 			fmt.Fprintln(a.out, id)
 		}
 		if len(failed) > 0 {
-			return fmt.Errorf("failed to start containers: %s", strings.Join(failed, ", "))
+			return fmt.Errorf("Error: failed to start containers: %s", strings.Join(failed, ", ")) //nolint:staticcheck // docker's words
 		}
 		return nil
 	}

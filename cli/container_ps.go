@@ -37,6 +37,9 @@ func (a *app) listContainers(use string) *cobra.Command {
 			if layout == "" {
 				layout = a.configFile().PsFormat
 			}
+			if err := format.Check[format.Container](layout); err != nil {
+				return err
+			}
 			if !quiet && wantsField(layout, "Size") && !cmd.Flags().Changed("size") {
 				o.Size = true
 			}

@@ -36,6 +36,11 @@ func (a *app) contextLs() *cobra.Command {
 				return err
 			}
 			current := a.contextName()
+			for _, name := range []string{"COVE_HOST", "DOCKER_HOST"} {
+				if firstEnv(name) != "" && a.global.context == "" {
+					fmt.Fprintf(a.err, "Warning: %s environment variable overrides the active context. To use a context, either set the global --context flag, or unset %s environment variable.\n", name, name)
+				}
+			}
 			var rows []format.Context
 			for _, c := range list {
 				row := format.Context{Name: c.Name, Title: c.Name, Description: c.Description, DockerEndpoint: c.Host, Current: c.Name == current}
@@ -122,6 +127,9 @@ type described struct {
 	Name      string
 	Metadata  map[string]string
 	Endpoints map[string]endpoint
+	// TLSMaterial names the certificates of each endpoint.
+	TLSMaterial map[string][]string
+	Storage     struct{ MetadataPath, TLSPath string }
 }
 
 type endpoint struct {
@@ -137,6 +145,8 @@ func (a *app) showContexts(list []config.Context, names []string, layout string)
 		for _, c := range list {
 			if c.Name == name {
 				d.Name, d.Endpoints = name, map[string]endpoint{"docker": {c.Host, c.SkipTLSVerify}}
+				d.TLSMaterial = c.TLSMaterial()
+				d.Storage.MetadataPath, d.Storage.TLSPath = c.Storage()
 				if name != "default" && c.Description != "" {
 					d.Metadata["Description"] = c.Description
 				}

@@ -12,7 +12,10 @@ import (
 func (a *app) help(cmd *cobra.Command, _ []string) {
 	var b strings.Builder
 	line := cmd.UseLine()
-	if cmd.HasSubCommands() && cmd.HasParent() {
+	switch {
+	case !cmd.HasParent():
+		line = Name + " [OPTIONS] COMMAND"
+	case cmd.HasSubCommands():
 		line = cmd.CommandPath() + " COMMAND"
 	}
 	fmt.Fprintf(&b, "Usage:  %s\n\n", line)

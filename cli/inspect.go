@@ -151,7 +151,7 @@ func findAny(size bool) finder {
 				return typed, raw, err
 			}
 		}
-		return nil, nil, errors.New("error: no such object: " + name)
+		return nil, nil, errors.New("Error: No such object: " + name) //nolint:staticcheck // docker's words
 	}
 }
 

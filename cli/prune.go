@@ -33,7 +33,7 @@ func (a *app) confirm(ctx context.Context, question string) (bool, error) {
 
 // pruning is one kind of thing that can be pruned.
 type pruning struct {
-	what    string // as in "image prune has been cancelled"
+	what    string // "image", "volume" …
 	warning string
 	// do prunes and gives the list of what has gone and the bytes that has freed.
 	do func(ctx context.Context, daemon *client.Client, f api.Filters) (list string, freed uint64, err error)
@@ -58,7 +58,7 @@ func (a *app) pruneCommand(short string, all *bool, allUsage string, p func() pr
 					return err
 				}
 				if !yes {
-					return errors.New(p.what + " prune has been cancelled")
+					return nil
 				}
 			}
 			daemon, err := a.client()
@@ -210,7 +210,7 @@ func (a *app) systemPrune() *cobra.Command {
 					return err
 				}
 				if !yes {
-					return errors.New("system prune has been cancelled")
+					return nil
 				}
 			}
 			daemon, err := a.client()

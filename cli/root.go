@@ -49,12 +49,13 @@ func (a *app) entries() []entry {
 // completion has to know them.
 func (a *app) root(args []string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:              Name + " [OPTIONS] COMMAND",
-		Short:            "A container engine for images, containers, networks and volumes",
-		SilenceUsage:     true,
-		SilenceErrors:    true,
-		TraverseChildren: true,
-		Args:             unknownCommand,
+		Use:                   Name + " [OPTIONS] COMMAND [ARG...]",
+		Short:                 "A container engine for images, containers, networks and volumes",
+		SilenceUsage:          true,
+		SilenceErrors:         true,
+		TraverseChildren:      true,
+		DisableFlagsInUseLine: true,
+		Args:                  unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.HelpFunc()(cmd, nil)
 			return nil

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -56,7 +57,7 @@ func (a *app) version() *cobra.Command {
 				return failed
 			}
 			if err := format.Value(a.out, layout, v); err != nil {
-				return &statusError{code: 64, text: err.Error(), cause: err}
+				return templateError(err)
 			}
 			return failed
 		},
@@ -197,7 +198,7 @@ func (a *app) infoTemplate(layout string, e everything, failed error) error {
 		e.Info = &system.Info{}
 	}
 	if err := format.Value(a.out, layout, e); err != nil {
-		return &statusError{code: 64, text: err.Error(), cause: err}
+		return templateError(err)
 	}
 	if failed != nil && (layout == "json" || layout == "{{json .}}" || !strings.Contains(layout, ".Client")) {
 		return failed
@@ -205,8 +206,17 @@ func (a *app) infoTemplate(layout string, e everything, failed error) error {
 	return nil
 }
 
+// templateError gives a template that cannot be read the exit code docker has for it.
+func templateError(err error) error {
+	var unreadable *format.ParseError
+	if errors.As(err, &unreadable) {
+		return &statusError{code: 64, text: err.Error(), cause: err}
+	}
+	return err
+}
+
 // isConnect tells whether the daemon could not be reached at all.
 func isConnect(err error) bool {
-	_, ok := err.(*client.ConnectError)
-	return ok
+	var connect *client.ConnectError
+	return errors.As(err, &connect)
 }

@@ -19,7 +19,7 @@ import (
 type Context struct {
 	Name, Description, Host string
 	SkipTLSVerify           bool
-	tls                     string // folder of certificates
+	meta, tls               string // folders of its description and its certificates
 }
 
 // metadata is the form of meta.json.
@@ -53,7 +53,7 @@ func (f *File) context(hash, name string) (Context, error) {
 	e := m.Endpoints["docker"]
 	return Context{
 		Name: m.Name, Description: m.Metadata.Description, Host: e.Host, SkipTLSVerify: e.SkipTLSVerify,
-		tls: filepath.Join(f.Dir, "contexts", "tls", hash, "docker"),
+		meta: filepath.Join(f.Dir, "contexts", "meta", hash), tls: filepath.Join(f.Dir, "contexts", "tls", hash, "docker"),
 	}, nil
 }
 
@@ -86,6 +86,25 @@ func (c Context) TLS() (*tls.Config, error) {
 	return TLSFiles{
 		CA: existing(c.tls, "ca.pem"), Cert: existing(c.tls, "cert.pem"), Key: existing(c.tls, "key.pem"), Verify: !c.SkipTLSVerify,
 	}.Config()
+}
+
+// TLSMaterial lists the files of certificates by endpoint.
+func (c Context) TLSMaterial() map[string][]string {
+	material := map[string][]string{}
+	for _, name := range []string{"ca.pem", "cert.pem", "key.pem"} {
+		if c.tls != "" && existing(c.tls, name) != "" {
+			material["docker"] = append(material["docker"], name)
+		}
+	}
+	return material
+}
+
+// Storage gives the folders a context is kept in; one that is not kept at all is in memory.
+func (c Context) Storage() (metadata, certificates string) {
+	if c.meta == "" {
+		return "<IN MEMORY>", "<IN MEMORY>"
+	}
+	return c.meta, filepath.Dir(c.tls)
 }
 
 func existing(dir, name string) string {

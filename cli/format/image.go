@@ -24,6 +24,7 @@ type Image struct {
 	Size         string
 	Tag          string
 	UniqueSize   string
+	VirtualSize  string
 }
 
 func (Image) row() {}
@@ -58,7 +59,7 @@ func Images(list []image.Summary, trunc, digests bool, now time.Time) []Image {
 
 func imageRow(i image.Summary, trunc bool, now time.Time) Image {
 	row := Image{
-		ID: i.ID, Size: Size(i.Size), Containers: countOrUnknown(i.Containers), SharedSize: "N/A", UniqueSize: "N/A",
+		ID: i.ID, Size: Size(i.Size), VirtualSize: LongSize(i.Size), Containers: countOrUnknown(i.Containers), SharedSize: "N/A", UniqueSize: "N/A",
 		CreatedAt: time.Unix(i.Created, 0).String(), CreatedSince: Ago(now, time.Unix(i.Created, 0)),
 	}
 	if trunc {

@@ -102,12 +102,12 @@ func (headers) Label(name string) string {
 func render[R any](layout string, isTable bool, names map[string]string, rows []R) (body, head []byte, err error) {
 	t, err := template.New("").Funcs(functions()).Parse(layout)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to parse template: %w", err)
+		return nil, nil, &ParseError{err}
 	}
 	var b bytes.Buffer
 	for _, row := range rows {
 		if err := t.Execute(&b, row); err != nil {
-			return nil, nil, fmt.Errorf("failed to execute template: %w", err)
+			return nil, nil, &ParseError{err}
 		}
 		b.WriteByte('\n')
 	}
@@ -116,12 +116,38 @@ func render[R any](layout string, isTable bool, names map[string]string, rows []
 	}
 	var h bytes.Buffer
 	if err := t.Funcs(headerFunctions()).Execute(&h, headers(names)); err != nil {
-		return nil, nil, fmt.Errorf("failed to execute template: %w", err)
+		return nil, nil, &ParseError{err}
 	}
 	return b.Bytes(), h.Bytes(), nil
 }
 
-// Value shows one value by a template, or as one line of JSON when layout is "json".
+// ParseError says that a template cannot be read or does not fit what it is to show.
+type ParseError struct{ Err error }
+
+// Error names the place in the template.
+func (e *ParseError) Error() string { return "template parsing error: " + e.Err.Error() }
+
+// Unwrap gives what text/template said.
+func (e *ParseError) Unwrap() error { return e.Err }
+
+// Check reads layout and tries it on an empty row, before there is anything to show.
+func Check[R any](layout string) error {
+	if layout == "" || layout == "table" || layout == "json" {
+		return nil
+	}
+	t, err := template.New("").Funcs(functions()).Parse(layout)
+	if err != nil {
+		return fmt.Errorf("failed to parse template: %w", err)
+	}
+	var empty R
+	if err := t.Execute(io.Discard, empty); err != nil {
+		return fmt.Errorf("failed to execute template: %w", err)
+	}
+	return nil
+}
+
+// Value shows one value by a template, or as one line of JSON when layout is "json". A template that cannot be read is
+// a *ParseError; one that does not fit v has its line ended all the same.
 func Value(w io.Writer, layout string, v any) error {
 	if layout == "json" {
 		_, err := fmt.Fprintln(w, JSON(v))
@@ -129,15 +155,15 @@ func Value(w io.Writer, layout string, v any) error {
 	}
 	t, err := template.New("").Funcs(functions()).Parse(layout)
 	if err != nil {
-		return fmt.Errorf("template parsing error: %w", err)
+		return &ParseError{err}
 	}
 	var b bytes.Buffer
-	if err := t.Execute(&b, v); err != nil {
-		return fmt.Errorf("template parsing error: %w", err)
-	}
+	failed := t.Execute(&b, v)
 	b.WriteByte('\n')
-	_, err = w.Write(b.Bytes())
-	return err
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return err
+	}
+	return failed
 }
 
 // Inspector shows objects by a template; typed values come first, what they lack is looked for in the raw ones.
@@ -153,7 +179,7 @@ func NewInspector(layout string) (*Inspector, error) {
 	}
 	t, err := template.New("").Funcs(functions()).Parse(layout)
 	if err != nil {
-		return nil, fmt.Errorf("template parsing error: %w", err)
+		return nil, &ParseError{err}
 	}
 	return &Inspector{template: t}, nil
 }
@@ -168,7 +194,7 @@ func (i *Inspector) Add(typed any, raw []byte) error {
 				b.Reset()
 				err = i.raw(&b, raw)
 			}
-			return fmt.Errorf("template parsing error: %w", err)
+			return &ParseError{err}
 		}
 	}
 	b.WriteByte('\n')

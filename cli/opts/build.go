@@ -2,6 +2,7 @@ package opts
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,11 +83,13 @@ func (c *Container) ports() (network.PortSet, network.PortMap, error) {
 		return nil, nil, err
 	}
 	for _, spec := range c.expose {
-		ports, err := network.ParsePortRange(spec)
+		numbers, proto, _ := strings.Cut(spec, "/")
+		first, last, err := portRange(numbers)
 		if err != nil {
-			return nil, nil, fmt.Errorf("invalid range format for --expose: %w", err)
+			return nil, nil, fmt.Errorf("invalid range format for --expose: %s, error: %w", spec, err)
 		}
-		for port := range ports.All() {
+		for n := first; n <= last; n++ {
+			port, _ := network.PortFrom(uint16(n), network.IPProtocol(cmp.Or(strings.ToLower(proto), "tcp")))
 			exposed[port] = struct{}{}
 		}
 	}
@@ -117,11 +120,11 @@ func (c *Container) devicesInto(_ *pflag.FlagSet, _ *container.Config, host *con
 func (c *Container) processInto(fs *pflag.FlagSet, config *container.Config, host *container.HostConfig) error {
 	env, err := EnvFiles(c.envFiles, c.env)
 	if err != nil {
-		return fmt.Errorf("--env-file: %w", err)
+		return err
 	}
 	labels, err := LabelFiles(c.labelFiles, c.labels)
 	if err != nil {
-		return fmt.Errorf("--label-file: %w", err)
+		return err
 	}
 	config.Env, config.Labels = env, Pairs(labels)
 	config.Hostname, config.Domainname = c.hostname, c.domainname
@@ -214,7 +217,7 @@ func securityOpt(opt string) (string, error) {
 		key, val, ok = strings.Cut(opt, ":")
 	}
 	if (!ok || val == "") && key != "no-new-privileges" {
-		return "", fmt.Errorf("invalid --security-opt: %q", opt)
+		return "", fmt.Errorf("Invalid --security-opt: %q", opt)
 	}
 	if key != "seccomp" || val == "unconfined" || val == "builtin" {
 		return opt, nil

@@ -1,6 +1,7 @@
 package opts
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -151,7 +152,7 @@ func (c *Container) securityFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.uts, "uts", "", "UTS namespace to use")
 	fs.StringVar(&c.cgroupns, "cgroupns", "", "Cgroup namespace to use (host|private)")
 	fs.StringVar(&c.cgroupParent, "cgroup-parent", "", "Parent cgroup of the container")
-	Map(fs, &c.sysctls, "sysctl", "", "Kernel parameters of the container's namespaces", nil)
+	Map(fs, &c.sysctls, "sysctl", "", "Kernel parameters of the container's namespaces", checkSysctl)
 }
 
 func (c *Container) limitFlags(fs *pflag.FlagSet) {
@@ -224,6 +225,20 @@ func (c *Container) windowsFlags(fs *pflag.FlagSet) {
 	fs.Uint64Var(&c.ioMaxIOps, "io-maxiops", 0, "Limit of the system drive's IOps (Windows only)")
 	fs.Bool("disable-content-trust", true, "Skip image verification (deprecated)")
 	fs.Lookup("disable-content-trust").Hidden = true
+}
+
+// checkSysctl refuses kernel parameters that a container has no own value of.
+func checkSysctl(s string) error {
+	key, _, ok := strings.Cut(s, "=")
+	switch key {
+	case "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced":
+	default:
+		ok = ok && (strings.HasPrefix(key, "net.") || strings.HasPrefix(key, "fs.mqueue."))
+	}
+	if !ok {
+		return fmt.Errorf("sysctl '%s' is not allowed", s)
+	}
+	return nil
 }
 
 func checkStream(s string) (string, error) {

@@ -25,17 +25,6 @@ func ParseMount(spec string) (mount.Mount, error) {
 	}
 	for _, field := range fields {
 		key, val, given := strings.Cut(field, "=")
-		if trimmed := strings.TrimSpace(key); trimmed != key {
-			return m, fmt.Errorf("invalid option '%s' in '%s': option should not have whitespace", trimmed, field)
-		}
-		if given {
-			switch trimmed := strings.TrimSpace(val); {
-			case trimmed == "":
-				return m, fmt.Errorf("invalid value for '%s': value is empty", key)
-			case trimmed != val:
-				return m, fmt.Errorf("invalid value for '%s' in '%s': value should not have whitespace", key, field)
-			}
-		}
 		if err := mountOption(&m, strings.ToLower(key), val, given, field); err != nil {
 			return m, err
 		}
@@ -110,7 +99,7 @@ func kindOption(m *mount.Mount, key, val, field string) error {
 		}
 		tmpfsOptions(m).Mode = os.FileMode(mode)
 	default:
-		return fmt.Errorf("unknown option '%s' in '%s'", key, field)
+		return fmt.Errorf("unexpected key '%s' in '%s'", key, field)
 	}
 	return nil
 }
@@ -131,6 +120,12 @@ func bindRecursive(m *mount.Mount, key, val string) error {
 }
 
 func checkMount(m *mount.Mount) error {
+	if m.Type == "" {
+		return errors.New("type is required")
+	}
+	if m.Target == "" {
+		return errors.New("target is required")
+	}
 	for _, mix := range []struct {
 		wrong bool
 		kind  string
@@ -159,13 +154,14 @@ func checkMount(m *mount.Mount) error {
 
 // yes reads a switch that is on when it has no value.
 func yes(key, val string, given bool) (bool, error) {
-	switch {
-	case !given, val == "1", val == "true":
+	if !given {
 		return true, nil
-	case val == "0", val == "false":
-		return false, nil
 	}
-	return false, fmt.Errorf(`invalid value for '%s': invalid boolean value (%q): must be one of "true", "1", "false", or "0" (default "true")`, key, val)
+	on, err := strconv.ParseBool(val)
+	if err != nil {
+		return false, fmt.Errorf("invalid value for %s: %s", key, val)
+	}
+	return on, nil
 }
 
 // fromHere makes "./x" and "../x" absolute; anything else stays.
