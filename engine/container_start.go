@@ -104,12 +104,13 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 
 	// Clients that came before the start must be in place before the first byte of output.
 	run.launch(sup, document.Process)
+	startedAt := time.Now().UTC()
 	if err := sup.Start(ctx); err != nil {
 		return err
 	}
 
 	started, err := e.containers.Note(c.ID, func(c *container.Container) error {
-		c.State = c.State.Begin(pid, time.Now().UTC(), initialHealth(c))
+		c.State = c.State.Begin(pid, startedAt, initialHealth(c))
 		return nil
 	})
 	if err != nil {

@@ -109,7 +109,8 @@ func (e *Engine) ExecStart(ctx context.Context, execID string, o ExecStartOption
 func (e *Engine) runCommand(ctx context.Context, c *container.Container, r *run, x *command, size *[2]uint, stream *Conn) (err error) {
 	defer func() {
 		if err != nil {
-			code, _ := startFailure(err)
+			var code int
+			code, err = startFailure(err)
 			x.end(code)
 		}
 	}()
@@ -134,7 +135,6 @@ func (e *Engine) runCommand(ctx context.Context, c *container.Container, r *run,
 			(*stream).Close()
 		}
 		r.sup.ExecDelete(ctx, x.ID)
-		_, err = startFailure(err)
 		return err
 	}
 	x.started(pid)
