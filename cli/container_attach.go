@@ -106,11 +106,11 @@ func attachable(ctx context.Context, daemon *client.Client, name string) (contai
 	}
 	switch {
 	case info.State.Restarting:
-		return info, errors.New("cannot attach to a restarting container, wait until it is running")
+		return info, errors.New("You cannot attach to a restarting container, wait until it is running")
 	case !info.State.Running:
-		return info, errors.New("cannot attach to a stopped container, start it first")
+		return info, errors.New("You cannot attach to a stopped container, start it first")
 	case info.State.Paused:
-		return info, errors.New("cannot attach to a paused container, unpause it first")
+		return info, errors.New("You cannot attach to a paused container, unpause it first")
 	}
 	return info, nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/cove-containers/cove/client"
@@ -27,11 +28,11 @@ func (a *app) containerLogs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.Since, err = timestamp("since", since); err != nil {
-				return err
+			if o.Since, err = timestamp(since); err != nil {
+				return fmt.Errorf(`invalid value for "since": %w`, err)
 			}
-			if o.Until, err = timestamp("until", until); err != nil {
-				return err
+			if o.Until, err = timestamp(until); err != nil {
+				return fmt.Errorf(`invalid value for "until": %w`, err)
 			}
 			body, raw, err := daemon.ContainerLogs(cmd.Context(), info.ID, o)
 			if err != nil {

@@ -60,14 +60,14 @@ func portLines(ports network.PortMap, args []string) ([]string, error) {
 			proto = "tcp"
 		}
 		if n, err := strconv.ParseUint(text, 10, 16); err != nil {
-			return nil, fmt.Errorf("invalid port (%s): %w", text, errorKind(err))
+			return nil, fmt.Errorf("Error: invalid port (%s): %w", text, err) //nolint:staticcheck // docker's words
 		} else if port, ok := network.PortFrom(uint16(n), network.IPProtocol(proto)); ok {
 			for _, b := range ports[port] {
 				out = append(out, address(b))
 			}
 		}
 		if out == nil {
-			return nil, fmt.Errorf("no public port '%s' published for %s", args[1], args[0])
+			return nil, fmt.Errorf("Error: No public port '%s' published for %s", args[1], args[0]) //nolint:staticcheck // docker's words
 		}
 	} else {
 		for port, bindings := range ports {
@@ -78,13 +78,6 @@ func portLines(ports network.PortMap, args []string) ([]string, error) {
 	}
 	slices.SortFunc(out, natural)
 	return out, nil
-}
-
-func errorKind(err error) error {
-	if number, ok := err.(*strconv.NumError); ok {
-		return number.Err
-	}
-	return err
 }
 
 // natural puts texts in order so that numbers within them count as numbers.

@@ -77,10 +77,10 @@ func (a *app) showStats(ctx context.Context, b *board, layout string, named bool
 		return err
 	}
 	if !b.follow {
-		if rows := b.snapshot(); len(rows) > 0 {
-			return format.Write(a.out, layout, format.StatsTable(), rows)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		return ctx.Err()
+		return format.Write(a.out, layout, format.StatsTable(), b.snapshot())
 	}
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()

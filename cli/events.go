@@ -34,10 +34,10 @@ func (a *app) events() *cobra.Command {
 				}
 				show = func(w io.Writer, m events.Message) error { return format.Value(w, layout, m) }
 			}
-			if o.Since, err = timestamp("since", since); err != nil {
+			if o.Since, err = timestamp(since); err != nil {
 				return err
 			}
-			if o.Until, err = timestamp("until", until); err != nil {
+			if o.Until, err = timestamp(until); err != nil {
 				return err
 			}
 			daemon, err := a.client()

@@ -9,15 +9,11 @@ import (
 
 // timestamp reads a time as --since and --until take it (seconds, a time, a date, a while ago) into seconds and
 // nanoseconds as the API takes them. Empty stays empty.
-func timestamp(flag, s string) (string, error) {
+func timestamp(s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	t, err := parseTime(s, time.Now())
-	if err != nil {
-		return "", fmt.Errorf(`invalid value for "%s": %w`, flag, err)
-	}
-	return t, nil
+	return parseTime(s, time.Now())
 }
 
 func parseTime(s string, now time.Time) (string, error) {
@@ -34,7 +30,7 @@ func parseTime(s string, now time.Time) (string, error) {
 	zone := time.FixedZone(now.Zone())
 	t, err := time.ParseInLocation(layout, s, zone)
 	if err != nil {
-		return "", fmt.Errorf("failed to parse value as time or duration: %q", s)
+		return "", err
 	}
 	return seconds(t), nil
 }
