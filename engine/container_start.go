@@ -95,7 +95,7 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 
 	// Addresses and ports are durable before anything uses them, so that no later daemon gives them away again.
 	recording := begin(func() (*container.Container, error) { return e.recordJoin(c.ID, sandbox, mode) })
-	undo.push(func() { e.forgetJoin(c.ID) })
+	undo.push(func() { e.forgetJoin(c) })
 	pid, err := sup.Create(ctx, config)
 	_, recordErr := recording.wait()
 	if err := firstError(err, recordErr); err != nil {
@@ -154,6 +154,7 @@ func (e *Engine) recordJoin(id string, sandbox *network.Sandbox, mode startMode)
 	return e.containers.Change(id, func(c *container.Container) error {
 		c.Networks, c.Ports, c.SandboxID = sandbox.Endpoints, sandbox.Ports, sandbox.ID
 		c.Started, c.StoppedByHand = true, false
+		c.State.StartedAt = time.Now().UTC()
 		if mode.byHand {
 			c.RestartCount = 0
 		}
@@ -161,11 +162,11 @@ func (e *Engine) recordJoin(id string, sandbox *network.Sandbox, mode startMode)
 	})
 }
 
-// forgetJoin takes back what recordJoin wrote.
-func (e *Engine) forgetJoin(id string) {
-	e.containers.Note(id, func(c *container.Container) error {
+// forgetJoin takes back what recordJoin wrote over before.
+func (e *Engine) forgetJoin(before *container.Container) {
+	e.containers.Note(before.ID, func(c *container.Container) error {
 		leaveNetworks(c)
-		c.Started = !c.State.StartedAt.IsZero()
+		c.Started, c.State.StartedAt = before.Started, before.State.StartedAt
 		return nil
 	})
 }

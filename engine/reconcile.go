@@ -95,17 +95,12 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 		e.log_.Error("could not take up a container's network", "container", id, "error", err)
 	}
 	c, err = e.containers.Note(id, func(c *container.Container) error {
-		started := c.State.StartedAt
-		if !c.State.Alive() {
-			// The crash came before the start could be written down.
-			started = time.Now().UTC()
-		}
 		health := c.State.Health
 		if health == nil || !c.State.Alive() {
 			health = initialHealth(c)
 		}
 		paused := c.State.Status == ct.StatePaused
-		c.State = c.State.Begin(sup.Pid(), started, health)
+		c.State = c.State.Begin(sup.Pid(), c.State.StartedAt, health)
 		c.Started = true
 		if paused || e.frozen(c) {
 			c.State = c.State.With(ct.StatePaused)

@@ -142,7 +142,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (d *daemon, err er
 	if err != nil {
 		return nil, err
 	}
-	d.push(func() { shutdown(eng, config.CgroupParent, log) })
+	d.push(func() { shutdown(eng, s, config.CgroupParent, log) })
 
 	// Doors.
 	d.server = server.New(server.Parts{
@@ -152,14 +152,14 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (d *daemon, err er
 	return d, nil
 }
 
-// shutdown lets go of the containers, and of the cgroup parent when none is left.
-func shutdown(eng *engine.Engine, parent string, log *slog.Logger) {
+// shutdown lets go of the containers, and removes the cgroup parent when none is left and it is the engine's own.
+func shutdown(eng *engine.Engine, s *settings, parent string, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if err := eng.Shutdown(ctx); err != nil {
 		log.Error("could not write the records of containers", "error", err)
 	}
-	if eng.Running() {
+	if eng.Running() || s.cgroupParent != "" {
 		return
 	}
 	if group, err := runtime.OpenCgroup(parent); err == nil {
