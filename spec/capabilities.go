@@ -33,11 +33,11 @@ func Capabilities(add, drop []string, privileged bool) ([]string, error) {
 	if privileged {
 		return all, nil
 	}
-	add, err := normalise(add, all)
+	add, err := normalise("CapAdd", add, all)
 	if err != nil {
 		return nil, err
 	}
-	drop, err = normalise(drop, all)
+	drop, err = normalise("CapDrop", drop, all)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func Capabilities(add, drop []string, privileged bool) ([]string, error) {
 	return out, nil
 }
 
-func normalise(names, all []string) ([]string, error) {
+func normalise(field string, names, all []string) ([]string, error) {
 	var out []string
 	for _, n := range names {
 		c := strings.ToUpper(n)
@@ -68,7 +68,7 @@ func normalise(names, all []string) ([]string, error) {
 			c = "CAP_" + c
 		}
 		if c != "ALL" && !slices.Contains(all, c) {
-			return nil, fmt.Errorf("invalid capability %q: %w", n, errdefs.ErrInvalidArgument)
+			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid %s: unknown capability: %q", field, c))
 		}
 		out = append(out, c)
 	}

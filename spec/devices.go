@@ -83,13 +83,17 @@ func addDevice(doc *specs.Spec, m ct.DeviceMapping) error {
 }
 
 func gatherError(path string, err error) error {
-	return fmt.Errorf("error gathering device information while adding custom device %q: %w (%w)", path, err, errdefs.ErrInvalidArgument)
+	var cause *fs.PathError
+	if errors.As(err, &cause) {
+		err = cause.Err
+	}
+	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("error gathering device information while adding custom device %q: %v", path, err))
 }
 
 func node(doc *specs.Spec, host, inside, access string) error {
 	d, err := sys.DeviceAt(host)
 	if errors.Is(err, errdefs.ErrInvalidArgument) {
-		return fmt.Errorf("error gathering device information while adding custom device %q: not a device node: %w", host, errdefs.ErrInvalidArgument)
+		return gatherError(host, errors.New("not a device node"))
 	}
 	if err != nil {
 		return gatherError(host, err)
@@ -136,7 +140,7 @@ func everyDevice(doc *specs.Spec) error {
 
 // deviceRule reads "c 1:* rwm".
 func deviceRule(text string) (specs.LinuxDeviceCgroup, error) {
-	bad := fmt.Errorf("invalid device cgroup rule format: '%s': %w", text, errdefs.ErrInvalidArgument)
+	bad := errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid device cgroup rule format: '%s'", text))
 	f := strings.Fields(text)
 	if len(f) != 3 || !strings.Contains("abc", f[0]) || len(f[0]) != 1 || strings.Trim(f[2], "rwm") != "" || f[2] == "" {
 		return specs.LinuxDeviceCgroup{}, bad

@@ -46,21 +46,21 @@ func ParseSecurity(options []string) (Security, error) {
 		case key == "no-new-privileges":
 			yes := !hasValue || value == "true"
 			if hasValue && value != "true" && value != "false" {
-				return out, fmt.Errorf("invalid --security-opt 2: %q: %w", o, errdefs.ErrInvalidArgument)
+				return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid --security-opt 2: %q", o))
 			}
 			out.NoNewPrivileges = &yes
 		case !hasValue:
-			return out, fmt.Errorf("invalid --security-opt 1: %q: %w", o, errdefs.ErrInvalidArgument)
+			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid --security-opt 1: %q", o))
 		case key == "seccomp":
 			out.Seccomp = value
 		case key == "apparmor" && (value == "unconfined" || value == ""), key == "label" && value == "disable":
 		case key == "apparmor":
-			return out, fmt.Errorf("AppArmor profile %q: AppArmor is not enabled on this host: %w", value, errdefs.ErrInvalidArgument)
+			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("AppArmor profile %q: AppArmor is not enabled on this host", value))
 		case key == "label":
-			return out, fmt.Errorf("label %q: SELinux is not enabled on this host: %w", value, errdefs.ErrInvalidArgument)
+			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("label %q: SELinux is not enabled on this host", value))
 		case key == "systempaths" && value == "unconfined", key == "writable-cgroups" && value == "false":
 		default:
-			return out, fmt.Errorf("invalid --security-opt 2: %q: %w", o, errdefs.ErrInvalidArgument)
+			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid --security-opt 2: %q", o))
 		}
 	}
 	return out, nil
@@ -85,7 +85,7 @@ func filter(s Settings, opts Security, doc *specs.Spec) (*specs.LinuxSeccomp, er
 		out, err = seccomp.LoadProfile(profile, doc)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%w", err))
 	}
 	return out, nil
 }

@@ -6,8 +6,6 @@
 package spec
 
 import (
-	"fmt"
-
 	ct "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -87,7 +85,7 @@ func Document(s Settings) (*specs.Spec, error) {
 		process, capabilities, namespaces, mounts, managedFiles, paths, devices, limits, blockIO, sysctls, rlimits, security,
 	} {
 		if err := apply(s, doc); err != nil {
-			return nil, fmt.Errorf("make runtime document: %w", err)
+			return nil, err // the rules' messages are the user's own words back; a prefix would only blur them
 		}
 	}
 	return doc, nil
