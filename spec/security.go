@@ -85,7 +85,7 @@ func filter(s Settings, opts Security, doc *specs.Spec) (*specs.LinuxSeccomp, er
 		out, err = seccomp.LoadProfile(profile, doc)
 	}
 	if err != nil {
-		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%w", err))
+		return nil, errdefs.ErrInvalidArgument.WithMessage(err.Error())
 	}
 	return out, nil
 }
