@@ -3,6 +3,7 @@ package archive
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/cove-containers/cove/sys"
@@ -47,6 +48,7 @@ func (a *Attributes) Apply(root *os.File, path string) error {
 
 // at calls do with the directory that path's last component lies in.
 func at(root *os.File, path string, do func(dir sys.FD, name string) error) error {
+	defer runtime.KeepAlive(root)
 	parent, name := split(path)
 	if parent == "" {
 		return do(sys.Borrow(root), name)

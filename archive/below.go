@@ -3,6 +3,7 @@ package archive
 import (
 	"errors"
 	"io/fs"
+	"runtime"
 
 	"github.com/cove-containers/cove/sys"
 )
@@ -17,6 +18,7 @@ func (u *unpacker) below(d *directory) sys.FD {
 		path = "."
 	}
 	fd, err := sys.OpenDirBelow(sys.Borrow(u.o.Below), path)
+	runtime.KeepAlive(u.o.Below)
 	if err != nil {
 		return sys.NoFD
 	}

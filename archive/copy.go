@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 
 	"github.com/cove-containers/cove/sys"
 )
@@ -14,6 +15,8 @@ import (
 // copied into them; anything else of the same name is fs.ErrExist. Contents are shared with the source where the file
 // system can do so, holes stay holes, names of one file stay names of one file. Sockets are left out.
 func CopyTree(ctx context.Context, dst, src *os.File, o CopyOptions) error {
+	defer runtime.KeepAlive(dst) // the descriptors are used without the files
+	defer runtime.KeepAlive(src)
 	c := &copier{dst: sys.Borrow(dst), links: map[fileID]string{}}
 	from, err := sys.OpenListAt(sys.Borrow(src), ".")
 	if err != nil {

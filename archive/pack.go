@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 // the whole tree except the root itself. The same tree always gives the same bytes: names are sorted. Sockets are
 // left out. What changes meanwhile is packed in some state it had; a file that shrinks is filled up with zeros.
 func Pack(ctx context.Context, w io.Writer, root *os.File, o PackOptions, names ...string) error {
+	defer runtime.KeepAlive(root) // the descriptor is used without it
 	p := &packer{o: o, w: tar.NewWriter(w), links: map[fileID]string{}, buf: make([]byte, 256<<10)}
 	if err := p.all(ctx, sys.Borrow(root), names); err != nil {
 		return fmt.Errorf("pack: %w", err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ const (
 // opened with O_PATH. A later entry wins over an earlier one of the same name. What does not fit the format is
 // errdefs.ErrInvalidArgument; a stream that ends too soon is io.ErrUnexpectedEOF. On error the tree is left half made.
 func Unpack(ctx context.Context, root *os.File, r io.Reader, o Options) (Report, error) {
+	defer runtime.KeepAlive(root) // the descriptor is used without it
 	u := &unpacker{
 		o: o, in: newTarReader(r), tree: newTree(sys.Borrow(root)),
 		umask: sys.Umask(), asRoot: os.Geteuid() == 0, aufs: map[string]bool{}, copied: map[string]bool{},

@@ -15,7 +15,8 @@ type FD int
 // NoFD is no descriptor.
 const NoFD FD = -1
 
-// Borrow gives the descriptor of f, which stays f's: f must live as long as it is used.
+// Borrow gives the descriptor of f, which stays f's: f must live as long as it is used, so who has no other use of f
+// after it ends with runtime.KeepAlive(f).
 func Borrow(f *os.File) FD { return FD(f.Fd()) }
 
 // File turns the descriptor into an os.File, which closes it from now on.

@@ -3,6 +3,7 @@ package sys
 import (
 	"errors"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,7 @@ func openInRoot(root *os.File, path string, flags uint64, perm os.FileMode) (*os
 	if flags&unix.O_CREAT != 0 {
 		how.Mode = uint64(perm.Perm())
 	}
+	defer runtime.KeepAlive(root)
 	for tries := 0; ; tries++ {
 		fd, err := unix.Openat2(int(root.Fd()), path, &how)
 		switch {
