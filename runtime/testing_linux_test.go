@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -21,7 +22,24 @@ func TestMain(m *testing.M) {
 	if IsInit(os.Args) {
 		os.Exit(Init(os.Args))
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "cove-runtime-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	shared.dir = dir
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+// shared is the busybox image's root, unpacked once for all tests, which use it as a lower layer.
+var shared struct {
+	dir  string
+	once sync.Once
+	err  error
 }
 
 func needRoot(t testing.TB) {
@@ -31,7 +49,6 @@ func needRoot(t testing.TB) {
 	}
 }
 
-// busybox unpacks the busybox image once and gives its root, which tests share as a lower layer.
 func busybox(t testing.TB) string {
 	t.Helper()
 	needRoot(t)
@@ -43,9 +60,10 @@ func busybox(t testing.TB) string {
 	if _, err := os.Stat(image); err != nil {
 		t.Skipf("needs the busybox image: %v", err)
 	}
-	root := filepath.Join(t.TempDir(), "busybox")
-	if err := unpackImage(image, root); err != nil {
-		t.Fatal(err)
+	root := filepath.Join(shared.dir, "busybox")
+	shared.once.Do(func() { shared.err = unpackImage(image, root) })
+	if shared.err != nil {
+		t.Fatal(shared.err)
 	}
 	return root
 }
