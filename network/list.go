@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/network/nft"
 )
 
 // find returns the name of the network that ref means: its name, its ID or the beginning of its ID.
@@ -146,4 +148,15 @@ func (k *Keeper) Disconnect(ctx context.Context, ref, containerID string, force 
 		return err
 	}
 	return errdefs.ErrNotImplemented.WithMessage("disconnecting a container from its network is not implemented by this engine")
+}
+
+// Warnings tell what on this host is in the way of containers' networks.
+func (k *Keeper) Warnings() []string {
+	var out []string
+	// A firewall that cannot be read is no reason to show nothing of the rest.
+	drops, _ := nft.ForwardDrops()
+	for _, table := range drops {
+		out = append(out, fmt.Sprintf("WARNING: the firewall table %q drops forwarded packets by default: containers may not reach other hosts", table))
+	}
+	return out
 }

@@ -121,7 +121,19 @@ func (v *View) endpoints(c *container.Container) map[string]*nt.EndpointSettings
 	if mode := string(c.HostConfig.NetworkMode); len(out) == 0 && mode != "" && !c.Config.NetworkDisabled {
 		out[mode] = &nt.EndpointSettings{}
 	}
+	if c.Started {
+		v.nameNetworks(out)
+	}
 	return out
+}
+
+// nameNetworks fills in the IDs of networks: a container that has been on one still tells which it was.
+func (v *View) nameNetworks(endpoints map[string]*nt.EndpointSettings) {
+	for name, e := range endpoints {
+		if n, err := v.parts.Networks.Inspect(name); err == nil {
+			e.NetworkID = n.ID
+		}
+	}
 }
 
 // sizes are what the container has written, and that with its image.

@@ -51,7 +51,7 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 		LiveRestoreEnabled: true, InitBinary: "cove-runtime",
 		RuncCommit:      st.Commit{ID: api.GitCommit},
 		SecurityOptions: v.securityOptions(), FirewallBackend: &st.FirewallInfo{Driver: "nftables"},
-		CDISpecDirs: []string{}, Warnings: h.warnings(),
+		CDISpecDirs: []string{}, Warnings: append(h.warnings(), v.parts.Networks.Warnings()...),
 	}
 	if i.LoggingDriver == "" {
 		i.LoggingDriver = "json-file"

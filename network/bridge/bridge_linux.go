@@ -60,7 +60,7 @@ func create(name string, mtu int) (netlink.Link, error) {
 }
 
 func setAddress(link netlink.Link, want netip.Prefix) error {
-	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	have, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_V4) })
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func Address(name string) netip.Prefix {
 	if err != nil || link.Type() != "bridge" {
 		return netip.Prefix{}
 	}
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_V4) })
 	if err != nil || len(addrs) == 0 {
 		return netip.Prefix{}
 	}
@@ -111,8 +111,8 @@ func Address(name string) netip.Prefix {
 
 // Ports returns the names of the devices on the bridge that begin with prefix.
 func (d Device) Ports(prefix string) ([]string, error) {
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	links, err := whole(netlink.LinkList)
+	if err != nil {
 		return nil, fmt.Errorf("list devices on %s: %w", d.Name, err)
 	}
 	var names []string
@@ -160,6 +160,16 @@ func Hairpin(port string) error {
 // published on its loopback reaches the container. The firewall drops such packets where a container sends them.
 func (d Device) RouteLocalNet() error {
 	return setSysctl("ipv4/conf/"+d.Name+"/route_localnet", "1")
+}
+
+// whole asks again while the kernel says that its answer was overtaken by a change and may lack something.
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 20 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return all, err
 }
 
 func isAbsent(err error) bool {

@@ -19,8 +19,8 @@ func Taken(own string) ([]netip.Prefix, error) {
 		index = link.Attrs().Index
 	}
 	var taken []netip.Prefix
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	routes, err := routesOf(unix.RT_TABLE_UNSPEC)
+	if err != nil {
 		return nil, fmt.Errorf("read the host's routes: %w", err)
 	}
 	for _, r := range routes {
@@ -28,8 +28,8 @@ func Taken(own string) ([]netip.Prefix, error) {
 			taken = append(taken, p)
 		}
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
+	if err != nil {
 		return nil, fmt.Errorf("read the host's addresses: %w", err)
 	}
 	for _, a := range addrs {
@@ -40,9 +40,16 @@ func Taken(own string) ([]netip.Prefix, error) {
 	return taken, nil
 }
 
+// routesOf reads a routing table, or all of them.
+func routesOf(table int) ([]netlink.Route, error) {
+	return whole(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+	})
+}
+
 // DefaultMTU is the MTU of the device that the host's default route leaves by; 1500 without one.
 func DefaultMTU() int {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	routes, err := routesOf(unix.RT_TABLE_MAIN)
 	if err != nil {
 		return 1500
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -165,7 +166,21 @@ func (d Device) configure(n *Namespace, p Port) error {
 	if err := n.handle.RouteAdd(route); err != nil {
 		return fmt.Errorf("route by %s: %w", p.Gateway, err)
 	}
+	settle(outer.Index)
 	return nil
+}
+
+// settle waits until the kernel has taken notice that the device has a carrier. Before, the bridge drops what comes
+// by it, and a container that speaks at once waits a second for its lost ARP request. Asking for the device makes new
+// kernels take notice there and then.
+func settle(index int) {
+	for range 50 {
+		link, err := netlink.LinkByIndex(index)
+		if err != nil || link.Attrs().OperState == netlink.OperUp {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // SetMAC changes the hardware address of the container's device.

@@ -86,9 +86,13 @@ func join(parts ...[]expr.Any) rule {
 }
 
 // guard: 127.0.0.0/8 is let through the bridges for the host's own connections to published ports (see
-// bridge.RouteLocalNet); what comes from a container to such an address is dropped before it can be more.
+// bridge.RouteLocalNet); what comes from a container to such an address, or claims to be from one, is dropped before
+// it can be more.
 func (s sets) guard() []rule {
-	return []rule{join(s.enters(false), toLoopback(), verdict(expr.VerdictDrop))}
+	return []rule{
+		join(s.enters(), toLoopback(), verdict(expr.VerdictDrop)),
+		join(s.enters(), fromLoopback(), verdict(expr.VerdictDrop)),
+	}
 }
 
 // prerouting: a port published on loopback is for the host alone, also where a neighbour sends a packet there.
@@ -144,11 +148,11 @@ func (s sets) postrouting() []rule {
 // ipsDstNAT is the bit of a connection whose destination was translated, enum ip_conntrack_status.
 const ipsDstNAT = 1 << 5
 
-// enters matches packets that come in by one of the bridges; not: that do not.
-func (s sets) enters(not bool) []expr.Any {
+// enters matches packets that come in by one of the bridges.
+func (s sets) enters() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-		&expr.Lookup{SourceRegister: 1, SetName: s.bridges.Name, SetID: s.bridges.ID, Invert: not},
+		&expr.Lookup{SourceRegister: 1, SetName: s.bridges.Name, SetID: s.bridges.ID},
 	}
 }
 

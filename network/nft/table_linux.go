@@ -7,7 +7,7 @@
 //	    set inside         pairs of devices that may talk: each bridge with itself
 //	    set subnets        ranges whose packets leave under the host's address
 //	    map ports          protocol . host address . port : container address . port
-//	    chain guard        prerouting, before conntrack: nothing from a container to 127.0.0.0/8
+//	    chain guard        prerouting, before conntrack: nothing from a container to or as 127.0.0.0/8
 //	    chain prerouting   published ports, for those who come from outside or from a container
 //	    chain output       published ports, for the host itself
 //	    chain publish      the look-up for both
@@ -187,6 +187,29 @@ func Remove(name string) error {
 		return fmt.Errorf("remove nftables table %s: %w", name, err)
 	}
 	return nil
+}
+
+// ForwardDrops names the tables of others that drop what is forwarded unless a rule of theirs lets it through: where
+// one does, containers reach nothing outside, whatever the instance's own table says.
+func ForwardDrops() ([]string, error) {
+	conn, err := nftables.New()
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	var tables []string
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
+		chains, err := conn.ListChainsOfTableFamily(family)
+		if err != nil {
+			return nil, fmt.Errorf("list firewall chains: %w", err)
+		}
+		for _, c := range chains {
+			forwards := c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward
+			if forwards && c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
+				tables = append(tables, c.Table.Name)
+			}
+		}
+	}
+	return tables, nil
 }
 
 // readPorts reads the map of ports that is in the kernel, if there is one.

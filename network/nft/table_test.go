@@ -50,6 +50,9 @@ func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	if out := ruleset(t, name); !strings.Contains(out, "8080") || strings.Contains(out, "5353") {
 		t.Errorf("in the kernel:\n%s", out)
 	}
+	if drops, err := ForwardDrops(); err != nil || slices.Contains(drops, name) {
+		t.Errorf("drops: %v %v", drops, err)
+	}
 	Remove(name)
 	if table.Present() {
 		t.Error("a removed table is there")
