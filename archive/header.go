@@ -85,14 +85,19 @@ func (h *header) prefix(s string) {
 // gnuTimes reads the time of last access. Old archives of a widespread writer have a name's first part there.
 func (h *header) gnuTimes(b []byte) {
 	p := fieldParser{block: b}
-	sec := p.number("atime", 345, 12)
-	p.number("ctime", 357, 12)
-	if p.err != nil {
-		h.prefix(text(b[345:500]))
-		return
-	}
+	var sec int64
 	if b[345] != 0 {
+		sec = p.number("atime", 345, 12)
+	}
+	if b[357] != 0 {
+		p.number("ctime", 357, 12)
+	}
+	prefix := text(b[345:500])
+	switch {
+	case p.err == nil && b[345] != 0:
 		h.atime, h.hasAtime = sys.Timespec{Sec: sec}, true
+	case p.err != nil && strings.IndexFunc(prefix, func(r rune) bool { return r > 127 }) < 0:
+		h.prefix(prefix)
 	}
 }
 

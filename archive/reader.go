@@ -181,11 +181,15 @@ func (t *tarReader) entry(h *header, block []byte, before *extended) (*header, e
 		return nil, err
 	}
 	switch h.kind {
-	case 0, '0', '7':
+	case 0: // the oldest format tells directories only by their names
 		h.kind = '0'
 		if strings.HasSuffix(h.name, "/") {
 			h.kind = '5'
+			t.setLeft(h.stored) // passed over
+			return h, nil
 		}
+	case '0', '7':
+		h.kind = '0'
 	case 'S':
 		if err := t.oldSparse(h, block); err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cove-containers/cove/sys"
 )
@@ -181,6 +182,34 @@ func FuzzUnpack(f *testing.F) {
 		defer out.Close()
 		if err := sys.RemoveTreeAt(sys.Borrow(out), "inner"); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// FuzzReader compares with the standard library, as far as that reads the same things.
+func FuzzReader(f *testing.F) {
+	f.Add(pack(f, dir("a", 0o755), file(strings.Repeat("a/", 100)+"b", "x"), symlink("l", strings.Repeat("t", 200)), hard("h", "../a/b")))
+	f.Add(pack(f, file("p", "text").with(func(h *tar.Header) { h.Format, h.ModTime = tar.FormatGNU, time.Unix(-7, 0) })))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for i := 0; i+512 <= len(data); i += 512 {
+			if block := data[i : i+512]; string(block[257:262]) == "ustar" {
+				sum(block)
+			}
+		}
+		mine, theirs := newTarReader(bytes.NewReader(data)), tar.NewReader(bytes.NewReader(data))
+		for {
+			want, err := theirs.Next()
+			if err != nil || want.Typeflag == tar.TypeXGlobalHeader || want.Typeflag == tar.TypeGNUSparse || len(want.PAXRecords) > 0 || want.Typeflag > '6' || want.Typeflag < '0' {
+				return
+			}
+			got, err := mine.next()
+			if err != nil {
+				return // stricter is fine
+			}
+			name := strings.TrimPrefix(got.name, "./")
+			if strings.TrimPrefix(want.Name, "./") != name || want.Linkname != got.link || int64(want.Uid) != got.uid || want.Typeflag == tar.TypeReg && want.Size != got.size || want.ModTime.Unix() != got.mtime.Sec {
+				t.Fatalf("%+v, want %+v", got, want)
+			}
 		}
 	})
 }

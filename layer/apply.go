@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/containerd/errdefs"
@@ -14,7 +15,8 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// maxImplied is how many implied directories a record lists; a layer with more is treated as reaching below.
+// maxImplied is how many implied directories a record lists; a layer with more is unpacked
+// anew on top of those below.
 const maxImplied = 5000
 
 // work is a layer or fix being made, which others may wait for.
@@ -79,6 +81,9 @@ func (s *Store) apply(ctx context.Context, diffID digest.Digest, tar io.Reader) 
 	if err != nil {
 		return err
 	}
+	if len(report.NoAttr) > 0 {
+		slog.Warn("layers: extended attributes that this file system does not take", "layer", diffID.String(), "files", report.NoAttr)
+	}
 	record := layerRecord{Size: report.Disk, Opaque: report.Opaque, RootListed: true, Reaches: len(report.Missing) > 0}
 	for _, path := range report.Implied {
 		if path == "" {
@@ -88,7 +93,7 @@ func (s *Store) apply(ctx context.Context, diffID digest.Digest, tar io.Reader) 
 		record.Implied = append(record.Implied, path)
 	}
 	if len(record.Implied) > maxImplied {
-		record.Implied, record.Reaches = nil, true
+		record.Implied, record.Many = nil, true
 	}
 	if err := s.layers.Put(diffID.String(), record); err != nil {
 		return errors.Join(err, s.discard("trees", diffID.Encoded()))
@@ -101,7 +106,7 @@ func (s *Store) apply(ctx context.Context, diffID digest.Digest, tar io.Reader) 
 
 // build makes a tree at place: whole and on disk, or not at all.
 func (s *Store) build(place string, fill func(dir *os.File) error) error {
-	path, err := s.temporary("making")
+	path, err := os.MkdirTemp(s.path("making"), "")
 	if err != nil {
 		return err
 	}

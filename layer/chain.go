@@ -93,7 +93,7 @@ func (s *Store) Stack(_ context.Context, diffIDs []digest.Digest) ([]string, err
 }
 
 // open tells that it depends on the layers below whether this one, at place i of a chain, fits as it is.
-func (r layerRecord) open(i int) bool { return r.Reaches || i > 0 && len(r.Implied) > 0 }
+func (r layerRecord) open(i int) bool { return r.Reaches || i > 0 && (r.Many || len(r.Implied) > 0) }
 
 // view opens the merged tree of layers, lowest first, for reading.
 func (s *Store) view(ctx context.Context, diffIDs []digest.Digest) (*os.File, error) {
@@ -120,7 +120,7 @@ func (s *Store) prepare(ctx context.Context, diffIDs []digest.Digest, chain dige
 	defer below.Close()
 	fix := fixRecord{DiffIDs: diffIDs, Kind: fixInstead}
 	var plan []fixDir
-	if !record.Reaches {
+	if !record.Reaches && !record.Many {
 		if fix.Kind, plan, err = s.plan(below, diffIDs[last], record); err != nil {
 			return err
 		}

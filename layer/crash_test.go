@@ -191,3 +191,32 @@ func BenchmarkApply(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkContainer makes, mounts and deletes a container's layer on 20 others.
+func BenchmarkContainer(b *testing.B) {
+	h := newHouse(b)
+	var ids []digest.Digest
+	for i := range 20 {
+		ids = append(ids, h.layer(fmt.Sprintf("f file%d 1", i)))
+	}
+	ctx := context.Background()
+	for _, step := range []string{"create and delete", "mount"} {
+		b.Run(step, func(b *testing.B) {
+			for b.Loop() {
+				if err := h.Create(ctx, "c", ids); err != nil {
+					b.Fatal(err)
+				}
+				if step == "mount" {
+					r, err := h.Root(ctx, "c")
+					if err != nil {
+						b.Fatal(err)
+					}
+					r.Close()
+				}
+				if err := h.Delete(ctx, "c"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -8,7 +8,7 @@
 //	    fixes/<hex>/                   what one chain of layers needs besides its trees, by the hex of its chain ID
 //	    writable/<id>/{upper,work}/    a container's own layer
 //	    making/<random>/               trees being made; emptied when the store opens
-//	    gone/<random>/                 trees being deleted; emptied when the store opens
+//	    gone/<number>/                 trees being deleted; emptied when the store opens
 //
 // A tree is unpacked in making/, compared with its diff ID, synced, renamed to its place and recorded in the
 // database, in this order. A tree without record or a record without tree is dropped when the store opens.
@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
@@ -40,6 +41,7 @@ type Store struct {
 	owners *state.Table[writableRecord]
 	db     *state.DB
 	limits Limits
+	gone   atomic.Int64 // counts the trees deleted
 
 	mu sync.Mutex // guards what follows; not held while files are touched
 	// known is what the tables hold.
@@ -57,7 +59,9 @@ type layerRecord struct {
 	Size int64
 	// Implied directories lie in the tree though the layer does not list them; they may exist below.
 	Implied []string `json:",omitempty"`
-	// Reaches tells that the layer has to be unpacked anew on top of those below it.
+	// Many tells that they are too many to be listed here.
+	Many bool `json:",omitempty"`
+	// Reaches tells that the layer has hard links to files of those below it, on top of which it is unpacked anew.
 	Reaches bool `json:",omitempty"`
 	// RootListed tells that the layer says what the root directory is, Opaque that it hides everything below.
 	RootListed, Opaque bool `json:",omitempty"`
@@ -142,15 +146,6 @@ func (s *Store) path(parts ...string) string {
 func (s *Store) tree(diffID digest.Digest) string { return s.path("trees", diffID.Encoded()) }
 
 func (s *Store) fix(chain digest.Digest) string { return s.path("fixes", chain.Encoded()) }
-
-// temporary makes a directory with a name of its own in making or gone.
-func (s *Store) temporary(dir string) (string, error) {
-	path, err := os.MkdirTemp(s.path(dir), "")
-	if err != nil {
-		return "", err
-	}
-	return path, nil
-}
 
 func warnRepair(what, name string) {
 	slog.Warn("layers: dropped what an interrupted process left", "what", what, "name", name)

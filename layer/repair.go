@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -105,12 +106,11 @@ func removeTree(path string) error {
 
 // discard deletes a tree; from the first moment on it is not at its place any more.
 func (s *Store) discard(parts ...string) error {
-	gone, err := s.temporary("gone")
-	if err != nil {
-		return err
-	}
-	err = os.Rename(s.path(parts...), filepath.Join(gone, "tree"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	gone := s.path("gone", strconv.FormatInt(s.gone.Add(1), 10)) // free: the folder was empty when the store opened
+	switch err := os.Rename(s.path(parts...), gone); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
 		return err
 	}
 	return removeTree(gone)
