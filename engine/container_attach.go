@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
@@ -15,6 +16,9 @@ import (
 	"github.com/cove-containers/cove/logs"
 	"github.com/cove-containers/cove/shim"
 )
+
+// closeTime is how long a client that has been told the end may take to close its connection.
+const closeTime = 200 * time.Millisecond
 
 // Conn is a hijacked connection to a client. CloseWrite tells the client that nothing more comes.
 type Conn interface {
@@ -151,6 +155,7 @@ func pump(ctx context.Context, conn, stream Conn, stdin bool, keys []byte) (deta
 	for {
 		select {
 		case <-delivered:
+			awaitClose(left)
 			conn.Close()
 			return false
 		case gone := <-left:
@@ -162,6 +167,20 @@ func pump(ctx context.Context, conn, stream Conn, stdin bool, keys []byte) (deta
 			}
 			left = nil
 		}
+	}
+}
+
+// awaitClose lets the client close first: a connection that is closed while something lies unread in it looks
+// broken to the client.
+func awaitClose(left <-chan bool) {
+	if left == nil {
+		return
+	}
+	timer := time.NewTimer(closeTime)
+	defer timer.Stop()
+	select {
+	case <-left:
+	case <-timer.C:
 	}
 }
 

@@ -62,12 +62,8 @@ func Mounts(c *ct.Config, h *ct.HostConfig, inherited []container.Mount) ([]Moun
 		}
 	}
 	for target := range c.Volumes {
-		target = path.Clean(target)
-		if err := validTarget(target); err != nil {
-			return nil, invalid("invalid volume specification: '%s': %v", target, err)
-		}
-		if !l.taken(target) {
-			l.all = append(l.all, Mount{Mount: container.Mount{Type: mount.TypeVolume, Target: target, RW: true, Anonymous: true}, CopyUp: true})
+		if err := l.addVolume(target); err != nil {
+			return nil, err
 		}
 	}
 	l.finish()
@@ -98,6 +94,26 @@ func (l *list) add(m Mount) error {
 		return invalid("Duplicate mount point: %s", m.Target)
 	}
 	l.all = append(l.all, m)
+	return nil
+}
+
+// addVolume takes a volume without a name, unless something is mounted there already. Docker's client takes a
+// volume's name of one letter for a drive and sends the whole -v as a target: that is read as it was meant.
+func (l *list) addVolume(target string) error {
+	if len(target) > 2 && target[1] == ':' && target[0] != '/' {
+		m, err := parseBind(target)
+		if err != nil {
+			return err
+		}
+		return l.add(m)
+	}
+	target = path.Clean(target)
+	if err := validTarget(target); err != nil {
+		return invalid("invalid volume specification: '%s': %v", target, err)
+	}
+	if !l.taken(target) {
+		l.all = append(l.all, Mount{Mount: container.Mount{Type: mount.TypeVolume, Target: target, RW: true, Anonymous: true}, CopyUp: true})
+	}
 	return nil
 }
 
