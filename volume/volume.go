@@ -168,11 +168,8 @@ func validDriver(driver string) error {
 	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("error looking up volume plugin %s: plugin %q not found", driver, driver))
 }
 
-// ValidName checks a name by Docker's rule, in Docker's words.
+// ValidName checks a name in Docker's words and by its rule, but that one letter is enough.
 func ValidName(name string) error {
-	if len(name) == 1 {
-		return errdefs.ErrInvalidArgument.WithMessage("volume name is too short, names should be at least two alphanumeric characters")
-	}
 	for i, r := range name {
 		word := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 		if !word && (i == 0 || !strings.ContainsRune("_.-", r)) {
