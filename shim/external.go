@@ -82,6 +82,7 @@ func (e *external) writeBundle(j job, root *os.File) error {
 	if err := settleUser(spec.Process, root, j.cfg.User, j.cfg.Groups); err != nil {
 		return err
 	}
+	spec.Version = bundleVersion
 	spec.Process.Terminal = j.io.Terminal
 	if j.io.Terminal && j.io.Width > 0 {
 		spec.Process.ConsoleSize = &specs.Box{Width: uint(j.io.Width), Height: uint(j.io.Height)}
@@ -95,6 +96,9 @@ func (e *external) writeBundle(j job, root *os.File) error {
 	}
 	return writeJSON(e.bundle(), "config.json", spec)
 }
+
+// bundleVersion is the oldest version of the document that has what we write: some runtimes refuse newer ones.
+const bundleVersion = "1.0.2"
 
 // procPath names one of our open files for another process.
 func procPath(file *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), file.Fd()) }
