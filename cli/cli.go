@@ -75,7 +75,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 			fmt.Fprintln(a.err, status.text)
 		}
 		return status.code
-	case errors.As(context.Cause(ctx), &by) && errors.Is(err, context.Canceled):
+	case errors.As(context.Cause(ctx), &by): // what went wrong then is only that
 		return by.code()
 	}
 	fmt.Fprintln(a.err, err)

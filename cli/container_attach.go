@@ -75,7 +75,7 @@ func (a *app) attach(ctx context.Context, name string, stdin, proxy bool, flag s
 	if tty && a.outputIsTerminal() {
 		h, w := a.size()
 		_ = daemon.ContainerResize(background, info.ID, h+1, w+1) // a change makes programs draw anew
-		stop := a.followSize(true, func(h, w uint) error { return daemon.ContainerResize(background, info.ID, h, w) })
+		stop := a.followSize(func(h, w uint) error { return daemon.ContainerResize(background, info.ID, h, w) })
 		defer stop()
 	}
 	life := background

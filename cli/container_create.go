@@ -12,6 +12,7 @@ import (
 	"github.com/cove-containers/cove/ref"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -106,7 +107,7 @@ func (a *app) create(ctx context.Context, daemon *client.Client, c *creation, s 
 	request := client.CreateOptions{
 		Name: c.name, Platform: c.platform, Config: s.Config, HostConfig: s.HostConfig, Networking: s.Networking,
 	}
-	made, err := daemon.ContainerCreate(ctx, request)
+	made, err := makeContainer(ctx, daemon, request)
 	if errdefs.IsNotFound(err) && name != "" && (c.pull == "missing" || c.pull == "") {
 		if !c.quiet {
 			fmt.Fprintf(a.err, "Unable to find image '%s' locally\n", name)
@@ -114,7 +115,7 @@ func (a *app) create(ctx context.Context, daemon *client.Client, c *creation, s 
 		if err := pull(); err != nil {
 			return "", err
 		}
-		made, err = daemon.ContainerCreate(ctx, request)
+		made, err = makeContainer(ctx, daemon, request)
 	}
 	if err != nil {
 		return "", err
@@ -123,6 +124,18 @@ func (a *app) create(ctx context.Context, daemon *client.Client, c *creation, s 
 		a.warn(w)
 	}
 	return made.ID, cid.write(made.ID)
+}
+
+// makeContainer has the daemon make a container. A signal does not break the call off, for then nobody would know
+// whether there is a container: it is taken away again.
+func makeContainer(ctx context.Context, daemon *client.Client, request client.CreateOptions) (container.CreateResponse, error) {
+	background := context.WithoutCancel(ctx)
+	made, err := daemon.ContainerCreate(background, request)
+	if err == nil && ctx.Err() != nil {
+		_ = daemon.ContainerRemove(background, made.ID, client.RemoveOptions{Force: true, Volumes: true})
+		err = ctx.Err()
+	}
+	return made, err
 }
 
 // imageName gives an image's name as users write it, with its tag; "" for an ID, which cannot be pulled.

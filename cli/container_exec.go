@@ -99,7 +99,7 @@ func (a *app) execAttached(ctx context.Context, daemon *client.Client, id string
 	}
 	defer s.close()
 	if s.tty && a.outputIsTerminal() {
-		stop := a.followSize(start.ConsoleSize == nil, func(h, w uint) error { return daemon.ExecResize(context.WithoutCancel(ctx), id, h, w) })
+		stop := a.followSize(func(h, w uint) error { return daemon.ExecResize(context.WithoutCancel(ctx), id, h, w) })
 		defer stop()
 	}
 	if err := s.run(ctx); err != nil {

@@ -72,7 +72,7 @@ func (a *app) run(ctx context.Context, daemon *client.Client, r *running, s opts
 	c := s.Config
 	if !c.AttachStdin && !c.AttachStdout && !c.AttachStderr {
 		fmt.Fprintln(a.out, id)
-		if err := daemon.ContainerStart(ctx, id); err != nil {
+		if err := daemon.ContainerStart(context.WithoutCancel(ctx), id); err != nil {
 			return startError(err)
 		}
 		return nil
@@ -126,7 +126,7 @@ func (a *app) runAttached(ctx context.Context, daemon *client.Client, t attached
 	}
 	close(started)
 	if t.tty && a.outputIsTerminal() {
-		stop := a.followSize(true, func(h, w uint) error { return daemon.ContainerResize(background, t.id, h, w) })
+		stop := a.followSize(func(h, w uint) error { return daemon.ContainerResize(background, t.id, h, w) })
 		defer stop()
 	}
 	life := background
@@ -188,17 +188,22 @@ func (a *app) errorsOf(tty bool) io.Writer {
 	return a.err
 }
 
-// stay carries the streams until all output has come and the container has ended, and gives its exit code.
-func (a *app) stay(ctx context.Context, s *session, wait *client.Wait) error {
-	ctx, cancel := context.WithCancel(ctx)
+// stay carries the streams until all output has come and the container has ended, and gives its exit code. The end of
+// life ends it too.
+func (a *app) stay(life context.Context, s *session, wait *client.Wait) error {
+	ctx, cancel := context.WithCancel(life)
 	defer cancel()
-	ended := make(chan error, 1)
+	type end struct {
+		result container.WaitResponse
+		err    error
+	}
+	ended := make(chan end, 1)
 	go func() {
 		result, err := wait.Result()
+		ended <- end{result, err}
 		if s.stdout == nil && s.stderr == nil {
 			cancel() // only input is attached, and nobody reads it any more
 		}
-		ended <- waitError(a, result, err)
 	}()
 	err := s.run(ctx)
 	switch {
@@ -208,23 +213,15 @@ func (a *app) stay(ctx context.Context, s *session, wait *client.Wait) error {
 		return err
 	}
 	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-		select {
-		case err := <-ended:
-			return err
-		default:
-		}
-		if s.stdout == nil && s.stderr == nil {
-			return <-ended
-		}
-		return ctx.Err()
+	case e := <-ended:
+		return a.waitError(e.result, e.err)
+	case <-life.Done():
+		return life.Err()
 	}
 }
 
 // waitError turns the answer to a wait into this program's exit code.
-func waitError(a *app, result container.WaitResponse, err error) error {
+func (a *app) waitError(result container.WaitResponse, err error) error {
 	switch {
 	case err != nil:
 		fmt.Fprintln(a.err, "error waiting for container:", err)

@@ -176,9 +176,9 @@ func forwardSignals(started <-chan struct{}, send func(name string)) (stop func(
 	}
 }
 
-// followSize tells resize whenever the terminal has another size, and at once when now is set. The function it gives
-// ends that.
-func (a *app) followSize(now bool, resize func(height, width uint) error) (stop func()) {
+// followSize tells resize the terminal's size at once, for daemons that did not take it before, and again whenever it
+// changes. The function it gives ends that.
+func (a *app) followSize(resize func(height, width uint) error) (stop func()) {
 	height, width := a.size()
 	set := func() {
 		if h, w := a.size(); h != 0 || w != 0 {
@@ -195,10 +195,8 @@ func (a *app) followSize(now bool, resize func(height, width uint) error) (stop 
 		tick = ticker.C
 	}
 	done := make(chan struct{})
+	set()
 	go func() {
-		if now {
-			set()
-		}
 		for {
 			select {
 			case <-signals:
