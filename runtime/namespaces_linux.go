@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -128,7 +129,8 @@ func setTimeOffsets(offsets map[string]specs.LinuxTimeOffset) error {
 	if lines.Len() == 0 {
 		return nil
 	}
-	return os.WriteFile("/proc/thread-self/timens_offsets", []byte(lines.String()), 0)
+	// Only processes have the file, but a thread is found by its own number as well.
+	return os.WriteFile("/proc/"+strconv.Itoa(unix.Gettid())+"/timens_offsets", []byte(lines.String()), 0)
 }
 
 // interfaceRequest is struct ifreq with the flags filled in.
