@@ -20,15 +20,17 @@ const (
 type grave struct {
 	veth    string
 	address netip.Addr
-	// forget tells to drop the connections of the address too.
+	// forget tells to drop the connections of the address: at once, so that a client of a port that was published
+	// does not go on talking to nobody, and again when nothing can make new ones.
 	forget bool
 	since  time.Time
+	seen   bool
 }
 
 // graves watches devices go. Its goroutine ends with close.
 type graves struct {
 	log    *slog.Logger
-	buried func(grave)
+	buried func(netip.Addr)
 	wake   chan struct{}
 	done   chan struct{}
 
@@ -37,7 +39,7 @@ type graves struct {
 	closed bool
 }
 
-func newGraves(log *slog.Logger, buried func(grave)) *graves {
+func newGraves(log *slog.Logger, buried func(netip.Addr)) *graves {
 	g := &graves{log: log, buried: buried, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go g.run()
 	return g
@@ -82,6 +84,10 @@ func (g *graves) round() (left int, closed bool) {
 	g.mu.Unlock()
 	var still []grave
 	for _, one := range open {
+		if one.forget && !one.seen {
+			g.forgetFlows(one)
+		}
+		one.seen = true
 		if bridge.Exists(one.veth) && time.Since(one.since) > patience {
 			if err := bridge.RemovePort(one.veth); err != nil {
 				g.log.Warn("remove network device", "device", one.veth, "err", err)
@@ -91,12 +97,21 @@ func (g *graves) round() (left int, closed bool) {
 			still = append(still, one)
 			continue
 		}
-		g.buried(one)
+		if one.forget {
+			g.forgetFlows(one)
+		}
+		g.buried(one.address)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open = append(still, g.open...)
 	return len(g.open), closed
+}
+
+func (g *graves) forgetFlows(one grave) {
+	if err := bridge.ForgetFlows(one.address); err != nil {
+		g.log.Warn("forget connections", "address", one.address, "err", err)
+	}
 }
 
 // close waits until everything is buried.

@@ -319,6 +319,15 @@ func TestPublishedPorts(t *testing.T) {
 	if got := ask("127.0.0.1" + everywhere); !strings.Contains(got, "refused") {
 		t.Errorf("after leaving: %s (was %s)", got, own)
 	}
+	box.NetNS.Close()
+	for range 100 {
+		flows, err := os.ReadFile("/proc/net/nf_conntrack")
+		if err != nil || !strings.Contains(string(flows), "="+own+" ") {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("the kernel remembers connections of a container that has left")
 }
 
 func TestTakenPorts(t *testing.T) {

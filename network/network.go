@@ -353,14 +353,7 @@ func (k *Keeper) drop(r *ready) {
 }
 
 // buried gives back the address of a device that is gone from the host.
-func (k *Keeper) buried(g grave) {
-	if g.forget {
-		if err := bridge.ForgetFlows(g.address); err != nil {
-			k.log.Warn("forget connections", "address", g.address, "err", err)
-		}
-	}
-	k.subnet.Free(g.address)
-}
+func (k *Keeper) buried(address netip.Addr) { k.subnet.Free(address) }
 
 // Close stops making namespaces. Containers keep their network; without any, the bridge and the table are removed.
 func (k *Keeper) Close() error {

@@ -167,13 +167,27 @@ func (v *View) Version(ctx context.Context) (st.VersionResponse, error) {
 	details := map[string]string{
 		"ApiVersion": api.Version, "MinAPIVersion": api.MinVersion, "Arch": goruntime.GOARCH, "Os": goruntime.GOOS,
 		"GitCommit": api.GitCommit, "GoVersion": goruntime.Version(), "KernelVersion": kernel, "Experimental": "false",
+		"BuildTime": buildTime(),
 	}
 	return st.VersionResponse{
 		Platform: st.PlatformInfo{Name: "Cove"}, Version: api.EngineVersion, APIVersion: api.Version, MinAPIVersion: api.MinVersion,
-		Os: goruntime.GOOS, Arch: goruntime.GOARCH, GitCommit: api.GitCommit, GoVersion: goruntime.Version(), KernelVersion: kernel,
+		Os: goruntime.GOOS, Arch: goruntime.GOARCH, GitCommit: api.GitCommit, GoVersion: goruntime.Version(), KernelVersion: kernel, BuildTime: buildTime(),
 		Components: []st.ComponentVersion{
 			{Name: "Engine", Version: api.EngineVersion, Details: details},
 			{Name: "cove-runtime", Version: api.EngineVersion, Details: map[string]string{"GitCommit": api.GitCommit}},
 		},
 	}, nil
+}
+
+// buildTime is when this program was written to disk.
+func buildTime() string {
+	program, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	info, err := os.Stat(program)
+	if err != nil {
+		return ""
+	}
+	return info.ModTime().UTC().Format("2006-01-02T15:04:05.000000000+00:00")
 }
