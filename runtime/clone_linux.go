@@ -48,10 +48,13 @@ func clone(p *program, flags uintptr, cgroup int) (pid int, pidfd *os.File, err 
 		args.cgroup = uint64(cgroup)
 		size = unsafe.Sizeof(*args)
 	}
-	failure := make([]byte, recordSize)
-	results := new([registers]uintptr)
-	action, mask := new(kernelSigaction), new(uint64)
-	child, errno := fork(p, args, size, failure, results, action, mask)
+	request := [3]uintptr{unix.SYS_CLONE3, object(p, args), size}
+	child, errno := fork(p, &request, uintptr(args.pidfd))
+	if errno == unix.ENOSYS && cgroup < 0 {
+		// A container's usual filter hides clone3, whose flags it could not look at.
+		request = [3]uintptr{unix.SYS_CLONE, uintptr(args.flags) | uintptr(unix.SIGCHLD), 0}
+		child, errno = fork(p, &request, uintptr(args.pidfd))
+	}
 	if errno != 0 {
 		return 0, nil, fmt.Errorf("clone: %w", errno)
 	}
@@ -62,14 +65,24 @@ func clone(p *program, flags uintptr, cgroup int) (pid int, pidfd *os.File, err 
 	return int(child), os.NewFile(uintptr(*fd), "pidfd"), nil
 }
 
-// fork is where the process becomes two. What runs in the child touches only what the parent laid ready.
+// scratch is what a child writes to: nothing may be allocated there.
+type scratch struct {
+	failure [2]uint32
+	results [registers]uintptr
+	action  kernelSigaction
+	mask    uint64
+}
+
+// fork is where the process becomes two, by clone3 or clone as request says: the call and its first two arguments.
+// The third is clone's place for the pid descriptor. What runs in the child touches only what the parent laid ready.
 //
 //go:noinline
 //go:norace
 //go:nocheckptr
-func fork(p *program, args *cloneArgs, size uintptr, failure []byte, results *[registers]uintptr, action *kernelSigaction, mask *uint64) (uintptr, syscall.Errno) {
+func fork(p *program, request *[3]uintptr, pidfd uintptr) (uintptr, syscall.Errno) {
+	var s scratch
 	beforeFork()
-	pid, _, errno := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), size, 0)
+	pid, _, errno := syscall.RawSyscall6(request[0], request[1], request[2], pidfd, 0, 0, 0)
 	if errno != 0 || pid != 0 {
 		afterFork()
 		return pid, errno
@@ -77,27 +90,26 @@ func fork(p *program, args *cloneArgs, size uintptr, failure []byte, results *[r
 	afterForkInChild()
 	// Whatever this process was told to ignore or block is no business of the container.
 	for sig := uintptr(1); sig <= lastSignal; sig++ {
-		syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(action)), 0, 8, 0, 0)
+		syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&s.action)), 0, 8, 0, 0)
 	}
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(mask)), 0, 8, 0, 0)
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&s.mask)), 0, 8, 0, 0)
 	for i := 0; i < len(p.calls); i++ {
 		c := &p.calls[i]
 		a := c.args
 		for n := 0; n < len(a); n++ {
 			if c.refs&(1<<uint(n)) != 0 {
-				a[n] = results[a[n]&(registers-1)]
+				a[n] = s.results[a[n]&(registers-1)]
 			}
 		}
 		r, _, e := syscall.RawSyscall6(c.nr, a[0], a[1], a[2], a[3], a[4], a[5])
 		if c.into >= 0 {
-			results[c.into&(registers-1)] = r
+			s.results[c.into&(registers-1)] = r
 		}
 		switch {
 		case e != 0 && (c.check == ignoreError || e == c.tolerate):
 		case e != 0:
-			*(*uint32)(unsafe.Pointer(&failure[0])) = uint32(i)
-			*(*uint32)(unsafe.Pointer(&failure[4])) = uint32(e)
-			syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.report), uintptr(unsafe.Pointer(&failure[0])), recordSize)
+			s.failure = [2]uint32{uint32(i), uint32(e)}
+			syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.report), uintptr(unsafe.Pointer(&s.failure)), recordSize)
 			exitChild()
 		case c.check == exactlyOne && r != 1:
 			exitChild()

@@ -275,6 +275,11 @@ func TestTerminal(t *testing.T) {
 func TestInit(t *testing.T) {
 	cfg := sh(t, "cat /proc/1/cmdline | tr '\\0' ' ' | cut -d' ' -f1; env | grep -c GODEBUG; exit 7")
 	cfg.Init = true
+	profile, err := seccomp.GetDefaultProfile(cfg.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Spec.Linux.Seccomp = profile
 	expect(t, cfg, 7, "/sbin/docker-init\n0")
 	cfg = testConfig(t, busybox(t), "sleep", "100")
 	cfg.Init = true
