@@ -107,7 +107,7 @@ func (u *unpacker) count(ctx context.Context, n int) error {
 func (u *unpacker) hardLink(parent *directory, name string, h *header) error {
 	path, base := split(h.link)
 	if base == "" {
-		return fmt.Errorf("hard link to directory %q: %w", h.link, errdefs.ErrInvalidArgument)
+		return invalid("hard link to directory %q", h.link)
 	}
 	from, err := u.walk(path, false)
 	if err == nil {
@@ -120,7 +120,7 @@ func (u *unpacker) hardLink(parent *directory, name string, h *header) error {
 	}
 	if u.o.Below == nil {
 		if !u.o.Whiteouts {
-			return fmt.Errorf("hard link target %q does not exist: %w", h.link, errdefs.ErrInvalidArgument)
+			return invalid("hard link target %q does not exist", h.link)
 		}
 		u.report.Missing = append(u.report.Missing, Link{Name: parent.join(name), Target: h.link})
 		return nil
@@ -134,7 +134,7 @@ func (u *unpacker) hardLink(parent *directory, name string, h *header) error {
 	}
 	if err := u.copyUp(from, base); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("hard link target %q does not exist: %w", h.link, errdefs.ErrInvalidArgument)
+			return invalid("hard link target %q does not exist", h.link)
 		}
 		return fmt.Errorf("copy hard link target %q: %w", h.link, err)
 	}
@@ -148,10 +148,10 @@ func (u *unpacker) link(parent *directory, name string, from *directory, base st
 		return true, nil
 	}
 	if from.kids[base] != nil {
-		return false, fmt.Errorf("hard link to a directory: %w", errdefs.ErrInvalidArgument)
+		return false, invalid("hard link to a directory")
 	}
 	if kid := parent.kids[name]; kid != nil && from.within(kid) {
-		return false, fmt.Errorf("hard link in place of its target's directory: %w", errdefs.ErrInvalidArgument)
+		return false, invalid("hard link in place of its target's directory")
 	}
 	if _, err := u.tree.handle(parent); err != nil {
 		return false, err
@@ -177,7 +177,7 @@ func (u *unpacker) link(parent *directory, name string, from *directory, base st
 
 func (u *unpacker) symlink(parent *directory, name string, h *header) error {
 	if h.link == "" {
-		return fmt.Errorf("link without target: %w", errdefs.ErrInvalidArgument)
+		return invalid("link without target")
 	}
 	return u.place(parent, name, func(dir sys.FD) error {
 		if err := sys.SymlinkAt(h.link, dir, name); err != nil {
@@ -199,7 +199,7 @@ func (u *unpacker) node(parent *directory, name string, h *header) error {
 		mode |= sys.KindFifo
 	}
 	if h.kind != '6' && (h.major < 0 || h.major > 0xfff || h.minor < 0 || h.minor > 0xfffff) {
-		return fmt.Errorf("device %d:%d: %w", h.major, h.minor, errdefs.ErrInvalidArgument)
+		return invalid("device %d:%d", h.major, h.minor)
 	}
 	return u.place(parent, name, func(dir sys.FD) error {
 		if err := sys.MknodAt(dir, name, mode, sys.DeviceNumber(uint32(h.major), uint32(h.minor))); err != nil {

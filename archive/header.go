@@ -37,9 +37,14 @@ type header struct {
 	spans        []span // of a sparse file: what is not a hole
 }
 
+// invalid is an error of kind errdefs.ErrInvalidArgument with these words and no others.
+func invalid(format string, args ...any) error {
+	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(format, args...))
+}
+
 // malformed is the error for a stream that does not keep to the format.
 func malformed(format string, args ...any) error {
-	return fmt.Errorf("invalid tar header: %s: %w", fmt.Sprintf(format, args...), errdefs.ErrInvalidArgument)
+	return invalid("invalid tar header: "+format, args...)
 }
 
 // parseHeader reads a header block. The kind may also be one of those that only describe the entry that follows.

@@ -2,10 +2,7 @@ package archive
 
 import (
 	"container/list"
-	"fmt"
 	"strings"
-
-	"github.com/containerd/errdefs"
 
 	"github.com/cove-containers/cove/sys"
 )
@@ -97,7 +94,7 @@ func (t *tree) shut(d *directory) {
 func (t *tree) add(parent *directory, name string) (*directory, error) {
 	length := parent.length + 1 + len(name)
 	if length > maxPath {
-		return nil, fmt.Errorf("path of %d bytes is too long: %w", length, errdefs.ErrInvalidArgument)
+		return nil, invalid("path of %d bytes is too long", length)
 	}
 	d := &directory{name: name, parent: parent, fd: sys.NoFD, length: length}
 	if parent.kids == nil {

@@ -90,7 +90,7 @@ func (u *unpacker) entry(ctx context.Context, h *header) error {
 	}
 	if base == "" {
 		if h.kind != '5' {
-			return fmt.Errorf("is a directory: %w", errdefs.ErrInvalidArgument)
+			return invalid("is a directory")
 		}
 		u.list(parent, h)
 		return nil
@@ -121,14 +121,14 @@ func (u *unpacker) check(h *header) error {
 	}
 	const none = 1<<32 - 1 // to the kernel this means: leave it as it is
 	if h.uid < 0 || h.uid >= none || h.gid < 0 || h.gid >= none {
-		return fmt.Errorf("owner %d:%d: %w", h.uid, h.gid, errdefs.ErrInvalidArgument)
+		return invalid("owner %d:%d", h.uid, h.gid)
 	}
 	if len(h.name) > maxPath {
-		return fmt.Errorf("name of %d bytes is too long: %w", len(h.name), errdefs.ErrInvalidArgument)
+		return invalid("name of %d bytes is too long", len(h.name))
 	}
 	for _, x := range h.xattrs {
 		if strings.HasPrefix(x.name, overlayPrefix) {
-			return fmt.Errorf("extended attribute %s belongs to the file system: %w", x.name, errdefs.ErrInvalidArgument)
+			return invalid("extended attribute %s belongs to the file system", x.name)
 		}
 	}
 	return nil
@@ -146,7 +146,7 @@ func (u *unpacker) hide(parent *directory, base string, h *header) (done bool, e
 		parent.opaque = true
 		return true, nil
 	case hidden == "" || hidden == "." || hidden == "..":
-		return false, fmt.Errorf("invalid whiteout name %q: %w", base, errdefs.ErrInvalidArgument)
+		return false, invalid("invalid whiteout name %q", base)
 	case strings.HasPrefix(base, aufsPrefix):
 		return false, u.reserved(parent, base)
 	}
@@ -199,7 +199,7 @@ func (u *unpacker) clear(dir sys.FD, parent *directory, name string) error {
 			return err
 		}
 		if st.Kind() == sys.KindDir && u.o.KeepTypes {
-			return fmt.Errorf("cannot overwrite directory %q with non-directory: %w", "/"+parent.join(name), errdefs.ErrInvalidArgument)
+			return invalid("cannot overwrite directory %q with non-directory", "/"+parent.join(name))
 		}
 		if st.Kind() != sys.KindDir {
 			return sys.UnlinkAt(dir, name)
@@ -244,7 +244,7 @@ func (u *unpacker) directory(parent *directory, name string, h *header) error {
 			kid.found = true
 		}
 	case u.o.KeepTypes:
-		err = fmt.Errorf("cannot overwrite non-directory %q with directory: %w", "/"+parent.join(name), errdefs.ErrInvalidArgument)
+		err = invalid("cannot overwrite non-directory %q with directory", "/"+parent.join(name))
 	default:
 		kid, err = u.replace(parent, name, perm)
 	}

@@ -2,11 +2,8 @@ package archive
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
-
-	"github.com/containerd/errdefs"
 
 	"github.com/cove-containers/cove/sys"
 )
@@ -40,7 +37,7 @@ func (u *unpacker) walk(path string, make bool) (*directory, error) {
 			continue
 		}
 		if hops++; hops > maxHops {
-			return nil, fmt.Errorf("too many levels of symbolic links at %q: %w", at.join(name), errdefs.ErrInvalidArgument)
+			return nil, invalid("too many levels of symbolic links at %q", at.join(name))
 		}
 		if strings.HasPrefix(target, "/") {
 			at = u.tree.root
@@ -84,7 +81,7 @@ func (u *unpacker) step(at *directory, name string, make bool) (kid *directory, 
 		target, err = sys.ReadlinkAt(dir, name)
 		return nil, target, err
 	case !u.o.Whiteouts || !st.Whiteout():
-		return nil, "", fmt.Errorf("%q is not a directory: %w", at.join(name), errdefs.ErrInvalidArgument)
+		return nil, "", invalid("%q is not a directory", at.join(name))
 	case !make:
 		return nil, "", fs.ErrNotExist
 	}
@@ -133,5 +130,5 @@ func (u *unpacker) reserved(at *directory, name string) error {
 		u.aufs[name] = true
 		return nil
 	}
-	return fmt.Errorf("invalid name %q: it is reserved for whiteouts: %w", at.join(name), errdefs.ErrInvalidArgument)
+	return invalid("invalid name %q: it is reserved for whiteouts", at.join(name))
 }

@@ -146,7 +146,7 @@ func (s *Store) unpack(ctx context.Context, dir *os.File, diffID digest.Digest, 
 		return report, err
 	}
 	if got := digest.NewDigest(diffID.Algorithm(), hash); got != diffID {
-		return report, fmt.Errorf("diff ID mismatch: expected %s, the content is %s: %w", diffID, got, errdefs.ErrInvalidArgument)
+		return report, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("diff ID mismatch: expected %s, the content is %s", diffID, got))
 	}
 	return report, nil
 }
