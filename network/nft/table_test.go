@@ -41,6 +41,18 @@ func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	}
 	other := web
 	other.Target = dns.Target
+	third := Publication{6, netip.MustParseAddrPort("0.0.0.0:9"), web.Target}
+	for range 3 {
+		if err := table.Publish([]Publication{third, other}); err == nil {
+			t.Error("a port was published twice")
+		}
+	}
+	if err := table.Publish([]Publication{third}); err != nil {
+		t.Errorf("after a refusal: %v", err)
+	}
+	if err := table.Withdraw([]Publication{third}); err != nil {
+		t.Error(err)
+	}
 	if err := table.Withdraw([]Publication{dns, dns, other}); err != nil {
 		t.Fatal(err)
 	}
