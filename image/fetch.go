@@ -19,8 +19,8 @@ import (
 
 // source is where missing blobs come from.
 type source struct {
-	name ref.Name
-	cred remote.Credentials
+	name    ref.Name
+	session *remote.Session
 }
 
 // errInterrupted marks failures of the way to the registry: what has been fetched is good and worth keeping.
@@ -115,7 +115,7 @@ func (s *Store) download(ctx context.Context, src source, desc ocispec.Descripto
 // transfer copies the rest of a blob into w, once.
 func (s *Store) transfer(ctx context.Context, src source, desc ocispec.Descriptor, w *blob.Writer, report func(progress)) error {
 	at := w.Offset()
-	body, start, err := s.remote.Blob(ctx, src.name, desc, at, src.cred)
+	body, start, err := s.remote.Blob(ctx, src.name, desc, at, src.session)
 	if err != nil {
 		var refused *remote.Error
 		if errors.As(err, &refused) || errdefs.IsFailedPrecondition(err) {

@@ -40,7 +40,7 @@ type planner struct {
 var errNoMatch = errors.New("no matching manifest")
 
 func (p *planner) run(ctx context.Context) (*plan, error) {
-	desc, body, err := p.store.remote.Manifest(ctx, p.src.name, p.src.cred)
+	desc, body, err := p.store.remote.Manifest(ctx, p.src.name, p.src.session)
 	if err != nil {
 		return nil, pullError(p.src.name, err)
 	}
@@ -90,7 +90,7 @@ func (p *planner) child(ctx context.Context, desc *ocispec.Descriptor) (oci.Docu
 		return doc, nil
 	}
 	name := p.src.name.WithDigest(desc.Digest)
-	got, body, err := p.store.remote.Manifest(ctx, name, p.src.cred)
+	got, body, err := p.store.remote.Manifest(ctx, name, p.src.session)
 	if err != nil {
 		return oci.Document{}, pullError(name, err)
 	}

@@ -34,7 +34,7 @@ func (s *Store) Pull(ctx context.Context, reference string, o PullOptions) (*Ima
 	if name.Tag != "" || name.Digest != "" {
 		return nil, errdefs.ErrInvalidArgument.WithMessage("tag can't be used with --all-tags/-a")
 	}
-	tags, err := s.remote.Tags(ctx, name, o.Credentials)
+	tags, err := s.remote.Tags(ctx, name, remote.NewSession(o.Credentials))
 	if err != nil {
 		return nil, pullError(name, err)
 	}
@@ -74,7 +74,7 @@ func (s *Store) pullName(ctx context.Context, name ref.Name, o PullOptions, out 
 
 // pullInto is the recipe of a pull: plan, remember, fetch and unpack, name.
 func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out *reporter, hold *lease) (*Image, error) {
-	src := source{name, o.Credentials}
+	src := source{name, remote.NewSession(o.Credentials)}
 	p := planner{store: s, src: src, platform: o.Platform, hold: hold}
 	plan, err := p.run(ctx)
 	if err != nil {

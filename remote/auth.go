@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -17,11 +16,8 @@ import (
 // defaultLife is how long a token is good when the service does not say, by the token specification.
 const defaultLife = 60 * time.Second
 
-// tokenKey names what a cached authorization is good for. who is a hash of the credentials.
-type tokenKey struct {
-	host, scope string
-	who         [sha256.Size]byte
-}
+// tokenKey names what an authorization is good for.
+type tokenKey struct{ host, scope string }
 
 // token is a value for the Authorization header; a zero until means that it does not age.
 type token struct {
@@ -29,38 +25,28 @@ type token struct {
 	until time.Time
 }
 
-func (r request) key() tokenKey {
-	c := r.credentials
-	who := sha256.Sum256([]byte(strings.Join([]string{c.Username, c.Password, c.IdentityToken, c.RegistryToken}, "\x00")))
-	return tokenKey{r.at.host + r.at.prefix, r.scope, who}
-}
+func (r request) key() tokenKey { return tokenKey{r.at.host + r.at.prefix, r.scope} }
 
 // knownAuthorization is what an earlier answer of this registry asked for, "" when it has not asked yet.
-func (c *Client) knownAuthorization(r request) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t, ok := c.tokens[r.key()]
+func (r request) knownAuthorization() string {
+	r.session.mu.Lock()
+	defer r.session.mu.Unlock()
+	t, ok := r.session.tokens[r.key()]
 	if !ok || !t.until.IsZero() && time.Now().After(t.until) {
 		return ""
 	}
 	return t.value
 }
 
-func (c *Client) remember(r request, t token) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	for k, old := range c.tokens {
-		if !old.until.IsZero() && now.After(old.until) {
-			delete(c.tokens, k)
-		}
-	}
-	c.tokens[r.key()] = t
+func (r request) remember(t token) {
+	r.session.mu.Lock()
+	defer r.session.mu.Unlock()
+	r.session.tokens[r.key()] = t
 }
 
 // authorization finds out how to satisfy a 401: the value of the Authorization header, "" when nothing at hand will.
 func (c *Client) authorization(ctx context.Context, r request, resp *http.Response) (string, error) {
-	cred := r.credentials
+	cred := r.credentials()
 	bearer, basic := parseChallenges(resp.Header.Values("WWW-Authenticate"))
 	var t token
 	switch {
@@ -76,7 +62,7 @@ func (c *Client) authorization(ctx context.Context, r request, resp *http.Respon
 	default:
 		return "", nil
 	}
-	c.remember(r, t)
+	r.remember(t)
 	return t.value, nil
 }
 
@@ -139,7 +125,7 @@ func (c *Client) tokenRequest(ctx context.Context, r request, asked *url.URL, ch
 	if scope == "" {
 		scope = r.scope
 	}
-	cred := r.credentials
+	cred := r.credentials()
 	if cred.IdentityToken != "" {
 		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {cred.IdentityToken}, "service": {challenge["service"]}, "client_id": {"cove"}}
 		if scope != "" {

@@ -20,14 +20,14 @@ import (
 
 // Manifest fetches the document name points to: by its digest when it has one, else by its tag. The descriptor tells
 // what the bytes are, computed here; they have not been parsed yet. A refusal is an *Error.
-func (c *Client) Manifest(ctx context.Context, name ref.Name, cred Credentials) (ocispec.Descriptor, []byte, error) {
+func (c *Client) Manifest(ctx context.Context, name ref.Name, session *Session) (ocispec.Descriptor, []byte, error) {
 	reference := name.Tag
 	if name.Digest != "" {
 		reference = name.Digest.String()
 	}
 	var desc ocispec.Descriptor
 	var body []byte
-	err := c.everywhere(ctx, name, cred, func(r request) error {
+	err := c.everywhere(ctx, name, session, func(r request) error {
 		r.path = name.Path + "/manifests/" + reference
 		r.header = http.Header{"Accept": {strings.Join(oci.Accepted(), ", ")}}
 		resp, err := c.get(ctx, r)
@@ -64,10 +64,10 @@ func readManifest(resp *http.Response, want digest.Digest) (ocispec.Descriptor, 
 
 // Blob opens the content of desc, from offset if the registry can, and tells where the content really starts: there, or
 // at 0. An answer of another size than desc's is errdefs.ErrFailedPrecondition. The content is not verified here.
-func (c *Client) Blob(ctx context.Context, name ref.Name, desc ocispec.Descriptor, offset int64, cred Credentials) (io.ReadCloser, int64, error) {
+func (c *Client) Blob(ctx context.Context, name ref.Name, desc ocispec.Descriptor, offset int64, session *Session) (io.ReadCloser, int64, error) {
 	var body io.ReadCloser
 	var start int64
-	err := c.everywhere(ctx, name, cred, func(r request) error {
+	err := c.everywhere(ctx, name, session, func(r request) error {
 		r.path = name.Path + "/blobs/" + desc.Digest.String()
 		var err error
 		body, start, err = c.openBlob(ctx, r, desc, offset)
@@ -120,9 +120,9 @@ func continues(resp *http.Response, offset, size int64) bool {
 }
 
 // Tags lists the tags of a repository, at most a hundred thousand.
-func (c *Client) Tags(ctx context.Context, name ref.Name, cred Credentials) ([]string, error) {
+func (c *Client) Tags(ctx context.Context, name ref.Name, session *Session) ([]string, error) {
 	var tags []string
-	err := c.everywhere(ctx, name, cred, func(r request) error {
+	err := c.everywhere(ctx, name, session, func(r request) error {
 		tags = nil
 		r.path = name.Path + "/tags/list"
 		for len(tags) < 100_000 {
@@ -173,14 +173,11 @@ func nextPage(resp *http.Response) url.Values {
 }
 
 // everywhere tries the endpoints of name in order: what a mirror cannot give, the registry itself may.
-func (c *Client) everywhere(ctx context.Context, name ref.Name, cred Credentials, ask func(r request) error) error {
+func (c *Client) everywhere(ctx context.Context, name ref.Name, session *Session, ask func(r request) error) error {
 	places := c.endpoints(name)
 	for i, at := range places {
-		r := request{at: at, scope: "repository:" + name.Path + ":pull"}
 		last := i == len(places)-1
-		if last {
-			r.credentials = cred
-		}
+		r := request{at: at, scope: "repository:" + name.Path + ":pull", session: session, anonymous: !last}
 		err := ask(r)
 		if err == nil || last || ctx.Err() != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 // host, a URL, or "" for docker.io. The token, when there is one, stands for the password from now on. Wrong
 // credentials are errdefs.ErrUnauthenticated.
 func (c *Client) Login(ctx context.Context, serverAddress string, cred Credentials) (string, error) {
-	r := request{at: endpoint{host: registryHost(serverAddress)}, credentials: cred}
+	r := request{at: endpoint{host: registryHost(serverAddress)}, session: NewSession(cred)}
 	resp, err := c.send(ctx, r, "")
 	if err != nil {
 		return "", err

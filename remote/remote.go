@@ -1,5 +1,7 @@
 // Package remote talks to OCI and Docker registries: it resolves names, fetches manifests and blobs, and signs in.
 //
+// Tokens and what a registry turned out to speak live as long as a Session, that is one command: the next one asks anew.
+//
 // It speaks HTTPS to everybody. Only hosts on the loopback interface and those the configuration calls insecure
 // may also answer in plain HTTP or with a certificate nobody vouches for. A registry is believed in nothing: answers
 // are bounded in size and time, credentials go to the registry and its token service and nowhere else, and every
@@ -46,17 +48,29 @@ type Credentials struct {
 	RegistryToken string
 }
 
-// Client fetches from registries. It is safe for concurrent use and keeps connections and tokens between calls.
+// Session is one user's dealings with one registry, for as long as one command takes: it keeps the tokens it was given and
+// how the registry speaks. It is safe for concurrent use.
+type Session struct {
+	cred   Credentials
+	mu     sync.Mutex
+	plain  map[string]bool // insecure hosts that turned out to speak plain HTTP
+	tokens map[tokenKey]token
+}
+
+// NewSession begins a session of the user with these credentials.
+func NewSession(cred Credentials) *Session {
+	return &Session{cred: cred, plain: map[string]bool{}, tokens: map[tokenKey]token{}}
+}
+
+// Client fetches from registries. It is safe for concurrent use and keeps connections between calls.
 type Client struct {
 	config Config
 	ranges []netip.Prefix
 	mirror []endpoint
 	http   *http.Client
 
-	mu     sync.Mutex
-	pools  map[string]pool
-	plain  map[string]bool // what an insecure host speaks, once known
-	tokens map[tokenKey]token
+	mu    sync.Mutex
+	pools map[string]pool
 }
 
 // endpoint is where requests for a repository go.
@@ -73,7 +87,7 @@ const dockerHub = "registry-1.docker.io"
 func New(config Config) (*Client, error) {
 	config.Idle = cmp.Or(config.Idle, 30*time.Second)
 	config.UserAgent = cmp.Or(config.UserAgent, "cove")
-	c := &Client{config: config, pools: map[string]pool{}, plain: map[string]bool{}, tokens: map[tokenKey]token{}}
+	c := &Client{config: config, pools: map[string]pool{}}
 	c.http = &http.Client{Transport: transport{c}, CheckRedirect: followRedirect}
 	for _, entry := range config.Insecure {
 		if !strings.Contains(entry, "/") {

@@ -69,9 +69,9 @@ func TestTokenFlow(t *testing.T) {
 	r := start(t, testkit.Faults{Auth: "bearer", User: "u", Password: "p", TokenField: "access_token", RealmQuery: true})
 	push(r, nil)
 	c := client(t, Config{})
-	cred := Credentials{Username: "u", Password: "p"}
+	session := NewSession(Credentials{Username: "u", Password: "p"})
 	for range 2 {
-		if _, _, err := c.Manifest(t.Context(), name(t, r.Host()+"/x:1"), cred); err != nil {
+		if _, _, err := c.Manifest(t.Context(), name(t, r.Host()+"/x:1"), session); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,7 +88,7 @@ func TestTokenFlow(t *testing.T) {
 	if q.Get("service") != "fake reg, v1" || q.Get("scope") != "repository:x:pull" || q.Get("acct") != "1,2" || q.Get("x") != "y" {
 		t.Errorf("token query %v", q)
 	}
-	for _, tok := range c.tokens {
+	for _, tok := range session.tokens {
 		if left := time.Until(tok.until); left < 40*time.Second || left > 60*time.Second {
 			t.Errorf("token is kept for %s", left)
 		}
@@ -98,7 +98,7 @@ func TestTokenFlow(t *testing.T) {
 func TestAnonymousAndWrongCredentials(t *testing.T) {
 	r := start(t, testkit.Faults{Auth: "bearer", User: "u", Password: "p", Anonymous: true})
 	push(r, nil)
-	if _, _, err := client(t, Config{}).Manifest(t.Context(), name(t, r.Host()+"/x:1"), Credentials{}); err != nil {
+	if _, _, err := client(t, Config{}).Manifest(t.Context(), name(t, r.Host()+"/x:1"), NewSession(Credentials{})); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.Log()[1]; got.Path != "/token" || got.Authorization != "" {
@@ -110,7 +110,7 @@ func TestAnonymousAndWrongCredentials(t *testing.T) {
 		push(r, nil)
 		c := client(t, Config{})
 		for _, cred := range []Credentials{{}, {Username: "u", Password: "no"}} {
-			_, _, err := c.Manifest(t.Context(), name(t, r.Host()+"/x:1"), cred)
+			_, _, err := c.Manifest(t.Context(), name(t, r.Host()+"/x:1"), NewSession(cred))
 			if !errdefs.IsUnauthorized(err) || !strings.Contains(err.Error(), "unauthorized") {
 				t.Errorf("%s %v: %v", auth, cred, err)
 			}
@@ -132,9 +132,9 @@ func TestRedirectKeepsSecrets(t *testing.T) {
 		r := start(t, testkit.Faults{Auth: auth, User: "u", Password: "p", RedirectBlobs: true})
 		desc := push(r, []byte("content"))
 		c := client(t, Config{})
-		cred := Credentials{Username: "u", Password: "p"}
+		session := NewSession(Credentials{Username: "u", Password: "p"})
 		for range 2 {
-			body, _, err := c.Blob(t.Context(), name(t, r.Host()+"/x:1"), desc, 0, cred)
+			body, _, err := c.Blob(t.Context(), name(t, r.Host()+"/x:1"), desc, 0, session)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +176,7 @@ func TestRedirectToAnotherPort(t *testing.T) {
 	}))
 	defer front.Close()
 	host := strings.TrimPrefix(front.URL, "http://")
-	body, _, err := client(t, Config{}).Blob(t.Context(), name(t, host+"/x"), ocispec.Descriptor{Digest: "sha256:0"}, 0, Credentials{Username: "u", Password: "p"})
+	body, _, err := client(t, Config{}).Blob(t.Context(), name(t, host+"/x"), ocispec.Descriptor{Digest: "sha256:0"}, 0, NewSession(Credentials{Username: "u", Password: "p"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestResume(t *testing.T) {
 	for _, noRange := range []bool{false, true} {
 		r := start(t, testkit.Faults{NoRange: noRange})
 		desc := push(r, content)
-		body, at, err := client(t, Config{}).Blob(t.Context(), name(t, r.Host()+"/x"), desc, 4000, Credentials{})
+		body, at, err := client(t, Config{}).Blob(t.Context(), name(t, r.Host()+"/x"), desc, 4000, NewSession(Credentials{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func TestResumeChecksTheRange(t *testing.T) {
 			io.WriteString(w, "0123456789")
 		}))
 		host := strings.TrimPrefix(s.URL, "http://")
-		body, at, err := client(t, Config{}).Blob(t.Context(), name(t, host+"/x"), ocispec.Descriptor{Digest: "sha256:0", Size: 10}, 5, Credentials{})
+		body, at, err := client(t, Config{}).Blob(t.Context(), name(t, host+"/x"), ocispec.Descriptor{Digest: "sha256:0", Size: 10}, 5, NewSession(Credentials{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +236,7 @@ func TestSizeLie(t *testing.T) {
 	for _, lie := range []int64{-1, 1} {
 		d := desc
 		d.Size += lie
-		if _, _, err := client(t, Config{}).Blob(t.Context(), name(t, r.Host()+"/x"), d, 0, Credentials{}); !errdefs.IsFailedPrecondition(err) {
+		if _, _, err := client(t, Config{}).Blob(t.Context(), name(t, r.Host()+"/x"), d, 0, NewSession(Credentials{})); !errdefs.IsFailedPrecondition(err) {
 			t.Errorf("size %+d: %v", lie, err)
 		}
 	}
@@ -248,11 +248,11 @@ func TestManifestDigest(t *testing.T) {
 	r.Faults.Swap = map[digest.Digest][]byte{d: []byte(`{"other":1}`)}
 	n := name(t, r.Host()+"/x:1")
 	n.Digest = d
-	if _, _, err := client(t, Config{}).Manifest(t.Context(), n, Credentials{}); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), d.String()) {
+	if _, _, err := client(t, Config{}).Manifest(t.Context(), n, NewSession(Credentials{})); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), d.String()) {
 		t.Errorf("another manifest under a digest: %v", err)
 	}
 	n.Digest = "sha256:" + digest.Digest(strings.Repeat("0", 64))
-	if _, _, err := client(t, Config{}).Manifest(t.Context(), n, Credentials{}); !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "manifest unknown") {
+	if _, _, err := client(t, Config{}).Manifest(t.Context(), n, NewSession(Credentials{})); !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "manifest unknown") {
 		t.Errorf("absent digest: %v", err)
 	}
 }
@@ -261,14 +261,14 @@ func TestTooManyRequests(t *testing.T) {
 	r := start(t, testkit.Faults{RefuseManifests: 2, RetryAfter: "1"})
 	push(r, nil)
 	began := time.Now()
-	if _, _, err := client(t, Config{}).Manifest(t.Context(), name(t, r.Host()+"/x:1"), Credentials{}); err != nil {
+	if _, _, err := client(t, Config{}).Manifest(t.Context(), name(t, r.Host()+"/x:1"), NewSession(Credentials{})); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(began); took < 2*time.Second {
 		t.Errorf("two waits of a second took %s", took)
 	}
 	r = start(t, testkit.Faults{RefuseManifests: 99, RetryAfter: "3600"})
-	_, _, err := client(t, Config{}).Manifest(t.Context(), name(t, r.Host()+"/x:1"), Credentials{})
+	_, _, err := client(t, Config{}).Manifest(t.Context(), name(t, r.Host()+"/x:1"), NewSession(Credentials{}))
 	if err == nil || !strings.Contains(err.Error(), "toomanyrequests") || len(r.Log()) > 10 {
 		t.Errorf("a registry that never relents: %v after %d requests", err, len(r.Log()))
 	}
@@ -276,7 +276,7 @@ func TestTooManyRequests(t *testing.T) {
 	defer cancel()
 	r = start(t, testkit.Faults{RefuseManifests: 99, RetryAfter: "20"})
 	began = time.Now()
-	if _, _, err := client(t, Config{}).Manifest(ctx, name(t, r.Host()+"/x:1"), Credentials{}); err == nil || time.Since(began) > 2*time.Second {
+	if _, _, err := client(t, Config{}).Manifest(ctx, name(t, r.Host()+"/x:1"), NewSession(Credentials{})); err == nil || time.Since(began) > 2*time.Second {
 		t.Errorf("cancelled wait: %v after %s", err, time.Since(began))
 	}
 }
@@ -284,7 +284,7 @@ func TestTooManyRequests(t *testing.T) {
 func TestStall(t *testing.T) {
 	r := start(t, testkit.Faults{CutAfter: 100, Stall: true})
 	desc := push(r, make([]byte, 1000))
-	body, _, err := client(t, Config{Idle: 200 * time.Millisecond}).Blob(t.Context(), name(t, r.Host()+"/x"), desc, 0, Credentials{})
+	body, _, err := client(t, Config{Idle: 200 * time.Millisecond}).Blob(t.Context(), name(t, r.Host()+"/x"), desc, 0, NewSession(Credentials{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestMirror(t *testing.T) {
 	r := start(t, testkit.Faults{})
 	r.PutManifest("library/x", "1", ocispec.MediaTypeImageManifest, []byte("{}"))
 	c := client(t, Config{Mirrors: []string{"http://" + r.Host() + "/"}})
-	if _, body, err := c.Manifest(t.Context(), name(t, "x:1"), Credentials{Username: "u", Password: "p"}); err != nil || string(body) != "{}" {
+	if _, body, err := c.Manifest(t.Context(), name(t, "x:1"), NewSession(Credentials{Username: "u", Password: "p"})); err != nil || string(body) != "{}" {
 		t.Errorf("pull through mirror: %q, %v", body, err)
 	}
 	if _, err := New(Config{Mirrors: []string{"mirror"}}); !errdefs.IsInvalidArgument(err) {
@@ -366,10 +366,10 @@ func TestTLS(t *testing.T) {
 	push(open, nil)
 	certs := t.TempDir()
 	c := client(t, Config{CertsDirs: []string{certs}})
-	if _, _, err := c.Manifest(t.Context(), name(t, secure.Host()+"/x:1"), Credentials{}); err == nil || !strings.Contains(err.Error(), "x509") {
+	if _, _, err := c.Manifest(t.Context(), name(t, secure.Host()+"/x:1"), NewSession(Credentials{})); err == nil || !strings.Contains(err.Error(), "x509") {
 		t.Errorf("unknown authority: %v", err)
 	}
-	if _, _, err := c.Manifest(t.Context(), name(t, open.Host()+"/x:1"), Credentials{}); err == nil || !strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+	if _, _, err := c.Manifest(t.Context(), name(t, open.Host()+"/x:1"), NewSession(Credentials{})); err == nil || !strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
 		t.Errorf("plain registry: %v", err)
 	}
 	folder := filepath.Join(certs, secure.Host())
@@ -379,18 +379,18 @@ func TestTLS(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, "ca.crt"), authority, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.Manifest(t.Context(), name(t, secure.Host()+"/x:1"), Credentials{}); err != nil {
+	if _, _, err := c.Manifest(t.Context(), name(t, secure.Host()+"/x:1"), NewSession(Credentials{})); err != nil {
 		t.Errorf("with its authority in certs.d: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(folder, "me.cert"), authority, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.Manifest(t.Context(), name(t, secure.Host()+"/x:1"), Credentials{}); err == nil || !strings.Contains(err.Error(), "missing key me.key") {
+	if _, _, err := c.Manifest(t.Context(), name(t, secure.Host()+"/x:1"), NewSession(Credentials{})); err == nil || !strings.Contains(err.Error(), "missing key me.key") {
 		t.Errorf("certificate without key: %v", err)
 	}
 	c = client(t, Config{Insecure: []string{ip + "/32"}})
 	for _, host := range []string{open.Host(), secure.Host()} {
-		if _, _, err := c.Manifest(t.Context(), name(t, host+"/x:1"), Credentials{}); err != nil {
+		if _, _, err := c.Manifest(t.Context(), name(t, host+"/x:1"), NewSession(Credentials{})); err != nil {
 			t.Errorf("insecure %s: %v", host, err)
 		}
 	}

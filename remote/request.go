@@ -23,12 +23,21 @@ const (
 
 // request is one question to a registry.
 type request struct {
-	at          endpoint
-	path        string // below /v2/, already escaped
-	query       url.Values
-	header      http.Header
-	scope       string // what a token must allow, "" for the registry itself
-	credentials Credentials
+	at        endpoint
+	path      string // below /v2/, already escaped
+	query     url.Values
+	header    http.Header
+	scope     string // what a token must allow, "" for the registry itself
+	session   *Session
+	anonymous bool // the session's credentials are not for this place
+}
+
+// credentials are what may be shown to the place r goes to.
+func (r request) credentials() Credentials {
+	if r.anonymous {
+		return Credentials{}
+	}
+	return r.session.cred
 }
 
 // get asks until there is a 2xx answer or no hope, and returns the open answer. A refusal is an *Error.
@@ -99,7 +108,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // authorized sends r, and once more with what the registry asked for when it asked for authorization.
 func (c *Client) authorized(ctx context.Context, r request) (*http.Response, error) {
-	known := c.knownAuthorization(r)
+	known := r.knownAuthorization()
 	resp, err := c.send(ctx, r, known)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
@@ -125,10 +134,10 @@ func (c *Client) send(ctx context.Context, r request, authorization string) (*ht
 	if !c.insecure(r.at.host) {
 		return c.exchange(ctx, r, "https", authorization)
 	}
-	c.mu.Lock()
-	plain, known := c.plain[r.at.host]
-	c.mu.Unlock()
-	if !known || !plain {
+	r.session.mu.Lock()
+	plain := r.session.plain[r.at.host]
+	r.session.mu.Unlock()
+	if !plain {
 		resp, err := c.exchange(ctx, r, "https", authorization)
 		if err == nil || ctx.Err() != nil || !speaksPlain(err) {
 			return resp, err
@@ -136,9 +145,9 @@ func (c *Client) send(ctx context.Context, r request, authorization string) (*ht
 	}
 	resp, err := c.exchange(ctx, r, "http", authorization)
 	if err == nil {
-		c.mu.Lock()
-		c.plain[r.at.host] = true
-		c.mu.Unlock()
+		r.session.mu.Lock()
+		r.session.plain[r.at.host] = true
+		r.session.mu.Unlock()
 	}
 	return resp, err
 }

@@ -21,8 +21,8 @@ func (s *Server) distributionInspect(c *call) error {
 	if err != nil {
 		return err
 	}
-	cred := credentials(c.Header)
-	desc, body, err := s.Registry.Manifest(c.Context(), name, cred)
+	session := remote.NewSession(credentials(c.Header))
+	desc, body, err := s.Registry.Manifest(c.Context(), name, session)
 	if err != nil {
 		return err
 	}
@@ -37,15 +37,15 @@ func (s *Server) distributionInspect(c *call) error {
 				answer.Platforms = append(answer.Platforms, *m.Platform)
 			}
 		}
-	} else if platform, err := s.configPlatform(c.Context(), name, document.Manifest.Config, cred); err == nil {
+	} else if platform, err := s.configPlatform(c.Context(), name, document.Manifest.Config, session); err == nil {
 		answer.Platforms = append(answer.Platforms, platform)
 	}
 	return c.json(http.StatusOK, answer)
 }
 
 // configPlatform reads the platform of an image for one platform only out of its config.
-func (s *Server) configPlatform(ctx context.Context, name ref.Name, config ocispec.Descriptor, cred remote.Credentials) (ocispec.Platform, error) {
-	body, _, err := s.Registry.Blob(ctx, name, config, 0, cred)
+func (s *Server) configPlatform(ctx context.Context, name ref.Name, config ocispec.Descriptor, session *remote.Session) (ocispec.Platform, error) {
+	body, _, err := s.Registry.Blob(ctx, name, config, 0, session)
 	if err != nil {
 		return ocispec.Platform{}, err
 	}

@@ -129,6 +129,6 @@ type Networks interface {
 // Registry asks registries.
 type Registry interface {
 	Login(ctx context.Context, serverAddress string, cred remote.Credentials) (string, error)
-	Manifest(ctx context.Context, name ref.Name, cred remote.Credentials) (ocispec.Descriptor, []byte, error)
-	Blob(ctx context.Context, name ref.Name, desc ocispec.Descriptor, offset int64, cred remote.Credentials) (io.ReadCloser, int64, error)
+	Manifest(ctx context.Context, name ref.Name, session *remote.Session) (ocispec.Descriptor, []byte, error)
+	Blob(ctx context.Context, name ref.Name, desc ocispec.Descriptor, offset int64, session *remote.Session) (io.ReadCloser, int64, error)
 }
