@@ -26,6 +26,7 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 	if err != nil {
 		return err
 	}
+	e.networks.Rename(c.ID, c.Name)
 	e.event(c, et.ActionRename, "oldName", "/"+old)
 	return nil
 }

@@ -52,6 +52,11 @@ func (l realLayers) Look(ctx context.Context, id string, see func(root *os.File)
 type networks interface {
 	Join(ctx context.Context, containerID string, req network.Request) (*network.Sandbox, error)
 	Leave(containerID string) error
+	networkRecords
+}
+
+type networkRecords interface {
+	Rename(containerID, name string)
 	Restore(containerID, name string, endpoints map[string]*nt.EndpointSettings, ports nt.PortMap) error
 	Sweep() error
 	networkFacts
