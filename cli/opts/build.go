@@ -196,7 +196,7 @@ func ParseRestart(s string) (container.RestartPolicy, error) {
 func (c *Container) securityInto(_ *pflag.FlagSet, _ *container.Config, host *container.HostConfig) error {
 	for _, opt := range c.securityOpts {
 		if opt == "systempaths=unconfined" {
-			host.MaskedPaths, host.ReadonlyPaths = []string{}, []string{}
+			host.MaskedPaths, host.ReadonlyPaths, host.SecurityOpt = []string{}, []string{}, orEmpty(host.SecurityOpt)
 			continue
 		}
 		opt, err := securityOpt(opt)
@@ -205,9 +205,24 @@ func (c *Container) securityInto(_ *pflag.FlagSet, _ *container.Config, host *co
 		}
 		host.SecurityOpt = append(host.SecurityOpt, opt)
 	}
-	host.CapAdd, host.CapDrop, host.Privileged = c.capAdd, c.capDrop, c.privileged
+	host.CapAdd, host.CapDrop = capabilities(c.capAdd), capabilities(c.capDrop)
+	host.Privileged = c.privileged
 	host.ReadonlyRootfs, host.Sysctls = c.readOnly, notNil(c.sysctls)
 	return nil
+}
+
+// capabilities gives capabilities their full names, each once.
+func capabilities(list []string) []string {
+	var names []string
+	for _, name := range list {
+		name = strings.ToUpper(strings.TrimSpace(name))
+		if name != "ALL" && name != "RESET" && !strings.HasPrefix(name, "CAP_") {
+			name = "CAP_" + name
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // securityOpt checks one value of --security-opt and puts a seccomp profile's text in place of its file name.
@@ -295,7 +310,7 @@ func (c *Container) networkInto(_ *pflag.FlagSet, _ *container.Config, host *con
 		host.NetworkMode = container.NetworkMode(c.networks[0].target)
 	}
 	host.Links, host.PublishAllPorts, host.ExtraHosts = c.links, c.publishAll, c.extraHosts
-	host.DNS, host.DNSSearch, host.DNSOptions = addresses(c.dns), orEmpty(c.dnsSearch), orEmpty(c.dnsOptions)
+	host.DNS, host.DNSSearch, host.DNSOptions = orEmpty(addresses(c.dns)), orEmpty(c.dnsSearch), orEmpty(c.dnsOptions)
 	return nil
 }
 
