@@ -195,7 +195,8 @@ func pullError(name ref.Name, err error) error {
 	case refused.Code == "TOOMANYREQUESTS":
 		return err
 	case errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) || refused.Code == "NAME_UNKNOWN":
-		return fmt.Errorf("pull access denied for %s, repository does not exist or may require 'docker login': %w", name.FamiliarRepository(), err)
+		// Not found, as dockerd has it: a client that is told "unauthorized" asks for a password, even from a pipe.
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("pull access denied for %s, repository does not exist or may require 'docker login': %v", name.FamiliarRepository(), err))
 	case errdefs.IsNotFound(err):
 		return fmt.Errorf("manifest for %s not found: %w", name.Familiar(), err)
 	}
