@@ -19,10 +19,14 @@ import (
 // anew on top of those below.
 const maxImplied = 5000
 
-// work is a layer or fix being made, which others may wait for.
+// work is a layer or fix being made or deleted, which others may wait for.
 type work struct {
 	done chan struct{}
 }
+
+func layerKey(diffID digest.Digest) string { return "layer " + diffID.String() }
+
+func fixKey(chain digest.Digest) string { return "fix " + chain.String() }
 
 // share runs do unless a call with the same key is going on, which it waits for instead. When that one fails,
 // the next in line runs its own.
@@ -65,7 +69,7 @@ func (s *Store) Apply(ctx context.Context, diffID digest.Digest, tar io.Reader) 
 		return 0, fmt.Errorf("apply layer %q: %w: %w", diffID, err, errdefs.ErrInvalidArgument)
 	}
 	ready := func() bool { _, ok := s.known.layers[diffID]; return ok }
-	err := s.share(ctx, "layer "+diffID.String(), ready, func() error { return s.apply(ctx, diffID, tar) })
+	err := s.share(ctx, layerKey(diffID), ready, func() error { return s.apply(ctx, diffID, tar) })
 	if err != nil {
 		return 0, fmt.Errorf("apply layer %s: %w", diffID, err)
 	}

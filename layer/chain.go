@@ -44,7 +44,7 @@ func (s *Store) Prepare(ctx context.Context, diffIDs []digest.Digest, reopen Reo
 			continue
 		}
 		ready := func() bool { _, ok := s.known.fixes[ids[i]]; return ok }
-		err := s.share(ctx, "fix "+ids[i].String(), ready, func() error {
+		err := s.share(ctx, fixKey(ids[i]), ready, func() error {
 			return s.prepare(ctx, diffIDs[:i+1], ids[i], record, reopen)
 		})
 		if err != nil {
@@ -60,6 +60,11 @@ func (s *Store) Prepare(ctx context.Context, diffIDs []digest.Digest, reopen Reo
 func (s *Store) Stack(_ context.Context, diffIDs []digest.Digest) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.stack(diffIDs)
+}
+
+// stack is Stack for callers that hold the lock.
+func (s *Store) stack(diffIDs []digest.Digest) ([]string, error) {
 	ids := chains(diffIDs)
 	var stack []string // lowest first
 	for i, diffID := range diffIDs {

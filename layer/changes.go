@@ -77,6 +77,9 @@ func (d *differ) directory(up, low sys.FD, path string, opaque bool) (changes []
 			continue
 		}
 		more, left, err := d.entry(up, low, name, path+"/"+name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
 		if err != nil {
 			return nil, false, err
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -270,5 +271,48 @@ func TestSweep(t *testing.T) {
 	h.reopen()
 	if entries, _ := os.ReadDir(h.path("trees")); len(entries) != 0 {
 		t.Errorf("%d trees left", len(entries))
+	}
+}
+
+// TestSweepDuringApply deletes and makes the same layers at once: in the end records and trees are in step.
+func TestSweepDuringApply(t *testing.T) {
+	h := newHouse(t)
+	ctx := context.Background()
+	low, high := craft(t, "d t mode=700"), craft(t, "f t/x 1")
+	ids := []digest.Digest{digest.FromBytes(low), digest.FromBytes(high)}
+	h.tars[ids[0]], h.tars[ids[1]] = low, high
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			for range 20 {
+				for i, raw := range [][]byte{low, high} {
+					if _, err := h.Apply(ctx, ids[i], bytes.NewReader(raw)); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := h.Prepare(ctx, ids, h.again); err != nil && !errdefs.IsNotFound(err) && !errors.Is(err, fs.ErrNotExist) {
+					t.Error(err)
+				}
+			}
+		})
+		group.Go(func() {
+			for range 40 {
+				if _, _, err := h.Sweep(func(digest.Digest) bool { return false }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	known := 0
+	for _, id := range ids {
+		if h.Has(id) {
+			known++
+		}
+	}
+	entries, _ := os.ReadDir(h.path("trees"))
+	records, err := h.layers.All()
+	if err != nil || len(entries) != known || len(records) != known {
+		t.Errorf("%d layers, %d records, %d trees: %v", known, len(records), len(entries), err)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/cove-containers/cove/state"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -185,88 +184,4 @@ func (s *Store) repairWritable() error {
 		}
 	}
 	return s.dropUnwanted("writable", there, wanted)
-}
-
-// Remove deletes layers. Absent ones are no error. The caller knows that nobody uses them.
-func (s *Store) Remove(diffIDs ...digest.Digest) error {
-	gone := map[digest.Digest]bool{}
-	for _, id := range diffIDs {
-		gone[id] = true
-	}
-	s.mu.Lock()
-	var fixes []digest.Digest
-	for chain, record := range s.known.fixes {
-		for _, id := range record.DiffIDs {
-			if gone[id] {
-				fixes = append(fixes, chain)
-				break
-			}
-		}
-	}
-	for _, chain := range fixes {
-		delete(s.known.fixes, chain)
-	}
-	for id := range gone {
-		if _, ok := s.known.layers[id]; !ok {
-			delete(gone, id)
-		}
-		delete(s.known.layers, id)
-	}
-	s.mu.Unlock()
-	err := s.db.Update(func(tx *state.Tx) error {
-		for _, chain := range fixes {
-			if err := s.fixes.DeleteIn(tx, chain.String()); err != nil {
-				return err
-			}
-		}
-		for id := range gone {
-			if err := s.layers.DeleteIn(tx, id.String()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("remove layers: %w", err)
-	}
-	for _, chain := range fixes {
-		err = errors.Join(err, s.discard("fixes", chain.Encoded()))
-	}
-	for id := range gone {
-		err = errors.Join(err, s.discard("trees", id.Encoded()))
-	}
-	if err != nil {
-		return fmt.Errorf("remove layers: %w", err)
-	}
-	return nil
-}
-
-// Sweep deletes the layers that keep returns false for, except those that a writable layer lies on, and tells how
-// many and how many bytes.
-func (s *Store) Sweep(keep func(diffID digest.Digest) bool) (removed int, freed int64, err error) {
-	s.mu.Lock()
-	used := map[digest.Digest]bool{}
-	for _, record := range s.known.writable {
-		for _, id := range record.DiffIDs {
-			used[id] = true
-		}
-	}
-	var candidates []digest.Digest
-	for id := range s.known.layers {
-		if !used[id] {
-			candidates = append(candidates, id)
-		}
-	}
-	s.mu.Unlock()
-	var unwanted []digest.Digest
-	for _, id := range candidates {
-		if !keep(id) {
-			unwanted = append(unwanted, id)
-			freed += s.Size(id)
-		}
-	}
-	if len(unwanted) == 0 {
-		return 0, 0, nil
-	}
-	return len(unwanted), freed, s.Remove(unwanted...)
 }

@@ -18,22 +18,13 @@ import (
 
 // Create makes the writable layer id on top of the given layers, lowest first, which Prepare has made fit. Its root
 // directory looks like that of the topmost layer that has one.
-func (s *Store) Create(ctx context.Context, id string, diffIDs []digest.Digest) error {
+func (s *Store) Create(_ context.Context, id string, diffIDs []digest.Digest) error {
 	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
 		return fmt.Errorf("create writable layer %q: not a name: %w", id, errdefs.ErrInvalidArgument)
 	}
-	if _, err := s.Stack(ctx, diffIDs); err != nil {
-		return fmt.Errorf("create writable layer %s: %w", id, err)
-	}
 	record := writableRecord{DiffIDs: slices.Clone(diffIDs)}
-	s.mu.Lock()
-	_, exists := s.known.writable[id]
-	if !exists {
-		s.known.writable[id] = record
-	}
-	s.mu.Unlock()
-	if exists {
-		return fmt.Errorf("create writable layer %s: %w", id, errdefs.ErrAlreadyExists)
+	if err := s.claim(id, record); err != nil {
+		return fmt.Errorf("create writable layer %s: %w", id, err)
 	}
 	err := s.makeWritable(id, diffIDs)
 	if err == nil {
@@ -45,6 +36,20 @@ func (s *Store) Create(ctx context.Context, id string, diffIDs []digest.Digest) 
 		s.mu.Unlock()
 		return fmt.Errorf("create writable layer %s: %w", id, errors.Join(err, s.discard("writable", id)))
 	}
+	return nil
+}
+
+// claim takes the name, and with it the layers, which Sweep keeps from then on.
+func (s *Store) claim(id string, record writableRecord) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.stack(record.DiffIDs); err != nil {
+		return err
+	}
+	if _, exists := s.known.writable[id]; exists {
+		return errdefs.ErrAlreadyExists
+	}
+	s.known.writable[id] = record
 	return nil
 }
 
