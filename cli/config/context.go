@@ -34,8 +34,13 @@ type metadata struct {
 
 // Context reads the context called name.
 func (f *File) Context(name string) (Context, error) {
+	return f.context(hashOf(name), name)
+}
+
+// hashOf gives the name of a context's folders.
+func hashOf(name string) string {
 	sum := sha256.Sum256([]byte(name))
-	return f.context(hex.EncodeToString(sum[:]), name)
+	return hex.EncodeToString(sum[:])
 }
 
 func (f *File) context(hash, name string) (Context, error) {
