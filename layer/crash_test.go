@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 		if s, err = Open(filepath.Join(dir, "layers"), db); err == nil {
 			_, err = s.Apply(context.Background(), digest.Digest(os.Getenv("LAYER_TEST_ID")), os.Stdin)
 		}
-		fmt.Println(find(&testing.T{}, filepath.Join(dir, "layers")))
+		left, _ := filepath.Glob(filepath.Join(dir, "layers/*/*"))
+		fmt.Println("left", left)
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -102,7 +103,7 @@ func TestFullDisk(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "no space left on device") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if !strings.HasPrefix(string(out), "FORMAT empty/ fixes/ gone/ making/ trees/ writable/\n") {
+	if !strings.HasPrefix(string(out), "left []\n") {
 		t.Errorf("left behind %s", out)
 	}
 }
