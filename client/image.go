@@ -30,7 +30,7 @@ func (c *Client) ImageList(ctx context.Context, o ImageListOptions) (list []imag
 
 // ImageInspect describes an image, decoded and as it came; platform may be nil.
 func (c *Client) ImageInspect(ctx context.Context, name string, platform *ocispec.Platform) (info image.InspectResponse, raw []byte, err error) {
-	if raw, err = c.raw(ctx, "/images/"+name+"/json", platformQuery(nil, "platform", platform)); err == nil {
+	if raw, err = c.raw(ctx, imagePath(name)+"/json", platformQuery(nil, "platform", platform)); err == nil {
 		err = json.Unmarshal(raw, &info)
 	}
 	return info, raw, err
@@ -38,13 +38,13 @@ func (c *Client) ImageInspect(ctx context.Context, name string, platform *ocispe
 
 // ImageHistory lists the steps an image was made in, newest first; platform may be nil.
 func (c *Client) ImageHistory(ctx context.Context, name string, platform *ocispec.Platform) (list []image.HistoryResponseItem, err error) {
-	err = c.get(ctx, "/images/"+name+"/history", platformQuery(nil, "platform", platform), &list)
+	err = c.get(ctx, imagePath(name)+"/history", platformQuery(nil, "platform", platform), &list)
 	return list, err
 }
 
 // ImageTag gives source the further name repo:tag.
 func (c *Client) ImageTag(ctx context.Context, source, repo, tag string) error {
-	return c.post(ctx, "/images/"+source+"/tag", url.Values{"repo": {repo}, "tag": {tag}}, nil, nil)
+	return c.post(ctx, imagePath(source)+"/tag", url.Values{"repo": {repo}, "tag": {tag}}, nil, nil)
 }
 
 // ImageRemoveOptions tell how an image is to be removed.
@@ -61,7 +61,7 @@ func (c *Client) ImageRemove(ctx context.Context, name string, o ImageRemoveOpti
 	for i := range o.Platforms {
 		platformQuery(query, "platforms", &o.Platforms[i])
 	}
-	err = c.decode(ctx, call{method: http.MethodDelete, path: "/images/" + name, query: query}, &gone)
+	err = c.decode(ctx, call{method: http.MethodDelete, path: imagePath(name), query: query}, &gone)
 	return gone, err
 }
 
@@ -125,3 +125,6 @@ func platformQuery(query url.Values, name string, platform *ocispec.Platform) ur
 	}
 	return query
 }
+
+// imagePath gives the path of an image's calls. The slashes of its name stay as they are.
+func imagePath(name string) string { return "/images/" + (&url.URL{Path: name}).EscapedPath() }
