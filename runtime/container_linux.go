@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // Process is a process of a container. It waits for Start before it becomes its program.
@@ -47,7 +49,7 @@ func (p *Process) Console() *os.File { return p.console }
 // blame. A process that failed has ended.
 func (p *Process) Start() error {
 	if p.started.Swap(true) {
-		return fmt.Errorf("process %d was started before: %w", p.pid, errdefs.ErrFailedPrecondition)
+		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("process %d was started before", p.pid))
 	}
 	defer func() {
 		p.pipes.Close()
@@ -116,7 +118,7 @@ const signalStatus = 128
 func (p *Process) Kill(sig syscall.Signal) error {
 	err := p.signal(sig)
 	if errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("process %d has ended: %w", p.pid, errdefs.ErrNotFound)
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("process %d has ended", p.pid))
 	}
 	if err != nil {
 		return fmt.Errorf("signal process %d: %w", p.pid, err)
@@ -147,21 +149,9 @@ func (p *Process) control(f func(fd int) error) error {
 // Resize sets the terminal's size.
 func (p *Process) Resize(width, height uint16) error {
 	if p.console == nil {
-		return fmt.Errorf("process %d has no terminal: %w", p.pid, errdefs.ErrFailedPrecondition)
+		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("process %d has no terminal", p.pid))
 	}
-	return resize(p.console, width, height)
-}
-
-func resize(console *os.File, width, height uint16) error {
-	raw, err := console.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("resize terminal: %w", err)
-	}
-	var set error
-	err = raw.Control(func(fd uintptr) {
-		set = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width})
-	})
-	if err := errors.Join(err, set); err != nil {
+	if err := sys.SetWindowSize(p.console, width, height); err != nil {
 		return fmt.Errorf("resize terminal: %w", err)
 	}
 	return nil

@@ -12,7 +12,6 @@ import (
 
 	"github.com/cove-containers/cove/runtime/cgroup"
 	"github.com/cove-containers/cove/runtime/rootfs"
-	"github.com/cove-containers/cove/runtime/seccomp"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -49,8 +48,11 @@ type step struct {
 // Create makes the container; its process waits for Start before it becomes the program. A failure leaves nothing
 // behind. It may be called many times at once.
 func Create(cfg Config, io IO) (*Container, error) {
-	return create(cfg, io, func(string) error { return nil })
+	return create(cfg, io, noInjection)
 }
+
+// noInjection lets every step happen; tests put failures in its place.
+func noInjection(string) error { return nil }
 
 func create(cfg Config, io IO, before func(step string) error) (*Container, error) {
 	c := &creation{cfg: cfg, spec: cfg.Spec, io: io, before: before, container: &Container{}}
@@ -120,15 +122,15 @@ func (c *creation) run(steps []step) error {
 func (c *creation) check() error {
 	switch s := c.spec; {
 	case s == nil || s.Process == nil || s.Linux == nil || s.Root == nil && c.cfg.Overlay == nil:
-		return fmt.Errorf("the document lacks process, root or linux: %w", errdefs.ErrInvalidArgument)
+		return errdefs.ErrInvalidArgument.WithMessage("the document lacks process, root or linux")
 	case len(s.Process.Args) == 0:
-		return fmt.Errorf("no command specified: %w", errdefs.ErrInvalidArgument)
+		return errdefs.ErrInvalidArgument.WithMessage("no command specified")
 	case s.Process.SelinuxLabel != "" || s.Linux.MountLabel != "":
-		return fmt.Errorf("SELinux labels: %w", errdefs.ErrNotImplemented)
+		return errdefs.ErrNotImplemented.WithMessage("SELinux labels are not supported")
 	case len(s.Linux.UIDMappings)+len(s.Linux.GIDMappings) > 0:
-		return fmt.Errorf("user namespaces: %w", errdefs.ErrNotImplemented)
+		return errdefs.ErrNotImplemented.WithMessage("user namespaces are not supported")
 	case s.Linux.IntelRdt != nil:
-		return fmt.Errorf("Intel RDT: %w", errdefs.ErrNotImplemented)
+		return errdefs.ErrNotImplemented.WithMessage("Intel RDT is not supported")
 	}
 	c.birth.process = *c.spec.Process
 	c.birth.preserve = c.cfg.PreserveFDs
@@ -144,6 +146,12 @@ func (c *creation) openStreams() error {
 	}
 	c.undo.push(c.pipes.Close)
 	c.birth.report, c.birth.start = c.pipes.childReport, c.pipes.childStart
+	if c.cfg.Handover != "" {
+		if c.birth.handover, err = makeHandover(c.cfg.Handover); err != nil {
+			return err
+		}
+		c.undo.push(func() { discard(removeHandover(c.cfg.Handover)) })
+	}
 	if c.io.Terminal {
 		c.birth.terminal = true
 		return nil
@@ -266,7 +274,7 @@ func (c *creation) setParameters() error {
 	for name, value := range c.spec.Linux.Sysctl {
 		file := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
 		if path.Clean(file) != file || strings.HasSuffix(file, "/") {
-			return fmt.Errorf("sysctl %q: %w", name, errdefs.ErrInvalidArgument)
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid sysctl %q", name))
 		}
 		if err := os.WriteFile(file, []byte(value), 0); err != nil {
 			return fmt.Errorf("sysctl %q: %w", name, err)
@@ -381,19 +389,8 @@ func (c *creation) prepareProcess() error {
 	return nil
 }
 
-// loadFilter gets the seccomp program, compiled or from the cache.
 func (c *creation) loadFilter() error {
-	profile := c.spec.Linux.Seccomp
-	if profile == nil {
-		return nil
-	}
-	p, err := seccomp.Load(profile, c.cfg.SeccompCache)
-	if err != nil {
-		return fmt.Errorf("seccomp profile: %w", err)
-	}
-	if p.Notify {
-		return fmt.Errorf("seccomp listener: %w", errdefs.ErrNotImplemented)
-	}
-	c.birth.filter = filter{p.Code, p.Flags}
-	return nil
+	var err error
+	c.birth.filter, err = loadFilter(c.spec.Linux.Seccomp, c.cfg.SeccompCache)
+	return err
 }

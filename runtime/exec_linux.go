@@ -34,12 +34,12 @@ type execution struct {
 
 // Exec makes another process inside; it waits for Process.Start. user and groups are looked up as in Config.
 func (c *Container) Exec(p specs.Process, user string, groups []string, io IO) (*Process, error) {
-	return c.exec(p, user, groups, io, func(string) error { return nil })
+	return c.exec(p, user, groups, io, c.filter, noInjection)
 }
 
-func (c *Container) exec(p specs.Process, user string, groups []string, io IO, before func(step string) error) (*Process, error) {
+func (c *Container) exec(p specs.Process, user string, groups []string, io IO, f filter, before func(step string) error) (*Process, error) {
 	e := &execution{container: c, io: io, user: user, groups: groups, before: before, process: &Process{}}
-	e.birth.process, e.birth.filter, e.birth.personality = p, c.filter, c.personality
+	e.birth.process, e.birth.filter, e.birth.personality = p, f, c.personality
 	err := e.run([]step{
 		{"check", e.check},
 		{"open streams", e.openStreams},
@@ -81,10 +81,10 @@ func (e *execution) run(steps []step) error {
 
 func (e *execution) check() error {
 	if len(e.birth.process.Args) == 0 {
-		return fmt.Errorf("no command specified: %w", errdefs.ErrInvalidArgument)
+		return errdefs.ErrInvalidArgument.WithMessage("no command specified")
 	}
 	if frozen, err := e.container.cgroup.Frozen(); err == nil && frozen {
-		return fmt.Errorf("cannot exec in a paused container: %w", errdefs.ErrFailedPrecondition)
+		return errdefs.ErrFailedPrecondition.WithMessage("cannot exec in a paused container")
 	}
 	return nil
 }
@@ -125,7 +125,7 @@ func (e *execution) join() error {
 	}
 	err := e.container.control(func(fd int) error { return unix.Setns(fd, joinable) })
 	if errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("cannot exec in a stopped container: %w", errdefs.ErrFailedPrecondition)
+		return errdefs.ErrFailedPrecondition.WithMessage("cannot exec in a stopped container")
 	}
 	if err != nil {
 		return fmt.Errorf("join namespaces: %w", err)

@@ -1,8 +1,11 @@
 package runtime
 
 import (
+	"fmt"
 	"unsafe"
 
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/cove-containers/cove/runtime/seccomp"
@@ -12,6 +15,21 @@ import (
 type filter struct {
 	code  []seccomp.Instruction
 	flags uint
+}
+
+// loadFilter gets a profile's program, compiled or from the cache.
+func loadFilter(profile *specs.LinuxSeccomp, cache string) (filter, error) {
+	if profile == nil {
+		return filter{}, nil
+	}
+	p, err := seccomp.Load(profile, cache)
+	if err != nil {
+		return filter{}, fmt.Errorf("seccomp profile: %w", err)
+	}
+	if p.Notify {
+		return filter{}, fmt.Errorf("seccomp listener: %w", errdefs.ErrNotImplemented)
+	}
+	return filter{p.Code, p.Flags}, nil
 }
 
 func (f filter) empty() bool { return len(f.code) == 0 }

@@ -1,3 +1,136 @@
 package runtime
 
-func (c *creation) runHooks() error { return nil }
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
+)
+
+// runHooks runs the hooks of a container in the making: those of the runtime in the host's namespaces, those of the
+// container on this thread, which is in the container's and still sees the host's programs.
+func (c *creation) runHooks() error {
+	h := c.spec.Hooks
+	if h == nil {
+		return nil
+	}
+	state := specs.State{
+		Version: specs.Version, ID: c.cfg.ID, Status: specs.StateCreating, Pid: c.container.pid,
+		Bundle: c.cfg.Bundle, Annotations: c.spec.Annotations,
+	}
+	for _, kind := range []struct {
+		name  string
+		hooks []specs.Hook
+	}{{"prestart", h.Prestart}, {"createRuntime", h.CreateRuntime}} {
+		err := sys.OnOtherThread(func() error { return runHooks(kind.name, kind.hooks, state) })
+		if err != nil {
+			return err
+		}
+	}
+	return runHooks("createContainer", h.CreateContainer, state)
+}
+
+// runHooks runs hooks in their order with the state on their standard input; the first that fails ends it.
+func runHooks(kind string, hooks []specs.Hook, state specs.State) error {
+	if len(hooks) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(state)
+	if err != nil {
+		return fmt.Errorf("describe container to hooks: %w", err)
+	}
+	for i, h := range hooks {
+		if err := runHook(h, text); err != nil {
+			return fmt.Errorf("error running %s hook #%d: %w", kind, i, err)
+		}
+	}
+	return nil
+}
+
+func runHook(h specs.Hook, state []byte) error {
+	ctx := context.Background()
+	if h.Timeout != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
+		defer cancel()
+	}
+	var words bytes.Buffer
+	cmd := exec.CommandContext(ctx, h.Path)
+	if len(h.Args) > 0 {
+		cmd.Args = h.Args
+	}
+	cmd.Env = append([]string{}, h.Env...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(state), &words, &words
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return fmt.Errorf("hook ran past specified timeout of %ds: %w", *h.Timeout, ctx.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(words.String()))
+	}
+	return nil
+}
+
+// runStartHooks runs the hooks that belong between Start and the program, inside the container but with the
+// runtime's privileges.
+func (c *Container) runStartHooks(hooks []specs.Hook, state specs.State) error {
+	if len(hooks) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(state)
+	if err != nil {
+		return fmt.Errorf("describe container to hooks: %w", err)
+	}
+	for i, h := range hooks {
+		if err := c.runStartHook(h, text); err != nil {
+			return fmt.Errorf("error running startContainer hook #%d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (c *Container) runStartHook(h specs.Hook, state []byte) error {
+	ours, theirs, err := sys.WritePipe(len(state))
+	if err != nil {
+		return err
+	}
+	defer ours.Close()
+	defer theirs.Close()
+	all := sys.Capabilities()
+	process := specs.Process{
+		Args: append([]string{h.Path}, h.Args[min(1, len(h.Args)):]...), Env: h.Env, Cwd: "/",
+		Capabilities: &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all},
+	}
+	p, err := c.exec(process, "", nil, IO{Stdin: theirs}, filter{}, noInjection)
+	if err != nil {
+		return err
+	}
+	if err := p.Start(); err != nil {
+		return err
+	}
+	theirs.Close()
+	// A hook need not read what it is told.
+	_, err = ours.Write(state)
+	discard(err)
+	ours.Close()
+	if h.Timeout != nil {
+		timer := time.AfterFunc(time.Duration(*h.Timeout)*time.Second, func() { discard(p.Kill(unix.SIGKILL)) })
+		defer timer.Stop()
+	}
+	status, err := p.Wait()
+	if err != nil {
+		return err
+	}
+	if status.Code != 0 {
+		return fmt.Errorf("exit status %d", status.Code)
+	}
+	return nil
+}

@@ -198,14 +198,5 @@ func groupID(name string, all []group) (uint32, error) {
 	return uint32(gid), nil
 }
 
-// invalid marks err as the caller's mistake without changing its words.
-func invalid(err error) error { return &kindError{err, errdefs.ErrInvalidArgument} }
-
-// kindError is an error with a kind that does not show in its words.
-type kindError struct{ cause, kind error }
-
-// Error is the cause's message.
-func (e *kindError) Error() string { return e.cause.Error() }
-
-// Unwrap gives the cause and the kind.
-func (e *kindError) Unwrap() []error { return []error{e.cause, e.kind} }
+// invalid makes err the caller's mistake without changing its words.
+func invalid(err error) error { return errdefs.ErrInvalidArgument.WithMessage(err.Error()) }

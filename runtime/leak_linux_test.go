@@ -113,7 +113,7 @@ func TestCreateLeavesNothing(t *testing.T) {
 	for name, make := range cfgs {
 		t.Run(name, func(t *testing.T) {
 			cfg, io := make()
-			c, err := create(cfg, io, func(string) error { return nil })
+			c, err := create(cfg, io, noInjection)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,7 +165,9 @@ func TestBadDocumentsLeaveNothing(t *testing.T) {
 		"filesystem": func(c *Config) { c.Spec.Mounts[1].Type = "nosuchfs" },
 		"proc":       func(c *Config) { c.Spec.Mounts[0].Options = []string{"hidepid=nonsense"} },
 		"limit":      func(c *Config) { c.Spec.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr(int64(1) << 62)} },
-		"rlimit":     func(c *Config) { c.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 2, Hard: 1}} },
+		"rlimit": func(c *Config) {
+			c.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 2, Hard: 1}}
+		},
 		"namespace":  func(c *Config) { c.Spec.Linux.Namespaces[1].Path = "/nonexistent" },
 		"wrong kind": func(c *Config) { c.Spec.Linux.Namespaces[1].Path = "/proc/self/ns/net" },
 	} {
@@ -204,7 +206,7 @@ func TestExecLeavesNothing(t *testing.T) {
 		before := takeStock(t)
 		for n := 1; ; n++ {
 			step := ""
-			p, err := c.exec(process, "", nil, io, failAt(n, &step))
+			p, err := c.exec(process, "", nil, io, filter{}, failAt(n, &step))
 			if err == nil {
 				if err := p.Start(); err != nil {
 					t.Error(err)

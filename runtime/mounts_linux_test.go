@@ -281,7 +281,10 @@ func TestPropagation(t *testing.T) {
 	}
 	needRoot(t)
 	shared := t.TempDir()
-	t.Cleanup(func() { _ = syscall.Unmount(filepath.Join(shared, "m"), syscall.MNT_DETACH); _ = syscall.Unmount(shared, syscall.MNT_DETACH) })
+	t.Cleanup(func() {
+		_ = syscall.Unmount(filepath.Join(shared, "m"), syscall.MNT_DETACH)
+		_ = syscall.Unmount(shared, syscall.MNT_DETACH)
+	})
 	if err := errors.Join(syscall.Mount(shared, shared, "", syscall.MS_BIND, ""), syscall.Mount("", shared, "", syscall.MS_SHARED, "")); err != nil {
 		t.Fatal(err)
 	}

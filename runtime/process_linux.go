@@ -32,6 +32,8 @@ type birth struct {
 	preserve int
 	// report and start are the child's ends of its pipes to the runtime.
 	report, start *os.File
+	// handover replaces them once the process is set up, where another process shall start it; else nil.
+	handover *handover
 	// held are more descriptors that must survive in the child, and closed ones must not.
 	held []*os.File
 
@@ -55,6 +57,9 @@ func (b *birth) prologue(p *program) {
 	files = append(files, b.held...)
 	if b.program != nil {
 		files = append(files, b.program)
+	}
+	if b.handover != nil {
+		files = append(files, b.handover.start, b.handover.report)
 	}
 	if b.joinTime != nil {
 		files = append(files, b.joinTime)
@@ -80,6 +85,8 @@ func (b *birth) prologue(p *program) {
 		p.add("make cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	}
 	p.add("make session", unix.SYS_SETSID)
+	// The keys of whoever started the engine are not the container's. A host that lacks keys or has too many goes on.
+	p.add("make keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).check = ignoreError
 }
 
 // epilogue is the rest: from a process of the runtime's to the container's program. The order matters: limits and
@@ -99,7 +106,12 @@ func (b *birth) epilogue(p *program) error {
 		return err
 	}
 	p.mark(markWaiting)
-	p.wait(int(b.start.Fd()))
+	start := b.start
+	if b.handover != nil {
+		start = b.handover.start
+		p.add("hand over", unix.SYS_DUP3, b.handover.report.Fd(), uintptr(p.report), unix.O_CLOEXEC)
+	}
+	p.wait(int(start.Fd()))
 	argv, envp := p.vector(b.process.Args), p.vector(b.env)
 	if b.program != nil {
 		p.add(stepExec, unix.SYS_EXECVEAT, b.program.Fd(), p.bytes([]byte{0}), argv, envp, unix.AT_EMPTY_PATH)
@@ -147,7 +159,8 @@ func (b *birth) become(p *program) error {
 	p.add("forget kept capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0)
 	p.add(fmt.Sprintf("chdir to cwd (%q) set in config.json failed", b.cwd()), unix.SYS_CHDIR, p.text(b.cwd()))
 	for _, n := range caps.ambient.list() {
-		p.add("set ambient capability", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0)
+		c := p.add("set ambient capability", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0)
+		c.tolerate = unix.EPERM // documents list what is not inheritable; other runtimes pass over it, too
 	}
 	if b.process.NoNewPrivileges {
 		p.add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -289,8 +302,8 @@ func asStartError(err error) error {
 func (b *birth) useTerminal(master, slave *os.File, io IO) error {
 	defer slave.Close()
 	if io.Width != 0 || io.Height != 0 {
-		if err := resize(master, io.Width, io.Height); err != nil {
-			return err
+		if err := sys.SetWindowSize(master, io.Width, io.Height); err != nil {
+			return fmt.Errorf("set terminal size: %w", err)
 		}
 	}
 	var err error
@@ -310,6 +323,10 @@ func (b *birth) close() {
 	if b.joinTime != nil {
 		b.joinTime.Close()
 	}
+	if b.handover != nil {
+		closeAll([]*os.File{b.handover.start, b.handover.report})
+	}
+	b.handover = nil
 	b.stdio, b.program, b.entry, b.joinTime = [3]*os.File{}, nil, nil, nil
 }
 

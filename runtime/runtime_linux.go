@@ -39,6 +39,9 @@ type Config struct {
 	PreserveFDs int
 	// Bundle is what relative paths of the document are relative to, and what hooks are told.
 	Bundle string
+	// Handover is a folder through which another process may start the container after this one has ended; empty:
+	// only this process can. See Bundles.
+	Handover string
 }
 
 // IO is what a process reads and writes. Nil files are /dev/null.

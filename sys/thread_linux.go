@@ -29,3 +29,11 @@ func throwaway(f func() error, done chan<- error) {
 	go throwaway(f, elsewhere)
 	done <- <-elsewhere
 }
+
+// OnOtherThread runs f on a thread whose namespaces are this process's own: for a function of OnOwnThread that needs
+// something done outside.
+func OnOtherThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	return <-done
+}

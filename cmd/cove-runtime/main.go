@@ -1,4 +1,6 @@
-// Command cove-runtime is the small static program beside a container: its supervisor (shim), and the OCI runtime.
+// Command cove-runtime is the small static program beside a container. As "shim" it supervises one container for the
+// daemon; as "init" it is process 1 of a container made with --init; and with the verbs of the OCI runtime
+// specification it stands in for runc.
 package main
 
 import (
@@ -17,21 +19,21 @@ func main() {
 	if runtime.IsInit(os.Args) {
 		os.Exit(runtime.Init(os.Args))
 	}
-	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: cove-runtime VERB [ARG...]")
-		os.Exit(2)
+	verb := ""
+	if len(os.Args) > 1 {
+		verb = os.Args[1]
 	}
-	switch os.Args[1] {
+	switch verb {
 	case "shim":
 		os.Exit(shim.Main(os.Args[2:]))
 	case "init":
 		os.Exit(runtime.Init(os.Args[1:]))
 	case "hello":
 		hello(os.Stdout)
-	case "--version":
+	case "--version", "-v":
 		fmt.Println("cove-runtime version " + api.EngineVersion)
+		fmt.Println("spec: " + ociVersion)
 	default:
-		fmt.Fprintf(os.Stderr, "cove-runtime: no verb %q\n", os.Args[1])
-		os.Exit(2)
+		os.Exit(ociMain(os.Args[1:]))
 	}
 }

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -105,3 +106,16 @@ func apply(m *unix.MountAttr, a attribute) {
 }
 
 func isZero(m unix.MountAttr) bool { return m.Attr_set == 0 && m.Attr_clr == 0 }
+
+// OptionNames lists the words understood here, sorted.
+func OptionNames() []string {
+	all := []string{"bind", "rbind"}
+	for w := range attributes {
+		all = append(all, w, "r"+w)
+	}
+	for _, kind := range []string{"private", "slave", "shared", "unbindable"} {
+		all = append(all, kind, "r"+kind)
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/cove-containers/cove/runtime"
+)
+
+// ociVersion is the newest version of the specification that is understood.
+var ociVersion = specs.Version
+
+// defaultRoot is where containers are kept track of.
+const defaultRoot = "/run/cove-runtime"
+
+// global are the flags before the verb.
+type global struct {
+	root, log, logFormat string
+	systemd, debug       bool
+	bundles              *runtime.Bundles
+}
+
+// verb is one OCI verb. It parses its own flags and gives the exit status.
+type verb struct {
+	name, arguments, about string
+	run                    func(g *global, args []string) (int, error)
+}
+
+func verbs() []verb {
+	return []verb{
+		{"create", "ID", "make a container from a bundle", create},
+		{"start", "ID", "let a created container run its program", start},
+		{"run", "ID", "create, start, wait and delete", run},
+		{"state", "ID", "print a container's state", state},
+		{"kill", "ID [SIGNAL]", "send a signal, TERM if not named", kill},
+		{"delete", "ID", "remove a stopped container", remove},
+		{"exec", "ID COMMAND [ARG...]", "run a further process", execute},
+		{"list", "", "list containers", list},
+		{"ps", "ID", "list a container's processes", processes},
+		{"pause", "ID", "freeze a container", func(g *global, args []string) (int, error) { return freeze(g, "pause", args, true) }},
+		{"resume", "ID", "let a frozen container go on", func(g *global, args []string) (int, error) { return freeze(g, "resume", args, false) }},
+		{"update", "ID", "change limits, read as JSON", update},
+		{"spec", "", "write a config.json to begin with", writeSpec},
+		{"features", "", "print what this runtime can do", features},
+	}
+}
+
+// failed is the exit status of a verb that did not work out.
+const failed = 1
+
+func ociMain(args []string) int {
+	g := &global{}
+	flags := flag.NewFlagSet("cove-runtime", flag.ContinueOnError)
+	flags.StringVar(&g.root, "root", defaultRoot, "`folder` for the state of containers")
+	flags.StringVar(&g.log, "log", "", "`file` for error messages")
+	flags.StringVar(&g.logFormat, "log-format", "text", "text or json")
+	flags.BoolVar(&g.systemd, "systemd-cgroup", false, "let systemd make cgroups")
+	flags.BoolVar(&g.debug, "debug", false, "accepted for compatibility")
+	_ = flags.String("rootless", "auto", "accepted for compatibility")
+	flags.Usage = func() { usage(flags.Output(), flags) }
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return failed
+	}
+	g.bundles = runtime.OpenBundles(g.root)
+	for _, v := range verbs() {
+		if v.name != flags.Arg(0) {
+			continue
+		}
+		code, err := v.run(g, flags.Args()[1:])
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+			return 0
+		case err != nil:
+			g.report(err)
+			return max(code, failed)
+		}
+		return code
+	}
+	usage(os.Stderr, flags)
+	return failed
+}
+
+func usage(w io.Writer, flags *flag.FlagSet) {
+	fmt.Fprintln(w, "usage: cove-runtime [FLAGS] VERB [ARGUMENTS]")
+	for _, v := range verbs() {
+		fmt.Fprintf(w, "  %-9s %-20s %s\n", v.name, v.arguments, v.about)
+	}
+	flags.SetOutput(w)
+	flags.PrintDefaults()
+}
+
+// report says what went wrong on standard error and, in the way callers of runc read it, in the log.
+func (g *global) report(err error) {
+	fmt.Fprintln(os.Stderr, "cove-runtime:", err)
+	if g.log == "" {
+		return
+	}
+	f, openErr := os.OpenFile(g.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if openErr != nil {
+		fmt.Fprintln(os.Stderr, "cove-runtime:", openErr)
+		return
+	}
+	defer f.Close()
+	now := time.Now().Format(time.RFC3339)
+	line := fmt.Sprintf("time=%q level=error msg=%q\n", now, err.Error())
+	if g.logFormat == "json" {
+		text, encodeErr := json.Marshal(map[string]string{"level": "error", "msg": err.Error(), "time": now})
+		if encodeErr == nil {
+			line = string(text) + "\n"
+		}
+	}
+	if _, err := f.WriteString(line); err != nil {
+		fmt.Fprintln(os.Stderr, "cove-runtime:", err)
+	}
+}
+
+// parse reads a verb's flags; what is left must begin with so many arguments.
+func parse(flags *flag.FlagSet, args []string, least int) error {
+	flags.SetOutput(os.Stderr)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() < least {
+		return fmt.Errorf("%s needs %d argument(s)", flags.Name(), least)
+	}
+	return nil
+}
+
+// list of strings given by repeating a flag.
+type texts []string
+
+// String joins the values.
+func (t *texts) String() string { return strings.Join(*t, ",") }
+
+// Set adds a value.
+func (t *texts) Set(v string) error {
+	*t = append(*t, v)
+	return nil
+}
+
+func printJSON(v any) error {
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
