@@ -49,7 +49,7 @@ var guests = map[string][]string{
 	"github.com/docker/cli":                  {"cli"},
 	"github.com/docker/go-units":             {"container", "cli", "engine", "server", "logs"},
 	"github.com/elastic/go-seccomp-bpf":      {"runtime"},
-	"github.com/google/nftables":             {"network"},
+	"github.com/google/nftables":             {"network", "test"},
 	"github.com/klauspost/compress":          {"image", "archive", "layer", "logs", "testkit", "test"},
 	"github.com/mdlayher/netlink":            {"network"},
 	"github.com/moby/docker-image-spec":      {"oci", "image"},

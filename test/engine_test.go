@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+
 	"github.com/cove-containers/cove/testkit"
 )
 
@@ -296,8 +298,15 @@ func (e *Engine) leftovers() []string {
 			left = append(left, "cgroup "+f)
 		}
 	}
-	if tables, err := exec.Command("nft", "list", "tables").Output(); err == nil && bytes.Contains(tables, []byte(mark)) {
-		left = append(left, "nft table with mark "+mark)
+	// Not by the nft program: it reads every rule there is, and starts again whenever another engine changes one.
+	tables, err := (&nftables.Conn{}).ListTables()
+	if err != nil {
+		return append(left, "nft tables cannot be listed: "+err.Error())
+	}
+	for _, t := range tables {
+		if strings.Contains(t.Name, mark) {
+			left = append(left, "nft table "+t.Name)
+		}
 	}
 	return left
 }
