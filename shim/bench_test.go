@@ -106,8 +106,12 @@ func BenchmarkAttach(b *testing.B) {
 		b.Run(driver, func(b *testing.B) {
 			w := newWorld(b)
 			const size = 100_000_000
-			s, cfg := w.launch(fmt.Sprintf("yes 0123456789012345678901234567890123456789 | head -c %d", size), func(cfg *Config) {
+			s, cfg := w.launch("i=0; while [ $i -lt 100 ]; do cat /data; i=$((i+1)); done", func(cfg *Config) {
 				cfg.Log.Driver = driver
+				data := strings.Repeat("0123456789012345678901234567890123456789012345678\n", size/100/50)
+				if err := os.WriteFile(filepath.Join(cfg.Overlay.Upper, "data"), []byte(data), 0o644); err != nil {
+					b.Fatal(err)
+				}
 			})
 			stream := w.attach(s, "", outputs)
 			b.SetBytes(size)

@@ -2,7 +2,10 @@ package shim
 
 import (
 	"context"
+	"errors"
 	"os"
+
+	"github.com/containerd/errdefs"
 )
 
 // Create makes the container up to the moment before its program is loaded. Errors of the program or the user carry
@@ -53,7 +56,21 @@ func (s *Shim) Wait(ctx context.Context) (Exit, error) { return s.wait(ctx, s.ma
 
 // Kill signals the container's first process, or with all every process in it. errdefs.ErrNotFound: it has ended.
 func (s *Shim) Kill(ctx context.Context, signal int, all bool) error {
-	return s.request(ctx, opKill, killing{Signal: signal, All: all}, nil, nil)
+	return s.kill(ctx, killing{Signal: signal, All: all})
+}
+
+// kill takes a supervisor that has ended for what it means: its processes have ended, or listen ends them now.
+func (s *Shim) kill(ctx context.Context, k killing) error {
+	err := s.request(ctx, opKill, k, nil, nil)
+	if !errors.Is(err, errdefs.ErrUnavailable) {
+		return err
+	}
+	select {
+	case <-s.lost:
+		return errdefs.ErrNotFound.WithMessage("process is not running")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Resize sets the terminal's size; proc is empty for the container itself, else an exec id.
@@ -91,7 +108,7 @@ func (s *Shim) ExecWait(ctx context.Context, execID string) (Exit, error) {
 
 // ExecKill signals one exec process.
 func (s *Shim) ExecKill(ctx context.Context, execID string, signal int) error {
-	return s.request(ctx, opKill, killing{Proc: execID, Signal: signal}, nil, nil)
+	return s.kill(ctx, killing{Proc: execID, Signal: signal})
 }
 
 // ExecDelete forgets an exec that has ended or was never started.
