@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 			t.Run(client+"/"+area+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				slots <- struct{}{}
-				defer func() { <-slots }()
+				t.Cleanup(func() { <-slots }) // after the engine's own cleaning up
 				runScript(t, client, script)
 			})
 		}
