@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cove-containers/cove/cli/terminal"
@@ -29,10 +30,12 @@ func (a *app) help(cmd *cobra.Command, _ []string) {
 	}
 	if cmd.HasParent() {
 		options(&b, "Options", cmd, a.width())
-		children(&b, plain, cmd, "")
+		children(&b, plain, cmd.Commands(), "")
 	} else {
+		commands := cmd.Commands()
+		slices.SortStableFunc(commands, func(x, y *cobra.Command) int { return a.place(x) - a.place(y) })
 		for _, heading := range []string{common, management, plain} {
-			children(&b, heading, cmd, heading)
+			children(&b, heading, commands, heading)
 		}
 		options(&b, "Global Options", cmd, a.width())
 	}
@@ -54,10 +57,15 @@ func options(b *strings.Builder, heading string, cmd *cobra.Command, width int) 
 	}
 }
 
-// children lists the commands of cmd that belong under heading; with no group all of them do.
-func children(b *strings.Builder, heading string, cmd *cobra.Command, group string) {
+// place is where a command of the first level stands among its like.
+func (a *app) place(cmd *cobra.Command) int {
+	return slices.IndexFunc(a.entries(), func(e entry) bool { return e.name == cmd.Name() })
+}
+
+// children lists those of commands that belong under heading; with no group all of them do.
+func children(b *strings.Builder, heading string, commands []*cobra.Command, group string) {
 	first := true
-	for _, child := range cmd.Commands() {
+	for _, child := range commands {
 		if !child.IsAvailableCommand() || group != "" && child.Annotations["group"] != group {
 			continue
 		}

@@ -27,9 +27,11 @@ func (p pipe) CloseWrite() error {
 	return err
 }
 
-func (p pipe) SetDeadline(t time.Time) error      { return ignoreNoDeadline(p.File.SetDeadline(t)) }
-func (p pipe) SetReadDeadline(t time.Time) error  { return ignoreNoDeadline(p.File.SetReadDeadline(t)) }
-func (p pipe) SetWriteDeadline(t time.Time) error { return ignoreNoDeadline(p.File.SetWriteDeadline(t)) }
+func (p pipe) SetDeadline(t time.Time) error     { return ignoreNoDeadline(p.File.SetDeadline(t)) }
+func (p pipe) SetReadDeadline(t time.Time) error { return ignoreNoDeadline(p.File.SetReadDeadline(t)) }
+func (p pipe) SetWriteDeadline(t time.Time) error {
+	return ignoreNoDeadline(p.File.SetWriteDeadline(t))
+}
 
 func ignoreNoDeadline(err error) error {
 	if err == os.ErrNoDeadline || (err != nil && strings.Contains(err.Error(), "deadline")) {
