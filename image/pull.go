@@ -185,7 +185,8 @@ func (s *Store) fetchBeside(ctx context.Context, src *source, list []ocispec.Des
 	return nil
 }
 
-// pullError puts a registry's refusal into Docker's words.
+// pullError puts a registry's refusal into Docker's words. Being denied is not found: whether the repository exists is not
+// told, and a client must not take it for a question to itself.
 func pullError(name ref.Name, err error) error {
 	var refused *remote.Error
 	if !errors.As(err, &refused) {
