@@ -33,7 +33,6 @@ func TestScripts(t *testing.T) {
 	} else {
 		t.Log("the stock docker client is not installed: scripts run with cove only")
 	}
-	slots := make(chan struct{}, max(2, runtime.NumCPU())) // each script has a daemon and containers to itself
 	for _, client := range clients {
 		for _, script := range all {
 			text, err := os.ReadFile(script)
@@ -47,8 +46,6 @@ func TestScripts(t *testing.T) {
 			name := strings.TrimSuffix(filepath.Base(script), ".txt")
 			t.Run(client+"/"+area+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				slots <- struct{}{}
-				t.Cleanup(func() { <-slots }) // after the engine's own cleaning up
 				runScript(t, client, script)
 			})
 		}
@@ -59,7 +56,7 @@ func runScript(t *testing.T, client, script string) {
 	e := newEngine(t)
 	e.Start()
 	e.Load("busybox", "alpine")
-	testscript.Run(t, testscript.Params{
+	testscript.RunT(serial{t}, testscript.Params{
 		Files: []string{script},
 		Setup: func(env *testscript.Env) error {
 			for _, pair := range e.Env() {
@@ -79,6 +76,15 @@ func runScript(t *testing.T, client, script string) {
 			"within": within,
 		},
 	})
+}
+
+// serial keeps a script in its test's own turn: testscript would queue it behind every other test, each with its engine up.
+type serial struct{ *testing.T }
+
+func (s serial) Parallel()     {}
+func (s serial) Verbose() bool { return testing.Verbose() }
+func (s serial) Run(name string, f func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) { f(serial{t}) })
 }
 
 func engineOf(ts *testscript.TestScript) *Engine { return ts.Value("engine").(*Engine) }
