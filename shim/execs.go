@@ -44,6 +44,7 @@ func (s *supervisor) startExec(id string) (pid int, err error) {
 		err = errdefs.ErrConflict.WithMessage("exec " + id + " was started already")
 	case s.main.exit != nil:
 		err = errNotRunning
+		p.streams.end()
 	default:
 		p.started = true
 		s.watching.Add(1)

@@ -206,14 +206,18 @@ func (s *Shim) wait(ctx context.Context, r *remote) (Exit, error) {
 	select {
 	case <-r.done:
 		return r.exit, nil
-	default:
+	case <-s.lost:
+	case <-ctx.Done():
 	}
 	select {
 	case <-r.done:
 		return r.exit, nil
-	case <-ctx.Done():
+	default:
+	}
+	if ctx.Err() != nil {
 		return Exit{}, ctx.Err()
 	}
+	return Exit{}, errLost
 }
 
 // Close lets go of the supervisor, which goes on.

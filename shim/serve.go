@@ -27,7 +27,9 @@ func Main(_ []string) int {
 		fmt.Fprintln(os.Stderr, "cove-runtime shim is started by the daemon only:", err)
 		return 1
 	}
-	if err := serve(&wire{Socket: socket}, makeContainer); err != nil {
+	served := make(chan error)
+	go func() { served <- serve(&wire{Socket: socket}, makeContainer) }() // not on the first thread, which main keeps for itself
+	if err := <-served; err != nil {
 		fmt.Fprintln(os.Stderr, time.Now().Format(time.RFC3339), err)
 		return 1
 	}

@@ -160,6 +160,11 @@ func (s *supervisor) watch() {
 	st := s.status()
 	_ = writeJSON(s.dir, exitName, record{exit, st.Execs}) // without it the next daemon sees a killed supervisor
 	close(s.ended)
+	for _, p := range s.execs {
+		if !p.started {
+			p.streams.end() // it never will be
+		}
+	}
 	s.mu.Unlock()
 	s.announce("", exit)
 	s.touched()

@@ -51,9 +51,14 @@ func SocketPair() (ours *Socket, theirs *os.File, err error) {
 	return ours, theirs, nil
 }
 
-// address of a socket in an open folder, short whatever the folder's own path is.
-func address(folder *os.File, name string) *unix.SockaddrUnix {
-	return &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(int(folder.Fd())) + "/" + name}
+// address gives the address of a socket in a folder, short whatever the folder's own path is. It holds while the
+// descriptor is open.
+func address(folder, name string) (at *unix.SockaddrUnix, fd int, err error) {
+	fd, err = unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, -1, &os.PathError{Op: "open", Path: folder, Err: err}
+	}
+	return &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(fd) + "/" + name}, fd, nil
 }
 
 // connectPause is waited when the listener's queue is full.
@@ -61,17 +66,17 @@ const connectPause = 2 * time.Millisecond
 
 // ConnectSocket connects to the socket called name in a folder. The folder's path may be longer than a socket address.
 func ConnectSocket(ctx context.Context, folder, name string) (*Socket, error) {
-	dir, err := os.Open(folder)
+	at, dir, err := address(folder, name)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
+	defer unix.Close(dir)
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make socket: %w", err)
 	}
 	for {
-		err := unix.Connect(fd, address(dir, name))
+		err := unix.Connect(fd, at)
 		if err == nil {
 			return NewSocket(fd)
 		}
@@ -183,16 +188,15 @@ type SocketListener struct{ socket *Socket }
 
 // ListenSocket makes a socket called name in a folder, open to its owner only, in place of an old one.
 func ListenSocket(folder, name string) (*SocketListener, error) {
-	dir, err := os.Open(folder)
+	at, dir, err := address(folder, name)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
+	defer unix.Close(dir)
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make socket: %w", err)
 	}
-	at := address(dir, name)
 	_ = unix.Unlink(at.Name)
 	err = unix.Bind(fd, at)
 	if err == nil {
