@@ -113,6 +113,9 @@ func TestAnswersOfWhatIsAbsent(t *testing.T) {
 			t.Errorf("%s: content type %q", test.request, w.Header().Get("Content-Type"))
 		}
 	}
+	if w := ask(t, Parts{}, http.MethodPost, "/build/prune", ""); w.Code != 200 || w.Body.String() != `{"CachesDeleted":null,"SpaceReclaimed":0}`+"\n" {
+		t.Errorf("build cache: %d %s", w.Code, w.Body)
+	}
 	if w := ask(t, Parts{}, http.MethodGet, "/plugins", ""); w.Code != 200 || w.Body.String() != "[]\n" {
 		t.Errorf("plugins: %d %s", w.Code, w.Body)
 	}

@@ -101,7 +101,7 @@ func absentRows() []route {
 		{"POST /networks/{id}/connect", Operate, absent("network connect")},
 		{"POST /networks/{id}/disconnect", Operate, absent("network disconnect")},
 		{"POST /build", Manage, absent("build")},
-		{"POST /build/prune", Manage, absent("build cache")},
+		{"POST /build/prune", Manage, pruneNothing},
 		{"POST /build/cancel", Manage, absent("build")},
 		{"POST /session", Administer, absent("BuildKit session")},
 		{"POST /grpc", Administer, absent("BuildKit gRPC")},

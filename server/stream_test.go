@@ -44,7 +44,7 @@ func hijack(t *testing.T, path, request string) (net.Conn, *bufio.Reader, *http.
 }
 
 // echo answers, after all input has come, with what it got.
-func echo(_ context.Context, o engine.AttachOptions) error {
+func echo(ctx context.Context, o engine.AttachOptions) error {
 	conn, err := o.Open(true)
 	if err != nil {
 		return err
@@ -52,6 +52,10 @@ func echo(_ context.Context, o engine.AttachOptions) error {
 	got, err := io.ReadAll(conn)
 	if err != nil {
 		return err
+	}
+	time.Sleep(10 * time.Millisecond)
+	if ctx.Err() != nil {
+		return ctx.Err() // the end of input is not the end of the call
 	}
 	if _, err := fmt.Fprintf(conn, "got %s", got); err != nil {
 		return err
