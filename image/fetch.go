@@ -28,7 +28,7 @@ var errInterrupted = errors.New("transfer interrupted")
 
 // How stubborn a download is: tries in a row that bring nothing new, and the pause between them.
 const (
-	fruitlessTries = 5
+	fruitlessTries = 4
 	retryPause     = 300 * time.Millisecond
 	reportEvery    = 100 * time.Millisecond
 )
@@ -72,6 +72,12 @@ func (s *Store) download(ctx context.Context, src source, desc ocispec.Descripto
 		return checkSize(desc, n)
 	}
 	w, err := s.blobs.Writer(desc.Digest, desc.Size)
+	for try := 0; errdefs.IsUnavailable(err) && try < 50; try++ { // a sweep is looking at the part
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+		w, err = s.blobs.Writer(desc.Digest, desc.Size)
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -82,6 +83,26 @@ func (s *Store) prepare(ctx context.Context, layers []ocispec.Descriptor, diffID
 		}
 		return nil, fmt.Errorf("layer %s is not of this image", diffID)
 	})
+}
+
+// unpackAll has all layers of an image, fetched, unpacked and fit for lying on one another. Their lease is held: so what a
+// sweep that had begun before takes away under its hands, it makes once more.
+func (s *Store) unpackAll(ctx context.Context, src *source, layers []ocispec.Descriptor, diffIDs []digest.Digest, report func(layerTask, progress, bool)) error {
+	for again := false; ; again = true {
+		var todo []layerTask
+		for _, t := range layerTasks(layers, diffIDs) {
+			if !s.haveLayer(t) {
+				todo = append(todo, t)
+			}
+		}
+		if err := s.ensureLayers(ctx, src, todo, report); err != nil {
+			return err
+		}
+		err := s.prepare(ctx, layers, diffIDs)
+		if !errdefs.IsNotFound(err) || again {
+			return err
+		}
+	}
 }
 
 // openLayer opens the plain tar of a layer whose blob is in the store.
@@ -197,21 +218,27 @@ func (c *counter) Read(p []byte) (int, error) {
 // Unpacked makes sure that the layers of img are unpacked and fit on one another; the blobs must be here. It is quick when
 // all is done.
 func (s *Store) Unpacked(ctx context.Context, img *Image) error {
-	tasks := layerTasks(img.Layers, img.DiffIDs)
+	if err := s.prepared(ctx, img); err == nil || !errdefs.IsNotFound(err) {
+		return err
+	}
 	hold := s.lease()
 	defer hold.release()
 	hold.add(img.DiffIDs...)
-	for i := range tasks {
-		hold.add(tasks[i].desc.Digest)
+	for _, l := range img.Layers {
+		hold.add(l.Digest)
 	}
-	missing := tasks[:0:0]
-	for _, t := range tasks {
-		if !s.layers.Has(t.diffID) {
-			missing = append(missing, t)
-		}
-	}
-	if err := s.ensureLayers(ctx, nil, missing, nil); err != nil {
+	if err := s.unpackAll(ctx, nil, img.Layers, img.DiffIDs, nil); err != nil {
 		return fmt.Errorf("unpack image %s: %w", img.Name(), err)
+	}
+	return nil
+}
+
+// prepared is Unpacked for an image that has all its layers; else it is errdefs.ErrNotFound.
+func (s *Store) prepared(ctx context.Context, img *Image) error {
+	for _, d := range img.DiffIDs {
+		if !s.layers.Has(d) {
+			return errdefs.ErrNotFound
+		}
 	}
 	return s.prepare(ctx, img.Layers, img.DiffIDs)
 }

@@ -243,12 +243,6 @@ func (s *Store) firstMissing(v variant) digest.Digest {
 }
 
 func (s *Store) unpackLoaded(ctx context.Context, img *Image, quiet bool, out *reporter) error {
-	var todo []layerTask
-	for _, t := range layerTasks(img.Layers, img.DiffIDs) {
-		if !s.haveLayer(t) {
-			todo = append(todo, t)
-		}
-	}
 	report := func(t layerTask, p progress, done bool) {
 		id := shortID(t.diffID)
 		if p.stage == stageExtracting {
@@ -260,10 +254,7 @@ func (s *Store) unpackLoaded(ctx context.Context, img *Image, quiet bool, out *r
 	if quiet {
 		report = nil
 	}
-	if err := s.ensureLayers(ctx, nil, todo, report); err != nil {
-		return err
-	}
-	return s.prepare(ctx, img.Layers, img.DiffIDs)
+	return s.unpackAll(ctx, nil, img.Layers, img.DiffIDs, report)
 }
 
 // nameLoaded gives all images their names at once.

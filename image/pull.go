@@ -89,20 +89,17 @@ func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out 
 		return nil, err
 	}
 	tasks := layerTasks(plan.layers, plan.config.RootFS.DiffIDs)
-	todo := tasks[:0:0]
+	missing := 0
 	for _, t := range tasks {
 		hold.add(t.desc.Digest, t.diffID)
 		if s.haveLayer(t) {
 			out.say(shortID(t.desc.Digest), "Already exists")
 		} else {
 			out.say(shortID(t.desc.Digest), "Pulling fs layer")
-			todo = append(todo, t)
+			missing++
 		}
 	}
-	if err := s.ensureLayers(ctx, &src, todo, out.layer); err != nil {
-		return nil, err
-	}
-	if err := s.prepare(ctx, plan.layers, plan.config.RootFS.DiffIDs); err != nil {
+	if err := s.unpackAll(ctx, &src, plan.layers, plan.config.RootFS.DiffIDs, out.layer); err != nil {
 		return nil, err
 	}
 	if err := s.fetchBeside(ctx, &src, plan.beside, hold); err != nil {
@@ -113,7 +110,7 @@ func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out 
 		return nil, err
 	}
 	out.say("", "Digest: "+plan.target.Digest.String())
-	if isNew || len(todo) > 0 {
+	if isNew || missing > 0 {
 		out.say("", "Status: Downloaded newer image for "+name.Familiar())
 	} else {
 		out.say("", "Status: Image is up to date for "+name.Familiar())

@@ -311,8 +311,8 @@ func TestParallelPulls(t *testing.T) {
 }
 
 func TestLastOneOutStopsTheTransfer(t *testing.T) {
-	b, r := open(t), registry(t, testkit.Faults{Rate: 1000000})
-	im := craft(t, "L comp=none;z a 5000000")
+	b, r := open(t), registry(t, testkit.Faults{Rate: 3000000})
+	im := craft(t, "L comp=none;z a 6000000")
 	r.Push("x", "1", im)
 	ctx, kill := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
@@ -322,8 +322,14 @@ func TestLastOneOutStopsTheTransfer(t *testing.T) {
 	time.Sleep(700 * time.Millisecond)
 	kill()
 	wait.Wait()
-	for end := time.Now().Add(5 * time.Second); len(b.jobs.running) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		b.jobs.mu.Lock()
+		running := len(b.jobs.running)
+		b.jobs.mu.Unlock()
+		if running == 0 {
+			break
+		}
+		if time.Since(began) > 5*time.Second {
 			t.Fatal("the transfer goes on")
 		}
 	}
@@ -331,7 +337,6 @@ func TestLastOneOutStopsTheTransfer(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.restart()
-	r.Faults.Rate = 0
 	b.mustPull(r.Host() + "/x:1")
 	resumed := false
 	for _, l := range r.Log() {

@@ -47,8 +47,8 @@ type Store struct {
 	documents documents
 	leases    leases
 	jobs      *jobs
-	// gc is held for writing while something is removed, for reading while something gets or loses protection.
-	gc                         sync.RWMutex
+	sweeping  sync.Mutex // one sweep at a time
+
 	downloadSlots, unpackSlots chan struct{}
 
 	mu       sync.Mutex

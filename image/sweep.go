@@ -13,10 +13,13 @@ import (
 	"github.com/cove-containers/cove/oci"
 )
 
-// leases protect blobs and layers that no name reaches yet.
+// leases protect blobs and layers that no name reaches yet. What is released while a sweep runs stays protected until
+// its end: the sweep may have looked at the names before it was named.
 type leases struct {
-	mu    sync.Mutex
-	count map[digest.Digest]int
+	mu       sync.Mutex
+	count    map[digest.Digest]int
+	sweeping bool
+	late     []digest.Digest
 }
 
 func (l *leases) has(d digest.Digest) bool {
@@ -25,41 +28,68 @@ func (l *leases) has(d digest.Digest) bool {
 	return l.count[d] > 0
 }
 
-// lease is what one pull or load protects. It belongs to one goroutine.
-type lease struct {
-	store *Store
-	held  []digest.Digest
+// unlessHeld runs remove unless d is protected, and lets nobody protect it meanwhile.
+func (l *leases) unlessHeld(d digest.Digest, remove func() error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.count[d] > 0 {
+		return nil
+	}
+	return remove()
 }
 
-func (s *Store) lease() *lease { return &lease{store: s} }
+// sweep marks the time of a sweep; the result ends it.
+func (l *leases) sweep() (end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sweeping = true
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.sweeping = false
+		l.drop(l.late)
+		l.late = nil
+	}
+}
 
-// add protects digests of blobs or layers, whether they exist yet or not. From its return on they are not removed.
+func (l *leases) drop(digests []digest.Digest) {
+	for _, d := range digests {
+		if l.count[d]--; l.count[d] <= 0 {
+			delete(l.count, d)
+		}
+	}
+}
+
+// lease is what one pull or load protects. It belongs to one goroutine.
+type lease struct {
+	of   *leases
+	held []digest.Digest
+}
+
+func (s *Store) lease() *lease { return &lease{of: &s.leases} }
+
+// add protects digests of blobs or layers, whether they exist yet or not. From its return on no blob among them is removed; a
+// layer may still be going in a sweep that has begun before.
 func (l *lease) add(digests ...digest.Digest) {
-	l.store.gc.RLock()
-	defer l.store.gc.RUnlock()
-	all := &l.store.leases
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	if all.count == nil {
-		all.count = map[digest.Digest]int{}
+	l.of.mu.Lock()
+	defer l.of.mu.Unlock()
+	if l.of.count == nil {
+		l.of.count = map[digest.Digest]int{}
 	}
 	for _, d := range digests {
-		all.count[d]++
+		l.of.count[d]++
 	}
 	l.held = append(l.held, digests...)
 }
 
 // release ends the protection. What has got a name by then stays.
 func (l *lease) release() {
-	l.store.gc.RLock()
-	defer l.store.gc.RUnlock()
-	all := &l.store.leases
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	for _, d := range l.held {
-		if all.count[d]--; all.count[d] <= 0 {
-			delete(all.count, d)
-		}
+	l.of.mu.Lock()
+	defer l.of.mu.Unlock()
+	if l.of.sweeping {
+		l.of.late = append(l.of.late, l.held...)
+	} else {
+		l.of.drop(l.held)
 	}
 	l.held = nil
 }
@@ -128,28 +158,61 @@ func (s *Store) marked() (reach, error) {
 	return r, nil
 }
 
-// Sweep removes the blobs and layers that no name, no container and no pull under way needs, and tells how many bytes that gave.
+// Sweep removes the blobs and layers that no name, no container and no pull under way needs, and tells how many bytes that
+// gave. Pulls and loads go on meanwhile.
 func (s *Store) Sweep(ctx context.Context) (int64, error) {
-	s.gc.Lock()
-	defer s.gc.Unlock()
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+	defer s.leases.sweep()()
 	r, err := s.marked()
 	if err != nil {
 		return 0, err
 	}
 	keep := func(d digest.Digest) bool { return r[d] || s.leases.has(d) }
-	_, layers, err := s.layers.Sweep(keep)
-	if err != nil {
-		return layers, fmt.Errorf("sweep images: %w", err)
+	freed, err := s.sweepBlobs(keep)
+	if err == nil {
+		var parts int64
+		parts, err = s.blobs.SweepParts(func(d digest.Digest, last time.Time) bool { return keep(d) && time.Since(last) < pullMemory })
+		freed += parts
 	}
-	_, blobs, err := s.blobs.Sweep(keep)
-	if err != nil {
-		return layers + blobs, fmt.Errorf("sweep images: %w", err)
+	if err == nil {
+		var layers int64
+		_, layers, err = s.layers.Sweep(keep)
+		freed += layers
 	}
-	parts, err := s.blobs.SweepParts(func(d digest.Digest, last time.Time) bool { return keep(d) && time.Since(last) < pullMemory })
 	if err != nil {
-		return layers + blobs, fmt.Errorf("sweep images: %w", err)
+		return freed, fmt.Errorf("sweep images: %w", err)
 	}
-	return layers + blobs + parts, nil
+	return freed, nil
+}
+
+func (s *Store) sweepBlobs(keep func(digest.Digest) bool) (freed int64, err error) {
+	all, err := s.blobs.List()
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range all {
+		if keep(d) {
+			continue
+		}
+		err := s.leases.unlessHeld(d, func() error {
+			size, err := s.blobs.Stat(d)
+			if errdefs.IsNotFound(err) {
+				return nil
+			}
+			if err == nil {
+				err = s.blobs.Delete(d)
+			}
+			if err == nil {
+				freed += size
+			}
+			return err
+		})
+		if err != nil {
+			return freed, err
+		}
+	}
+	return freed, nil
 }
 
 // Usage is what all images take on disk, each blob and each layer counted once.

@@ -43,7 +43,10 @@ type documents struct {
 	configs map[digest.Digest]*oci.Image
 }
 
-const maxRemembered = 512
+const (
+	maxRemembered     = 512
+	maxRememberedSize = 128 << 10
+)
 
 // document reads an index or manifest from the store.
 func (s *Store) document(desc ocispec.Descriptor) (oci.Document, error) {
@@ -66,7 +69,9 @@ func (s *Store) document(desc ocispec.Descriptor) (oci.Document, error) {
 	if c.parsed == nil || len(c.parsed) >= maxRemembered {
 		c.parsed = map[digest.Digest]oci.Document{}
 	}
-	c.parsed[desc.Digest] = doc
+	if len(body) <= maxRememberedSize {
+		c.parsed[desc.Digest] = doc
+	}
 	return doc, nil
 }
 
@@ -92,7 +97,9 @@ func (s *Store) config(d digest.Digest) (*oci.Image, error) {
 	if c.configs == nil || len(c.configs) >= maxRemembered {
 		c.configs = map[digest.Digest]*oci.Image{}
 	}
-	c.configs[d] = &parsed
+	if len(body) <= maxRememberedSize {
+		c.configs[d] = &parsed
+	}
 	return &parsed, nil
 }
 
