@@ -4,7 +4,7 @@ import "github.com/cove-containers/cove/engine"
 
 // containerAttach connects the client's connection to the container's streams. It returns when that is over.
 func (s *Server) containerAttach(c *call) error {
-	ctx, cancel := c.lasting()
+	ctx, cancel := c.hijackable()
 	defer cancel()
 	h := &hijacker{call: c, left: cancel}
 	defer h.close()

@@ -19,7 +19,7 @@ func (s *Server) execStart(c *call) error {
 	if !c.since(42) || !request.Tty {
 		request.ConsoleSize = nil
 	}
-	ctx, cancel := c.lasting()
+	ctx, cancel := c.hijackable()
 	defer cancel()
 	h := &hijacker{call: c, headers: true, left: cancel}
 	defer h.close()

@@ -134,8 +134,16 @@ func (c *call) status(code int) {
 func (c *call) since(minor int) bool { return c.version >= version(1000+minor) }
 
 // lasting is the context of a stream without an end of its own: over when the client leaves or the daemon stops.
-func (c *call) lasting() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(c.Context())
+func (c *call) lasting() (context.Context, context.CancelFunc) { return c.untilDrained(c.Context()) }
+
+// hijackable is the context of a call that may take its connection over. To net/http a client that has nothing more
+// to send has left, to such a call it has not: the hijacker finds out who really left.
+func (c *call) hijackable() (context.Context, context.CancelFunc) {
+	return c.untilDrained(context.WithoutCancel(c.Context()))
+}
+
+func (c *call) untilDrained(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
 	go func() {
 		select {
 		case <-c.server.closed:
