@@ -364,7 +364,16 @@ func TestBadPart(t *testing.T) {
 }
 
 func TestPullAllTags(t *testing.T) {
-	b := open(t)
+	b, r := open(t), registry(t, testkit.Faults{})
+	for _, tag := range []string{"1", "2", "3", "4", "5"} {
+		r.Push("x", tag, craft(t, "L;f a "+tag))
+	}
+	if _, err := b.Pull(t.Context(), r.Host()+"/x", PullOptions{AllTags: true}); err != nil {
+		t.Fatal(err)
+	}
+	if list, _ := b.List(t.Context(), ListOptions{}); len(list) != 5 {
+		t.Errorf("%d images, want 5", len(list))
+	}
 	if _, err := b.Pull(t.Context(), "127.0.0.1:1/x:1", PullOptions{AllTags: true}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("a tag with all tags: %v", err)
 	}

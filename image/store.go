@@ -85,11 +85,15 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// SetUsers tells how to find the containers made from images. Until it is called nothing is removed.
+// SetUsers tells how to find the containers made from images; users must not call back into the store. Until it is called
+// nothing is removed; then what a crash has left goes, in the background.
 func (s *Store) SetUsers(users func() []User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users = users
+	if users != nil {
+		s.jobs.wait.Go(func() { s.sweepQuietly(context.Background()) })
+	}
 }
 
 // SetEmbedded names images that come with the engine: full name to archive. Pulling such a name loads the archive.

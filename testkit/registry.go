@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -207,9 +208,35 @@ func (r *Registry) handle(w http.ResponseWriter, req *http.Request) {
 			return
 		}
 	}
+	if repository, ok := strings.CutSuffix(rest, "/tags/list"); ok {
+		if r.allowed(w, req, repository) {
+			r.serveTags(w, req, repository)
+		}
+		return
+	}
 	if r.allowed(w, req, "") {
 		r.answer(w, req, 200, []byte("{}"))
 	}
+}
+
+// serveTags lists tags two at a time, so that clients must follow the links.
+func (r *Registry) serveTags(w http.ResponseWriter, req *http.Request, repository string) {
+	const page = 2
+	r.mu.Lock()
+	var tags []string
+	for key := range r.manifests {
+		if of, tag, _ := strings.Cut(key, " "); of == repository && !strings.Contains(tag, ":") && tag > req.URL.Query().Get("last") {
+			tags = append(tags, tag)
+		}
+	}
+	r.mu.Unlock()
+	slices.Sort(tags)
+	if len(tags) > page {
+		tags = tags[:page]
+		w.Header().Set("Link", fmt.Sprintf(`</v2/%s/tags/list?last=%s&n=%d>; rel="next"`, repository, tags[page-1], page))
+	}
+	body, _ := json.Marshal(map[string]any{"name": repository, "tags": tags})
+	r.answer(w, req, 200, body)
 }
 
 func (r *Registry) basic() string {
