@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/cove-containers/cove/cli/config"
+	"github.com/cove-containers/cove/cli/terminal"
 	"github.com/cove-containers/cove/client"
 )
 
@@ -100,7 +101,7 @@ func (s *signaled) code() int {
 func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 3)
-	signal.Notify(signals, terminationSignals()...)
+	signal.Notify(signals, terminal.TerminationSignals()...)
 	go func() {
 		for n := 1; ; n++ {
 			s, ok := <-signals

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/cove-containers/cove/cli/terminal"
 	"github.com/cove-containers/cove/client"
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
@@ -13,12 +14,11 @@ func (a *app) containerAttach() *cobra.Command {
 	var noStdin, proxy bool
 	var keys string
 	cmd := &cobra.Command{
-		Use:                   "attach [OPTIONS] CONTAINER",
-		Short:                 "Attach local standard input, output, and error streams to a running container",
-		Args:                  exactly(1),
-		Annotations:           aliases("container attach", "attach"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeContainers,
+		Use:               "attach [OPTIONS] CONTAINER",
+		Short:             "Attach local standard input, output, and error streams to a running container",
+		Args:              exactly(1),
+		Annotations:       aliases("container attach", "attach"),
+		ValidArgsFunction: a.completeContainers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.attach(cmd.Context(), args[0], !noStdin, proxy, keys)
 		},
@@ -56,7 +56,7 @@ func (a *app) attach(ctx context.Context, name string, stdin, proxy bool, flag s
 	if proxy && !tty {
 		started := make(chan struct{})
 		close(started)
-		stop := forwardSignals(started, func(signal string) { _ = daemon.ContainerKill(background, info.ID, signal) })
+		stop := terminal.ForwardSignals(started, func(signal string) { _ = daemon.ContainerKill(background, info.ID, signal) })
 		defer stop()
 	}
 	o := client.AttachOptions{Stdin: stdin && info.Config.OpenStdin, Stdout: true, Stderr: true, DetachKeys: keyNames}
@@ -64,25 +64,25 @@ func (a *app) attach(ctx context.Context, name string, stdin, proxy bool, flag s
 	if err != nil {
 		return err
 	}
-	s := &session{app: a, stream: stream, tty: tty, stdin: o.Stdin, keys: keys, stdout: a.out, stderr: a.errorsOf(tty)}
-	if err := s.prepare(); err != nil {
+	s := a.session(stream, tty, keys, o.Stdin, true, true)
+	defer s.Close()
+	if err := a.prepare(s); err != nil {
 		return err
 	}
-	defer s.close()
 	if _, err := attachable(ctx, daemon, info.ID); err != nil { // what has ended meanwhile would be waited for in vain
 		return err
 	}
 	if tty && a.outputIsTerminal() {
 		h, w := a.size()
 		_ = daemon.ContainerResize(background, info.ID, h+1, w+1) // a change makes programs draw anew
-		stop := a.followSize(func(h, w uint) error { return daemon.ContainerResize(background, info.ID, h, w) })
-		defer stop()
 	}
+	stop := a.followSize(tty, func(h, w uint) error { return daemon.ContainerResize(background, info.ID, h, w) })
+	defer stop()
 	life := background
 	if !proxy {
 		life = ctx
 	}
-	if err := s.run(life); err != nil {
+	if err := s.Run(life); err != nil {
 		return err
 	}
 	result, err := wait.Result()

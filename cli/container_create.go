@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/cove-containers/cove/cli/config"
 	"github.com/cove-containers/cove/cli/opts"
 	"github.com/cove-containers/cove/client"
 	"github.com/cove-containers/cove/oci"
@@ -29,7 +30,7 @@ func (c *creation) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.name, "name", "", "Name of the container")
 	fs.StringVar(&c.pull, "pull", "missing", `When to pull the image ("always", "missing", "never")`)
 	fs.BoolVarP(&c.quiet, "quiet", "q", false, "Say nothing of the pull")
-	fs.StringVar(&c.platform, "platform", firstEnv("COVE_DEFAULT_PLATFORM", "DOCKER_DEFAULT_PLATFORM"), "Platform of the image, when it has several")
+	fs.StringVar(&c.platform, "platform", config.FirstEnv("COVE_DEFAULT_PLATFORM", "DOCKER_DEFAULT_PLATFORM"), "Platform of the image, when it has several")
 	fs.Bool("help", false, "Print usage")
 	c.settings.AddFlags(fs)
 }
@@ -37,12 +38,11 @@ func (c *creation) addFlags(fs *pflag.FlagSet) {
 func (a *app) containerCreate() *cobra.Command {
 	c := &creation{}
 	cmd := &cobra.Command{
-		Use:                   "create [OPTIONS] IMAGE [COMMAND] [ARG...]",
-		Short:                 "Create a new container",
-		Args:                  atLeast(1),
-		Annotations:           aliases("container create", "create"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeImages,
+		Use:               "create [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short:             "Create a new container",
+		Args:              atLeast(1),
+		Annotations:       aliases("container create", "create"),
+		ValidArgsFunction: a.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			daemon, settings, err := a.build(cmd.Flags(), c, args)
 			if err != nil {

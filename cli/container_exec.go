@@ -22,12 +22,11 @@ type execution struct {
 func (a *app) containerExec() *cobra.Command {
 	e := &execution{}
 	cmd := &cobra.Command{
-		Use:                   "exec [OPTIONS] CONTAINER COMMAND [ARG...]",
-		Short:                 "Execute a command in a running container",
-		Args:                  atLeast(2),
-		Annotations:           aliases("container exec", "exec"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeContainers,
+		Use:               "exec [OPTIONS] CONTAINER COMMAND [ARG...]",
+		Short:             "Execute a command in a running container",
+		Args:              atLeast(2),
+		Annotations:       aliases("container exec", "exec"),
+		ValidArgsFunction: a.completeContainers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e.request.Cmd = args[1:]
 			return a.exec(cmd.Context(), args[0], e)
@@ -90,19 +89,14 @@ func (a *app) execAttached(ctx context.Context, daemon *client.Client, id string
 	if err != nil {
 		return execError(err)
 	}
-	s := &session{
-		app: a, stream: stream, tty: e.request.Tty, stdin: e.interactive, keys: keys,
-		stdout: a.out, stderr: a.errorsOf(e.request.Tty),
-	}
-	if err := s.prepare(); err != nil {
+	s := a.session(stream, e.request.Tty, keys, e.interactive, true, true)
+	defer s.Close()
+	if err := a.prepare(s); err != nil {
 		return err
 	}
-	defer s.close()
-	if s.tty && a.outputIsTerminal() {
-		stop := a.followSize(func(h, w uint) error { return daemon.ExecResize(context.WithoutCancel(ctx), id, h, w) })
-		defer stop()
-	}
-	if err := s.run(ctx); err != nil {
+	stop := a.followSize(s.TTY, func(h, w uint) error { return daemon.ExecResize(context.WithoutCancel(ctx), id, h, w) })
+	defer stop()
+	if err := s.Run(ctx); err != nil {
 		return err
 	}
 	info, err := daemon.ExecInspect(ctx, id)

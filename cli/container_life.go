@@ -43,19 +43,14 @@ func (a *app) overAll(names []string, do func(name string) error, skip func(erro
 // simple makes a command that does one thing with every container named.
 func (a *app) simple(name, options, short string, do func(ctx context.Context, daemon *client.Client, id string) error) *cobra.Command {
 	return &cobra.Command{
-		Use:                   name + " " + options + "CONTAINER [CONTAINER...]",
-		Short:                 short,
-		Args:                  atLeast(1),
-		Annotations:           aliases("container "+name, name),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeContainers,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			return a.overAll(args, func(id string) error { return do(cmd.Context(), daemon, id) }, nil)
-		},
+		Use:               name + " " + options + "CONTAINER [CONTAINER...]",
+		Short:             short,
+		Args:              atLeast(1),
+		Annotations:       aliases("container "+name, name),
+		ValidArgsFunction: a.completeContainers,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
+			return a.overAll(args, func(id string) error { return do(ctx, daemon, id) }, nil)
+		}),
 	}
 }
 
@@ -119,17 +114,13 @@ func (a *app) containerRm() *cobra.Command {
 	cmd := a.simple("rm", "[OPTIONS] ", "Remove one or more containers", nil)
 	cmd.Aliases = []string{"remove"}
 	cmd.Annotations = aliases("container rm", "container remove", "rm")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		daemon, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
 		remove := func(name string) error {
 			id := strings.Trim(name, "/")
 			if id == "" {
 				return errors.New("container name cannot be empty")
 			}
-			return daemon.ContainerRemove(cmd.Context(), id, o)
+			return daemon.ContainerRemove(ctx, id, o)
 		}
 		return a.overAll(args, remove, func(err error) bool {
 			gone := o.Force && errdefs.IsNotFound(err)
@@ -138,7 +129,7 @@ func (a *app) containerRm() *cobra.Command {
 			}
 			return gone
 		})
-	}
+	})
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.Force, "force", "f", false, "Force the removal of a running container (uses SIGKILL)")
 	fs.BoolVarP(&o.Link, "link", "l", false, "Remove the specified link")
@@ -148,39 +139,30 @@ func (a *app) containerRm() *cobra.Command {
 
 func (a *app) containerRename() *cobra.Command {
 	return &cobra.Command{
-		Use:                   "rename CONTAINER NEW_NAME",
-		Short:                 "Rename a container",
-		Args:                  exactly(2),
-		Annotations:           aliases("container rename", "rename"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeContainers,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Use:               "rename CONTAINER NEW_NAME",
+		Short:             "Rename a container",
+		Args:              exactly(2),
+		Annotations:       aliases("container rename", "rename"),
+		ValidArgsFunction: a.completeContainers,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			from, to := strings.TrimSpace(args[0]), strings.TrimSpace(args[1])
 			if from == "" || to == "" {
 				return errors.New("Error: Neither old nor new names may be empty") //nolint:staticcheck // docker's words
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			if err := daemon.ContainerRename(cmd.Context(), from, to); err != nil {
+			if err := daemon.ContainerRename(ctx, from, to); err != nil {
 				return fmt.Errorf("%w\nError: failed to rename container named %s", err, from)
 			}
 			return nil
-		},
+		}),
 	}
 }
 
 func (a *app) containerWait() *cobra.Command {
 	cmd := a.simple("wait", "", "Block until one or more containers stop, then print their exit codes", nil)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		daemon, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
 		var errs []error
 		for _, id := range args {
-			code, err := waitFor(cmd.Context(), daemon, id)
+			code, err := waitFor(ctx, daemon, id)
 			if err != nil {
 				errs = append(errs, err)
 				continue
@@ -188,7 +170,7 @@ func (a *app) containerWait() *cobra.Command {
 			fmt.Fprintln(a.out, code)
 		}
 		return errors.Join(errs...)
-	}
+	})
 	return cmd
 }
 
@@ -208,23 +190,19 @@ func (a *app) containerStart() *cobra.Command {
 	var attach, interactive bool
 	var keys, checkpoint, checkpointDir string
 	cmd := a.simple("start", "[OPTIONS] ", "Start one or more stopped containers", nil)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
 		if checkpoint != "" || checkpointDir != "" {
 			return errors.New("checkpoints are not supported yet")
-		}
-		daemon, err := a.client()
-		if err != nil {
-			return err
 		}
 		if attach || interactive {
 			if len(args) > 1 {
 				return errors.New("you cannot start and attach multiple containers at once")
 			}
-			return a.startAttached(cmd.Context(), daemon, args[0], interactive, keys)
+			return a.startAttached(ctx, daemon, args[0], interactive, keys)
 		}
 		var failed []string
 		for _, id := range args {
-			if err := daemon.ContainerStart(cmd.Context(), id); err != nil {
+			if err := daemon.ContainerStart(ctx, id); err != nil {
 				fmt.Fprintln(a.err, err)
 				failed = append(failed, id)
 				continue
@@ -235,7 +213,7 @@ func (a *app) containerStart() *cobra.Command {
 			return fmt.Errorf("Error: failed to start containers: %s", strings.Join(failed, ", ")) //nolint:staticcheck // docker's words
 		}
 		return nil
-	}
+	})
 	fs := cmd.Flags()
 	fs.BoolVarP(&attach, "attach", "a", false, "Attach STDOUT and STDERR and forward signals")
 	fs.StringVar(&checkpoint, "checkpoint", "", "Restore from this checkpoint")

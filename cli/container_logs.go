@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 
+	"github.com/cove-containers/cove/cli/opts"
 	"github.com/cove-containers/cove/client"
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/spf13/cobra"
@@ -13,28 +15,23 @@ func (a *app) containerLogs() *cobra.Command {
 	o := client.LogsOptions{Stdout: true, Stderr: true}
 	var since, until string
 	cmd := &cobra.Command{
-		Use:                   "logs [OPTIONS] CONTAINER",
-		Short:                 "Fetch the logs of a container",
-		Args:                  exactly(1),
-		Annotations:           aliases("container logs", "logs"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeContainers,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			daemon, err := a.client()
+		Use:               "logs [OPTIONS] CONTAINER",
+		Short:             "Fetch the logs of a container",
+		Args:              exactly(1),
+		Annotations:       aliases("container logs", "logs"),
+		ValidArgsFunction: a.completeContainers,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
+			info, _, err := daemon.ContainerInspect(ctx, args[0], false)
 			if err != nil {
 				return err
 			}
-			info, _, err := daemon.ContainerInspect(cmd.Context(), args[0], false)
-			if err != nil {
-				return err
-			}
-			if o.Since, err = timestamp(since); err != nil {
+			if o.Since, err = opts.Time(since); err != nil {
 				return fmt.Errorf(`invalid value for "since": %w`, err)
 			}
-			if o.Until, err = timestamp(until); err != nil {
+			if o.Until, err = opts.Time(until); err != nil {
 				return fmt.Errorf(`invalid value for "until": %w`, err)
 			}
-			body, raw, err := daemon.ContainerLogs(cmd.Context(), info.ID, o)
+			body, raw, err := daemon.ContainerLogs(ctx, info.ID, o)
 			if err != nil {
 				return err
 			}
@@ -45,7 +42,7 @@ func (a *app) containerLogs() *cobra.Command {
 				_, err = stdcopy.StdCopy(a.out, a.err, body)
 			}
 			return err
-		},
+		}),
 	}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.Details, "details", false, "Show extra details provided to logs")

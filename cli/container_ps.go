@@ -22,11 +22,10 @@ func (a *app) listContainers(use string) *cobra.Command {
 	var quiet, noTrunc, latest bool
 	var layout string
 	cmd := &cobra.Command{
-		Use:                   use,
-		Short:                 "List containers",
-		Args:                  noArgs,
-		Annotations:           aliases("container ls", "container list", "container ps", "ps"),
-		DisableFlagsInUseLine: true,
+		Use:         use,
+		Short:       "List containers",
+		Args:        noArgs,
+		Annotations: aliases("container ls", "container list", "container ps", "ps"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if latest && o.Limit == -1 {
 				o.Limit = 1

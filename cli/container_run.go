@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/cove-containers/cove/cli/opts"
@@ -24,12 +23,11 @@ type running struct {
 func (a *app) containerRun() *cobra.Command {
 	r := &running{}
 	cmd := &cobra.Command{
-		Use:                   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
-		Short:                 "Create and run a new container from an image",
-		Args:                  atLeast(1),
-		Annotations:           aliases("container run", "run"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeImages,
+		Use:               "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short:             "Create and run a new container from an image",
+		Args:              atLeast(1),
+		Annotations:       aliases("container run", "run"),
+		ValidArgsFunction: a.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			daemon, settings, err := a.build(cmd.Flags(), &r.creation, args)
 			if err != nil {
@@ -99,14 +97,14 @@ func (a *app) runAttached(ctx context.Context, daemon *client.Client, t attached
 	started := make(chan struct{})
 	background := context.WithoutCancel(ctx)
 	if t.proxy {
-		stop := forwardSignals(started, func(name string) { _ = daemon.ContainerKill(background, t.id, name) })
+		stop := terminal.ForwardSignals(started, func(name string) { _ = daemon.ContainerKill(background, t.id, name) })
 		defer stop()
 	}
 	s, wait, err := a.register(background, daemon, t)
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	defer wait.Close()
 	if ctx.Err() != nil {
 		if t.created {
@@ -114,21 +112,19 @@ func (a *app) runAttached(ctx context.Context, daemon *client.Client, t attached
 		}
 		return ctx.Err()
 	}
-	if err := s.prepare(); err != nil {
+	if err := a.prepare(s); err != nil {
 		return err
 	}
 	if err := daemon.ContainerStart(background, t.id); err != nil {
-		s.close()
+		s.Close()
 		if t.autoRemove {
 			_, _ = wait.Result()
 		}
 		return startError(err)
 	}
 	close(started)
-	if t.tty && a.outputIsTerminal() {
-		stop := a.followSize(func(h, w uint) error { return daemon.ContainerResize(background, t.id, h, w) })
-		defer stop()
-	}
+	stop := a.followSize(t.tty, func(h, w uint) error { return daemon.ContainerResize(background, t.id, h, w) })
+	defer stop()
 	life := background
 	if !t.proxy {
 		life = ctx
@@ -137,7 +133,7 @@ func (a *app) runAttached(ctx context.Context, daemon *client.Client, t attached
 }
 
 // register attaches to the container and notes the wish to know its end, both at once.
-func (a *app) register(ctx context.Context, daemon *client.Client, t attached) (*session, *client.Wait, error) {
+func (a *app) register(ctx context.Context, daemon *client.Client, t attached) (*terminal.Session, *client.Wait, error) {
 	condition := container.WaitConditionNextExit
 	if t.autoRemove {
 		condition = container.WaitConditionRemoved
@@ -167,30 +163,12 @@ func (a *app) register(ctx context.Context, daemon *client.Client, t attached) (
 		}
 		return nil, nil, err
 	}
-	s := &session{app: a, stream: stream, tty: t.tty, stdin: t.stdin, keys: t.keys}
-	if t.stdout {
-		s.stdout = a.out
-	}
-	if t.stderr {
-		s.stderr = a.errorsOf(t.tty)
-	}
-	if t.tty && s.stdout == nil {
-		s.stdout = s.stderr
-	}
-	return s, w.wait, nil
-}
-
-// errorsOf gives where standard error of a process goes: with a terminal there is only one stream.
-func (a *app) errorsOf(tty bool) io.Writer {
-	if tty {
-		return a.out
-	}
-	return a.err
+	return a.session(stream, t.tty, t.keys, t.stdin, t.stdout, t.stderr), w.wait, nil
 }
 
 // stay carries the streams until all output has come and the container has ended, and gives its exit code. The end of
 // life ends it too.
-func (a *app) stay(life context.Context, s *session, wait *client.Wait) error {
+func (a *app) stay(life context.Context, s *terminal.Session, wait *client.Wait) error {
 	ctx, cancel := context.WithCancel(life)
 	defer cancel()
 	type end struct {
@@ -201,15 +179,15 @@ func (a *app) stay(life context.Context, s *session, wait *client.Wait) error {
 	go func() {
 		result, err := wait.Result()
 		ended <- end{result, err}
-		if s.stdout == nil && s.stderr == nil {
+		if s.Stdout == nil && s.Stderr == nil {
 			cancel() // only input is attached, and nobody reads it any more
 		}
 	}()
-	err := s.run(ctx)
+	err := s.Run(ctx)
 	switch {
 	case errors.Is(err, terminal.ErrDetached):
 		return nil
-	case err != nil && (s.stdout != nil || s.stderr != nil):
+	case err != nil && (s.Stdout != nil || s.Stderr != nil):
 		return err
 	}
 	select {

@@ -1,28 +1,25 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/cove-containers/cove/client"
 	"github.com/spf13/cobra"
 )
 
 func (a *app) containerTop() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:                   "top CONTAINER [ps OPTIONS]",
-		Short:                 "Display the running processes of a container",
-		Args:                  atLeast(1),
-		Annotations:           aliases("container top", "top"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeContainers,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			top, err := daemon.ContainerTop(cmd.Context(), args[0], strings.Join(args[1:], " "))
+		Use:               "top CONTAINER [ps OPTIONS]",
+		Short:             "Display the running processes of a container",
+		Args:              atLeast(1),
+		Annotations:       aliases("container top", "top"),
+		ValidArgsFunction: a.completeContainers,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
+			top, err := daemon.ContainerTop(ctx, args[0], strings.Join(args[1:], " "))
 			if err != nil {
 				return err
 			}
@@ -32,7 +29,7 @@ func (a *app) containerTop() *cobra.Command {
 				fmt.Fprintln(w, strings.Join(p, "\t"))
 			}
 			return w.Flush()
-		},
+		}),
 	}
 	cmd.Flags().SetInterspersed(false)
 	return cmd
@@ -40,21 +37,16 @@ func (a *app) containerTop() *cobra.Command {
 
 func (a *app) containerDiff() *cobra.Command {
 	return &cobra.Command{
-		Use:                   "diff CONTAINER",
-		Short:                 "Inspect changes to files or directories on a container's filesystem",
-		Args:                  exactly(1),
-		Annotations:           aliases("container diff", "diff"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeContainers,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Use:               "diff CONTAINER",
+		Short:             "Inspect changes to files or directories on a container's filesystem",
+		Args:              exactly(1),
+		Annotations:       aliases("container diff", "diff"),
+		ValidArgsFunction: a.completeContainers,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			if args[0] == "" {
 				return errors.New("container name cannot be empty")
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			changes, err := daemon.ContainerDiff(cmd.Context(), args[0])
+			changes, err := daemon.ContainerDiff(ctx, args[0])
 			if err != nil {
 				return err
 			}
@@ -62,6 +54,6 @@ func (a *app) containerDiff() *cobra.Command {
 				fmt.Fprintln(a.out, c.Kind.String(), c.Path)
 			}
 			return nil
-		},
+		}),
 	}
 }

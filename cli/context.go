@@ -12,9 +12,9 @@ import (
 
 // contexts lists the contexts, the one of flags and environment first.
 func (a *app) contexts() ([]config.Context, error) {
-	standard := config.Context{Name: "default", Description: "Current DOCKER_HOST based configuration", Host: defaultHost()}
-	if host := firstEnv("COVE_HOST", "DOCKER_HOST"); host != "" {
-		standard.Host = parseHost(host, false)
+	standard := config.Context{Name: "default", Description: "Current DOCKER_HOST based configuration", Host: config.DefaultHost()}
+	if host := config.FirstEnv("COVE_HOST", "DOCKER_HOST"); host != "" {
+		standard.Host = config.ParseHost(host, false)
 	}
 	others, err := a.configFile().Contexts()
 	return append([]config.Context{standard}, others...), err
@@ -24,12 +24,11 @@ func (a *app) contextLs() *cobra.Command {
 	var layout string
 	var quiet bool
 	cmd := &cobra.Command{
-		Use:                   "ls [OPTIONS]",
-		Short:                 "List contexts",
-		Aliases:               []string{"list"},
-		Args:                  noArgs,
-		Annotations:           aliases("context ls", "context list"),
-		DisableFlagsInUseLine: true,
+		Use:         "ls [OPTIONS]",
+		Short:       "List contexts",
+		Aliases:     []string{"list"},
+		Args:        noArgs,
+		Annotations: aliases("context ls", "context list"),
 		RunE: func(*cobra.Command, []string) error {
 			list, err := a.contexts()
 			if err != nil {
@@ -37,7 +36,7 @@ func (a *app) contextLs() *cobra.Command {
 			}
 			current := a.contextName()
 			for _, name := range []string{"COVE_HOST", "DOCKER_HOST"} {
-				if firstEnv(name) != "" && a.global.context == "" {
+				if config.FirstEnv(name) != "" && a.global.Context == "" {
 					fmt.Fprintf(a.err, "Warning: %s environment variable overrides the active context. To use a context, either set the global --context flag, or unset %s environment variable.\n", name, name)
 				}
 			}
@@ -62,10 +61,9 @@ func (a *app) contextLs() *cobra.Command {
 
 func (a *app) contextShow() *cobra.Command {
 	return &cobra.Command{
-		Use:                   "show",
-		Short:                 "Print the name of the current context",
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
+		Use:   "show",
+		Short: "Print the name of the current context",
+		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			fmt.Fprintln(a.out, a.contextName())
 			return nil
@@ -75,10 +73,9 @@ func (a *app) contextShow() *cobra.Command {
 
 func (a *app) contextUse() *cobra.Command {
 	return &cobra.Command{
-		Use:                   "use CONTEXT",
-		Short:                 "Set the current context",
-		Args:                  exactly(1),
-		DisableFlagsInUseLine: true,
+		Use:   "use CONTEXT",
+		Short: "Set the current context",
+		Args:  exactly(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := args[0]
 			if name != "default" {
@@ -92,7 +89,7 @@ func (a *app) contextUse() *cobra.Command {
 			fmt.Fprintln(a.out, name)
 			fmt.Fprintf(a.err, "Current context is now %q\n", name)
 			for _, variable := range []string{"COVE_HOST", "DOCKER_HOST"} {
-				if name != "default" && firstEnv(variable) != "" {
+				if name != "default" && config.FirstEnv(variable) != "" {
 					fmt.Fprintf(a.err, "Warning: %s environment variable overrides the active context. To use %q, either set the global --context flag, or unset %s environment variable.\n", variable, name, variable)
 				}
 			}
@@ -104,9 +101,8 @@ func (a *app) contextUse() *cobra.Command {
 func (a *app) contextInspect() *cobra.Command {
 	var layout string
 	cmd := &cobra.Command{
-		Use:                   "inspect [OPTIONS] [CONTEXT] [CONTEXT...]",
-		Short:                 "Display detailed information on one or more contexts",
-		DisableFlagsInUseLine: true,
+		Use:   "inspect [OPTIONS] [CONTEXT] [CONTEXT...]",
+		Short: "Display detailed information on one or more contexts",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{a.contextName()}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -20,12 +21,11 @@ func (a *app) events() *cobra.Command {
 	var o client.EventsOptions
 	var since, until, layout string
 	cmd := &cobra.Command{
-		Use:                   "events [OPTIONS]",
-		Short:                 "Get real time events from the server",
-		Args:                  noArgs,
-		Annotations:           aliases("system events", "events"),
-		DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+		Use:         "events [OPTIONS]",
+		Short:       "Get real time events from the server",
+		Args:        noArgs,
+		Annotations: aliases("system events", "events"),
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, _ []string) (err error) {
 			show := printEvent
 			if layout != "" {
 				if err := format.Value(io.Discard, layout, &events.Message{}); err != nil {
@@ -34,18 +34,14 @@ func (a *app) events() *cobra.Command {
 				}
 				show = func(w io.Writer, m events.Message) error { return format.Value(w, layout, m) }
 			}
-			if o.Since, err = timestamp(since); err != nil {
+			if o.Since, err = opts.Time(since); err != nil {
 				return err
 			}
-			if o.Until, err = timestamp(until); err != nil {
+			if o.Until, err = opts.Time(until); err != nil {
 				return err
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			return daemon.Events(cmd.Context(), o, func(m events.Message) error { return show(a.out, m) })
-		},
+			return daemon.Events(ctx, o, func(m events.Message) error { return show(a.out, m) })
+		}),
 	}
 	fs := cmd.Flags()
 	opts.Filters(fs, &o.Filters, "f", "Show only what these conditions hold for")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,7 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cove-containers/cove/cli/format"
 	"github.com/cove-containers/cove/cli/terminal"
+	"github.com/cove-containers/cove/client"
 	"github.com/cove-containers/cove/oci"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -19,12 +22,11 @@ func (a *app) imageLoad() *cobra.Command {
 	var platforms []string
 	var quiet bool
 	cmd := &cobra.Command{
-		Use:                   "load [OPTIONS]",
-		Short:                 "Load an image from a tar archive or STDIN",
-		Args:                  noArgs,
-		Annotations:           aliases("image load", "load"),
-		DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:         "load [OPTIONS]",
+		Short:       "Load an image from a tar archive or STDIN",
+		Args:        noArgs,
+		Annotations: aliases("image load", "load"),
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, _ []string) error {
 			archive := a.in
 			if input != "" {
 				f, err := os.Open(input)
@@ -40,13 +42,9 @@ func (a *app) imageLoad() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			p := newProgress(a.out, a.stdout)
-			return daemon.ImageLoad(cmd.Context(), struct{ io.Reader }{archive}, quiet || p.terminal == nil, wanted, p.show)
-		},
+			p := format.NewProgress(a.out, a.stdout)
+			return daemon.ImageLoad(ctx, struct{ io.Reader }{archive}, quiet || !p.OnTerminal(), wanted, p.Show)
+		}),
 	}
 	fs := cmd.Flags()
 	fs.StringVarP(&input, "input", "i", "", "Read from this tar archive instead of STDIN")
@@ -71,13 +69,12 @@ func (a *app) imageSave() *cobra.Command {
 	var output string
 	var platforms []string
 	cmd := &cobra.Command{
-		Use:                   "save [OPTIONS] IMAGE [IMAGE...]",
-		Short:                 "Save one or more images to a tar archive (streamed to STDOUT by default)",
-		Args:                  atLeast(1),
-		Annotations:           aliases("image save", "save"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeImages,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Use:               "save [OPTIONS] IMAGE [IMAGE...]",
+		Short:             "Save one or more images to a tar archive (streamed to STDOUT by default)",
+		Args:              atLeast(1),
+		Annotations:       aliases("image save", "save"),
+		ValidArgsFunction: a.completeImages,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			wanted, err := parsePlatforms(platforms)
 			if err != nil {
 				return err
@@ -88,11 +85,7 @@ func (a *app) imageSave() *cobra.Command {
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			archive, err := daemon.ImageSave(cmd.Context(), args, wanted)
+			archive, err := daemon.ImageSave(ctx, args, wanted)
 			if err != nil {
 				return err
 			}
@@ -102,7 +95,7 @@ func (a *app) imageSave() *cobra.Command {
 				return err
 			}
 			return writeFile(output, archive)
-		},
+		}),
 	}
 	fs := cmd.Flags()
 	fs.StringVarP(&output, "output", "o", "", "Write to this file instead of STDOUT")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -29,24 +30,19 @@ func (a *app) listImages(use string) *cobra.Command {
 	var layout string
 	var filters api.Filters
 	cmd := &cobra.Command{
-		Use:                   use,
-		Short:                 "List images",
-		Args:                  atMost(1),
-		Annotations:           aliases("image ls", "image list", "images"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeImages,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Use:               use,
+		Short:             "List images",
+		Args:              atMost(1),
+		Annotations:       aliases("image ls", "image list", "images"),
+		ValidArgsFunction: a.completeImages,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			if len(args) == 1 {
 				if filters == nil {
 					filters = api.Filters{}
 				}
 				filters.Add("reference", args[0])
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			list, err := daemon.ImageList(cmd.Context(), client.ImageListOptions{All: all, Filters: filters})
+			list, err := daemon.ImageList(ctx, client.ImageListOptions{All: all, Filters: filters})
 			if err != nil {
 				return err
 			}
@@ -61,7 +57,7 @@ func (a *app) listImages(use string) *cobra.Command {
 				layout += "\t{{.Digest}}"
 			}
 			return format.Write(a.out, layout, format.ImageTable(digests), rows)
-		},
+		}),
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&all, "all", "a", false, "Show all images (default hides intermediate images)")
@@ -77,22 +73,17 @@ func (a *app) imageHistory() *cobra.Command {
 	var human, quiet, noTrunc bool
 	var layout, platform string
 	cmd := &cobra.Command{
-		Use:                   "history [OPTIONS] IMAGE",
-		Short:                 "Show the history of an image",
-		Args:                  exactly(1),
-		Annotations:           aliases("image history", "history"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeImages,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Use:               "history [OPTIONS] IMAGE",
+		Short:             "Show the history of an image",
+		Args:              exactly(1),
+		Annotations:       aliases("image history", "history"),
+		ValidArgsFunction: a.completeImages,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			p, err := parsePlatform(platform)
 			if err != nil {
 				return err
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			list, err := daemon.ImageHistory(cmd.Context(), args[0], p)
+			list, err := daemon.ImageHistory(ctx, args[0], p)
 			if err != nil {
 				return err
 			}
@@ -101,7 +92,7 @@ func (a *app) imageHistory() *cobra.Command {
 				return format.Lines(a.out, "ID", rows)
 			}
 			return format.Write(a.out, layout, format.HistoryTable(human), rows)
-		},
+		}),
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&layout, "format", "", formatUsage)
@@ -114,12 +105,11 @@ func (a *app) imageHistory() *cobra.Command {
 
 func (a *app) imageTag() *cobra.Command {
 	return &cobra.Command{
-		Use:                   "tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
-		Short:                 "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
-		Args:                  exactly(2),
-		Annotations:           aliases("image tag", "tag"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeImages,
+		Use:               "tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+		Short:             "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+		Args:              exactly(2),
+		Annotations:       aliases("image tag", "tag"),
+		ValidArgsFunction: a.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.tag(cmd.Context(), args[0], args[1])
 		},
@@ -138,23 +128,18 @@ func (a *app) removeImages(use string) *cobra.Command {
 	var o client.ImageRemoveOptions
 	var platforms []string
 	cmd := &cobra.Command{
-		Use:                   use,
-		Short:                 "Remove one or more images",
-		Args:                  atLeast(1),
-		Annotations:           aliases("image rm", "image remove", "rmi"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeImages,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		Use:               use,
+		Short:             "Remove one or more images",
+		Args:              atLeast(1),
+		Annotations:       aliases("image rm", "image remove", "rmi"),
+		ValidArgsFunction: a.completeImages,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) (err error) {
 			if o.Platforms, err = parsePlatforms(platforms); err != nil {
-				return err
-			}
-			daemon, err := a.client()
-			if err != nil {
 				return err
 			}
 			var errs []error
 			for _, name := range args {
-				gone, err := daemon.ImageRemove(cmd.Context(), name, o)
+				gone, err := daemon.ImageRemove(ctx, name, o)
 				if err != nil {
 					errs = append(errs, err)
 				}
@@ -167,7 +152,7 @@ func (a *app) removeImages(use string) *cobra.Command {
 				}
 			}
 			return a.removalErrors(errs, o.Force)
-		},
+		}),
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.Force, "force", "f", false, "Force removal of the image")

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/cove-containers/cove/cli/config"
+	"github.com/cove-containers/cove/cli/format"
 	"github.com/cove-containers/cove/client"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/ref"
@@ -21,13 +22,12 @@ func (a *app) imagePull() *cobra.Command {
 	var all, quiet bool
 	var platform string
 	cmd := &cobra.Command{
-		Use:                   "pull [OPTIONS] NAME[:TAG|@DIGEST]",
-		Short:                 "Download an image from a registry",
-		Args:                  exactly(1),
-		Annotations:           aliases("image pull", "pull"),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeImages,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Use:               "pull [OPTIONS] NAME[:TAG|@DIGEST]",
+		Short:             "Download an image from a registry",
+		Args:              exactly(1),
+		Annotations:       aliases("image pull", "pull"),
+		ValidArgsFunction: a.completeImages,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			name, err := ref.Parse(args[0])
 			if err != nil {
 				return err
@@ -42,25 +42,21 @@ func (a *app) imagePull() *cobra.Command {
 					fmt.Fprintln(a.out, "Using default tag:", name.Tag)
 				}
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
 			out, file := a.out, a.stdout
 			if quiet {
 				out, file = io.Discard, nil
 			}
-			if err := a.pullName(cmd.Context(), daemon, name, platform, newProgress(out, file)); err != nil {
+			if err := a.pullName(ctx, daemon, name, platform, format.NewProgress(out, file)); err != nil {
 				return err
 			}
 			fmt.Fprintln(a.out, name.String())
 			return nil
-		},
+		}),
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&all, "all-tags", "a", false, "Download all tagged images in the repository")
 	fs.BoolVarP(&quiet, "quiet", "q", false, "Print only the name of the image")
-	fs.StringVar(&platform, "platform", firstEnv("COVE_DEFAULT_PLATFORM", "DOCKER_DEFAULT_PLATFORM"), "Platform of the image, when it has several")
+	fs.StringVar(&platform, "platform", config.FirstEnv("COVE_DEFAULT_PLATFORM", "DOCKER_DEFAULT_PLATFORM"), "Platform of the image, when it has several")
 	fs.Bool("disable-content-trust", true, "Skip image verification (deprecated)")
 	fs.Lookup("disable-content-trust").Hidden = true
 	return cmd
@@ -72,14 +68,14 @@ func (a *app) pull(ctx context.Context, daemon *client.Client, image, platform s
 	if err != nil {
 		return err
 	}
-	p := newProgress(a.err, os.Stderr)
+	p := format.NewProgress(a.err, os.Stderr)
 	if quiet {
-		p = newProgress(io.Discard, nil)
+		p = format.NewProgress(io.Discard, nil)
 	}
 	return a.pullName(ctx, daemon, name, platform, p)
 }
 
-func (a *app) pullName(ctx context.Context, daemon *client.Client, name ref.Name, platform string, p *progress) error {
+func (a *app) pullName(ctx context.Context, daemon *client.Client, name ref.Name, platform string, p *format.Progress) error {
 	if platform != "" {
 		if _, err := oci.ParsePlatform(platform); err != nil {
 			return err
@@ -94,7 +90,7 @@ func (a *app) pullName(ctx context.Context, daemon *client.Client, name ref.Name
 		tag = name.Digest.String()
 	}
 	o := client.PullOptions{Repository: name.FamiliarRepository(), Tag: tag, Platform: platform, Auth: auth}
-	return daemon.ImagePull(ctx, o, p.show)
+	return daemon.ImagePull(ctx, o, p.Show)
 }
 
 // registryAuth gives the credentials for a registry host as the API takes them, "" when there are none.

@@ -103,11 +103,10 @@ func (a *app) inspect() *cobra.Command {
 	var size bool
 	const kinds = `config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume`
 	cmd := &cobra.Command{
-		Use:                   "inspect [OPTIONS] NAME|ID [NAME|ID...]",
-		Short:                 "Return low-level information on objects of the engine",
-		Args:                  atLeast(1),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeContainers,
+		Use:               "inspect [OPTIONS] NAME|ID [NAME|ID...]",
+		Short:             "Return low-level information on objects of the engine",
+		Args:              atLeast(1),
+		ValidArgsFunction: a.completeContainers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("type") && kind == "" {
 				return fmt.Errorf(`type is empty: must be one of "%s"`, kinds)
@@ -164,11 +163,10 @@ func (a *app) containerInspect() *cobra.Command {
 	var layout string
 	var size bool
 	cmd := &cobra.Command{
-		Use:                   "inspect [OPTIONS] CONTAINER [CONTAINER...]",
-		Short:                 "Display detailed information on one or more containers",
-		Args:                  atLeast(1),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeContainers,
+		Use:               "inspect [OPTIONS] CONTAINER [CONTAINER...]",
+		Short:             "Display detailed information on one or more containers",
+		Args:              atLeast(1),
+		ValidArgsFunction: a.completeContainers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.inspectAll(cmd.Context(), args, layout, findContainer(size))
 		},
@@ -181,11 +179,10 @@ func (a *app) containerInspect() *cobra.Command {
 func (a *app) imageInspect() *cobra.Command {
 	var layout, platform string
 	cmd := &cobra.Command{
-		Use:                   "inspect [OPTIONS] IMAGE [IMAGE...]",
-		Short:                 "Display detailed information on one or more images",
-		Args:                  atLeast(1),
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     a.completeImages,
+		Use:               "inspect [OPTIONS] IMAGE [IMAGE...]",
+		Short:             "Display detailed information on one or more images",
+		Args:              atLeast(1),
+		ValidArgsFunction: a.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := parsePlatform(platform)
 			if err != nil {

@@ -24,11 +24,10 @@ type signIn struct {
 func (a *app) login() *cobra.Command {
 	s := &signIn{}
 	cmd := &cobra.Command{
-		Use:                   "login [OPTIONS] [SERVER]",
-		Short:                 "Authenticate to a registry",
-		Long:                  "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
-		Args:                  atMost(1),
-		DisableFlagsInUseLine: true,
+		Use:   "login [OPTIONS] [SERVER]",
+		Short: "Authenticate to a registry",
+		Long:  "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
+		Args:  atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := s.check(cmd.Flags()); err != nil {
 				return err
@@ -158,11 +157,10 @@ func (a *app) verify(ctx context.Context, auth registry.AuthConfig) error {
 
 func (a *app) logout() *cobra.Command {
 	return &cobra.Command{
-		Use:                   "logout [SERVER]",
-		Short:                 "Log out from a registry",
-		Long:                  "Log out from a registry.\nIf no server is specified, Docker Hub is meant.",
-		Args:                  atMost(1),
-		DisableFlagsInUseLine: true,
+		Use:   "logout [SERVER]",
+		Short: "Log out from a registry",
+		Long:  "Log out from a registry.\nIf no server is specified, Docker Hub is meant.",
+		Args:  atMost(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			key := config.HubKey
 			if len(args) == 1 {

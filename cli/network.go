@@ -17,22 +17,17 @@ func (a *app) networkLs() *cobra.Command {
 	var layout string
 	var filters api.Filters
 	cmd := &cobra.Command{
-		Use:                   "ls [OPTIONS]",
-		Short:                 "List networks",
-		Aliases:               []string{"list"},
-		Args:                  noArgs,
-		Annotations:           aliases("network ls", "network list"),
-		DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			daemon, err := a.client()
+		Use:         "ls [OPTIONS]",
+		Short:       "List networks",
+		Aliases:     []string{"list"},
+		Args:        noArgs,
+		Annotations: aliases("network ls", "network list"),
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, _ []string) error {
+			list, err := daemon.NetworkList(ctx, filters)
 			if err != nil {
 				return err
 			}
-			list, err := daemon.NetworkList(cmd.Context(), filters)
-			if err != nil {
-				return err
-			}
-			slices.SortFunc(list, func(x, y network.Summary) int { return natural(x.Name, y.Name) })
+			slices.SortFunc(list, func(x, y network.Summary) int { return format.Natural(x.Name, y.Name) })
 			rows := format.Networks(list, !noTrunc)
 			if layout == "" {
 				if quiet {
@@ -41,7 +36,7 @@ func (a *app) networkLs() *cobra.Command {
 				layout = a.configFile().NetworksFormat
 			}
 			return format.Write(a.out, layout, format.NetworkTable(), rows)
-		},
+		}),
 	}
 	fs := cmd.Flags()
 	opts.Filters(fs, &filters, "f", `Show only what these conditions hold for (e.g. "driver=bridge")`)
@@ -55,10 +50,9 @@ func (a *app) networkInspect() *cobra.Command {
 	var layout string
 	var verbose bool
 	cmd := &cobra.Command{
-		Use:                   "inspect [OPTIONS] NETWORK [NETWORK...]",
-		Short:                 "Display detailed information on one or more networks",
-		Args:                  atLeast(1),
-		DisableFlagsInUseLine: true,
+		Use:   "inspect [OPTIONS] NETWORK [NETWORK...]",
+		Short: "Display detailed information on one or more networks",
+		Args:  atLeast(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.inspectAll(cmd.Context(), args, layout, func(ctx context.Context, daemon *client.Client, name string) (any, []byte, error) {
 				return describe(daemon.NetworkInspect(ctx, name, verbose))

@@ -46,14 +46,13 @@ func (a *app) pruneCommand(short string, all *bool, allUsage string, p func() pr
 	var force bool
 	var filters api.Filters
 	cmd := &cobra.Command{
-		Use:                   "prune [OPTIONS]",
-		Short:                 short,
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:   "prune [OPTIONS]",
+		Short: short,
+		Args:  noArgs,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, _ []string) error {
 			p := p()
 			if !force {
-				yes, err := a.confirm(cmd.Context(), "WARNING! This will remove "+p.warning+".\nAre you sure you want to continue?")
+				yes, err := a.confirm(ctx, "WARNING! This will remove "+p.warning+".\nAre you sure you want to continue?")
 				if err != nil {
 					return err
 				}
@@ -61,11 +60,7 @@ func (a *app) pruneCommand(short string, all *bool, allUsage string, p func() pr
 					return nil
 				}
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			list, freed, err := p.do(cmd.Context(), daemon, filters)
+			list, freed, err := p.do(ctx, daemon, filters)
 			if err != nil {
 				return err
 			}
@@ -76,7 +71,7 @@ func (a *app) pruneCommand(short string, all *bool, allUsage string, p func() pr
 				fmt.Fprintln(a.out, "Total reclaimed space:", format.LongSize(int64(freed)))
 			}
 			return nil
-		},
+		}),
 	}
 	fs := cmd.Flags()
 	if all != nil {
@@ -191,11 +186,10 @@ func (a *app) systemPrune() *cobra.Command {
 	var force, all, volumes bool
 	var filters api.Filters
 	cmd := &cobra.Command{
-		Use:                   "prune [OPTIONS]",
-		Short:                 "Remove unused data",
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:   "prune [OPTIONS]",
+		Short: "Remove unused data",
+		Args:  noArgs,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, _ []string) error {
 			if volumes && filters.Has("until") {
 				return errors.New(`ERROR: The "until" filter is not supported with "--volumes"`)
 			}
@@ -205,7 +199,7 @@ func (a *app) systemPrune() *cobra.Command {
 			}
 			list = append(list, imagesPruning(all))
 			if !force {
-				yes, err := a.confirm(cmd.Context(), systemWarning(list, filters))
+				yes, err := a.confirm(ctx, systemWarning(list, filters))
 				if err != nil {
 					return err
 				}
@@ -213,13 +207,9 @@ func (a *app) systemPrune() *cobra.Command {
 					return nil
 				}
 			}
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
 			var total uint64
 			for _, p := range list {
-				text, freed, err := p.do(cmd.Context(), daemon, filters)
+				text, freed, err := p.do(ctx, daemon, filters)
 				if err != nil {
 					return err
 				}
@@ -230,7 +220,7 @@ func (a *app) systemPrune() *cobra.Command {
 			}
 			fmt.Fprintln(a.out, "Total reclaimed space:", format.LongSize(int64(total)))
 			return nil
-		},
+		}),
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&all, "all", "a", false, "Remove all unused images, not just dangling ones")

@@ -49,13 +49,12 @@ func (a *app) entries() []entry {
 // completion has to know them.
 func (a *app) root(args []string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:                   Name + " [OPTIONS] COMMAND [ARG...]",
-		Short:                 "A container engine for images, containers, networks and volumes",
-		SilenceUsage:          true,
-		SilenceErrors:         true,
-		TraverseChildren:      true,
-		DisableFlagsInUseLine: true,
-		Args:                  unknownCommand,
+		Use:              Name + " [OPTIONS] COMMAND [ARG...]",
+		Short:            "A container engine for images, containers, networks and volumes",
+		SilenceUsage:     true,
+		SilenceErrors:    true,
+		TraverseChildren: true,
+		Args:             unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.HelpFunc()(cmd, nil)
 			return nil
@@ -83,7 +82,16 @@ func (a *app) root(args []string) *cobra.Command {
 		cmd.InitDefaultCompletionCmd(args...)
 	}
 	cmd.SetHelpCommand(a.helpCommand(cmd))
+	exactUse(cmd)
 	return cmd
+}
+
+// exactUse has every command print its line of use as it is written, without "[flags]" behind it.
+func exactUse(cmd *cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	for _, child := range cmd.Commands() {
+		exactUse(child)
+	}
 }
 
 // called gives the name of the command that args call, empty when it is none of entries.

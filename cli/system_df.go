@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/cove-containers/cove/cli/format"
+	"github.com/cove-containers/cove/client"
 	"github.com/moby/moby/api/types/system"
 	"github.com/spf13/cobra"
 )
@@ -14,16 +16,11 @@ func (a *app) systemDf() *cobra.Command {
 	var layout string
 	var verbose bool
 	cmd := &cobra.Command{
-		Use:                   "df [OPTIONS]",
-		Short:                 "Show disk usage",
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			daemon, err := a.client()
-			if err != nil {
-				return err
-			}
-			du, err := daemon.DiskUsage(cmd.Context(), verbose)
+		Use:   "df [OPTIONS]",
+		Short: "Show disk usage",
+		Args:  noArgs,
+		RunE: a.call(func(ctx context.Context, daemon *client.Client, _ []string) error {
+			du, err := daemon.DiskUsage(ctx, verbose)
 			if err != nil {
 				return err
 			}
@@ -31,7 +28,7 @@ func (a *app) systemDf() *cobra.Command {
 				return usageInFull(a.out, layout, du)
 			}
 			return format.Write(a.out, layout, format.UsageTable(), format.Usages(du))
-		},
+		}),
 	}
 	cmd.Flags().StringVar(&layout, "format", "", formatUsage)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "Show detailed information on space usage")

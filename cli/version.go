@@ -4,13 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"runtime"
-	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/cli/format"
@@ -19,41 +14,22 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// clientVersion describes this program, in the form templates of docker's version command expect.
-type clientVersion struct {
-	Version           string `json:"Version,omitempty"`
-	APIVersion        string `json:"ApiVersion,omitempty"`
-	DefaultAPIVersion string `json:"DefaultAPIVersion,omitempty"`
-	GitCommit         string `json:"GitCommit,omitempty"`
-	GoVersion         string `json:"GoVersion,omitempty"`
-	Os                string `json:"Os,omitempty"`
-	Arch              string `json:"Arch,omitempty"`
-	BuildTime         string `json:"BuildTime,omitempty"`
-	Context           string `json:"Context"`
-}
-
-type versions struct {
-	Client clientVersion
-	Server *system.VersionResponse
-}
-
 func (a *app) version() *cobra.Command {
 	var layout string
 	var alone bool
 	cmd := &cobra.Command{
-		Use:                   "version [OPTIONS]",
-		Short:                 "Show the version of client and daemon",
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
+		Use:   "version [OPTIONS]",
+		Short: "Show the version of client and daemon",
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := versions{Client: a.clientVersion()}
+			v := format.Versions{Client: a.clientVersion()}
 			var failed error
 			if !alone {
 				v.Server, failed = a.serverVersion(cmd.Context())
 				v.Client.APIVersion = a.apiVersion()
 			}
 			if layout == "" {
-				v.print(a.out)
+				v.Print(a.out)
 				return failed
 			}
 			if err := format.Value(a.out, layout, v); err != nil {
@@ -67,8 +43,8 @@ func (a *app) version() *cobra.Command {
 	return cmd
 }
 
-func (a *app) clientVersion() clientVersion {
-	return clientVersion{
+func (a *app) clientVersion() format.ClientVersion {
+	return format.ClientVersion{
 		Version: api.EngineVersion, APIVersion: api.Version, DefaultAPIVersion: api.Version, GitCommit: api.GitCommit,
 		GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, Context: a.contextName(),
 	}
@@ -106,51 +82,11 @@ func withEngine(v system.VersionResponse) *system.VersionResponse {
 	return &v
 }
 
-func (v versions) print(out io.Writer) {
-	w := tabwriter.NewWriter(out, 20, 1, 1, ' ', 0)
-	defer w.Flush()
-	c := v.Client
-	shown := c.APIVersion
-	if c.APIVersion != c.DefaultAPIVersion {
-		shown += " (downgraded from " + c.DefaultAPIVersion + ")"
-	}
-	fmt.Fprintf(w, "Client:\n Version:\t%s\n API version:\t%s\n Go version:\t%s\n Git commit:\t%s\n Built:\t%s\n OS/Arch:\t%s/%s\n Context:\t%s\n",
-		c.Version, shown, c.GoVersion, c.GitCommit, c.BuildTime, c.Os, c.Arch, c.Context)
-	if v.Server == nil {
-		return
-	}
-	fmt.Fprint(w, "\nServer:")
-	if name := v.Server.Platform.Name; name != "" {
-		fmt.Fprint(w, " "+name)
-	}
-	fmt.Fprintln(w)
-	for _, part := range v.Server.Components {
-		fmt.Fprintf(w, " %s:\n  Version:\t%s\n", part.Name, part.Version)
-		d := part.Details
-		if part.Name != "Engine" {
-			for _, key := range slices.Sorted(maps.Keys(d)) {
-				fmt.Fprintf(w, "  %s:\t%s\n", key, d[key])
-			}
-			continue
-		}
-		fmt.Fprintf(w, "  API version:\t%s (minimum version %s)\n  Go version:\t%s\n  Git commit:\t%s\n  Built:\t%s\n  OS/Arch:\t%s/%s\n  Experimental:\t%s\n",
-			d["ApiVersion"], d["MinAPIVersion"], d["GoVersion"], d["GitCommit"], longDate(d["BuildTime"]), d["Os"], d["Arch"], d["Experimental"])
-	}
-}
-
-// longDate spells a time out, when it is one.
-func longDate(s string) string {
-	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
-		return t.Format(time.ANSIC)
-	}
-	return s
-}
-
 // clientInfo is what info says of this program.
 type clientInfo struct {
 	Debug    bool
 	Platform struct{ Name string } `json:"-"`
-	clientVersion
+	format.ClientVersion
 	Plugins  []string
 	Warnings []string
 }
@@ -166,13 +102,12 @@ type everything struct {
 func (a *app) info() *cobra.Command {
 	var layout string
 	cmd := &cobra.Command{
-		Use:                   "info [OPTIONS]",
-		Short:                 "Display system-wide information",
-		Args:                  noArgs,
-		Annotations:           aliases("system info", "info"),
-		DisableFlagsInUseLine: true,
+		Use:         "info [OPTIONS]",
+		Short:       "Display system-wide information",
+		Args:        noArgs,
+		Annotations: aliases("system info", "info"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			e := everything{ClientInfo: &clientInfo{clientVersion: a.clientVersion(), Debug: a.global.debug, Plugins: []string{}}}
+			e := everything{ClientInfo: &clientInfo{ClientVersion: a.clientVersion(), Debug: a.global.debug, Plugins: []string{}}}
 			daemon, err := a.client()
 			if err != nil {
 				return err
@@ -219,4 +154,22 @@ func templateError(err error) error {
 func isConnect(err error) bool {
 	var connect *client.ConnectError
 	return errors.As(err, &connect)
+}
+
+func (a *app) printInfo(e everything, failed error) error {
+	fmt.Fprintf(a.out, "Client:\n Version:    %s\n Context:    %s\n Debug Mode: %t\n\nServer:\n", e.ClientInfo.Version, e.ClientInfo.Context, e.ClientInfo.Debug)
+	if e.Info != nil {
+		format.ServerInfo(a.out, e.Info)
+		for _, w := range e.Info.Warnings {
+			fmt.Fprintln(a.err, w)
+		}
+	}
+	if failed == nil {
+		return nil
+	}
+	if isConnect(failed) {
+		return failed
+	}
+	fmt.Fprintln(a.err, "ERROR:", failed)
+	return errors.New("errors pretty printing info")
 }

@@ -8,6 +8,9 @@ import (
 
 // rawOutput has the console understand the control sequences that containers send.
 func rawOutput(f *os.File) (func(), error) {
+	if f == nil {
+		return func() {}, nil
+	}
 	handle := windows.Handle(f.Fd())
 	var mode uint32
 	if windows.GetConsoleMode(handle, &mode) != nil {

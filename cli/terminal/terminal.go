@@ -11,11 +11,14 @@ import (
 	"golang.org/x/term"
 )
 
-// Is tells whether f is a terminal.
-func Is(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+// Is tells whether f is a terminal; nil is none.
+func Is(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 
-// Size gives the height and width of terminal f, zero when it has none.
+// Size gives the height and width of terminal f, zero when it is none.
 func Size(f *os.File) (height, width uint) {
+	if f == nil {
+		return 0, 0
+	}
 	w, h, err := term.GetSize(int(f.Fd()))
 	if err != nil {
 		return 0, 0

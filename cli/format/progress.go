@@ -1,4 +1,4 @@
-package cli
+package format
 
 import (
 	"errors"
@@ -8,30 +8,32 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cove-containers/cove/cli/format"
 	"github.com/cove-containers/cove/cli/terminal"
 	"github.com/moby/moby/api/types/jsonstream"
 )
 
-// progress shows the messages of a pull or a load: on a terminal as lines that change in place, else only what does
+// Progress shows the messages of a pull or a load: on a terminal as lines that change in place, else only what does
 // not repeat.
-type progress struct {
+type Progress struct {
 	out      io.Writer
 	terminal *os.File // nil when out is none
 	lines    map[string]int
 }
 
-// progress makes one that writes to out; file is what out writes to.
-func newProgress(out io.Writer, file *os.File) *progress {
-	p := &progress{out: out, lines: map[string]int{}}
+// NewProgress makes one that writes to out; file is what out writes to, nil when that is no file.
+func NewProgress(out io.Writer, file *os.File) *Progress {
+	p := &Progress{out: out, lines: map[string]int{}}
 	if file != nil && terminal.Is(file) {
 		p.terminal = file
 	}
 	return p
 }
 
-// show prints one message; one that tells of a failure becomes an error.
-func (p *progress) show(m jsonstream.Message) error {
+// OnTerminal tells whether the user sees lines change in place.
+func (p *Progress) OnTerminal() bool { return p.terminal != nil }
+
+// Show prints one message; one that tells of a failure becomes an error.
+func (p *Progress) Show(m jsonstream.Message) error {
 	if m.Error != nil {
 		return errors.New(m.Error.Message)
 	}
@@ -61,14 +63,14 @@ func (p *progress) show(m jsonstream.Message) error {
 }
 
 // plain prints what makes sense in a file.
-func (p *progress) plain(m jsonstream.Message) {
+func (p *Progress) plain(m jsonstream.Message) {
 	if m.Progress != nil && bar(m.Progress, 200, time.Now()) != "" {
 		return
 	}
 	p.line(m)
 }
 
-func (p *progress) line(m jsonstream.Message) {
+func (p *Progress) line(m jsonstream.Message) {
 	if m.ID != "" {
 		fmt.Fprintf(p.out, "%s: ", m.ID)
 	}
@@ -79,7 +81,7 @@ func (p *progress) line(m jsonstream.Message) {
 	fmt.Fprintln(p.out, m.Status)
 }
 
-func (p *progress) width() int {
+func (p *Progress) width() int {
 	if _, w := terminal.Size(p.terminal); w > 0 {
 		return int(w)
 	}
@@ -95,7 +97,7 @@ func bar(p *jsonstream.Progress, width int, now time.Time) string {
 		if p.Units != "" {
 			return fmt.Sprint(n)
 		}
-		return format.LongSize(n)
+		return LongSize(n)
 	}
 	unit := ""
 	if p.Units != "" {

@@ -1,14 +1,12 @@
-package cli
+package terminal
 
 import (
 	"os"
 	"syscall"
 )
 
-// defaultHost is where the daemon listens when nothing else is said.
-func defaultHost() string { return "npipe:////./pipe/cove_engine" }
-
-func terminationSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
+// TerminationSignals ask a program to end.
+func TerminationSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
 // resizeSignals are none: the size of a console has to be asked for.
 func resizeSignals() []os.Signal { return nil }

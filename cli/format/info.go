@@ -1,34 +1,14 @@
-package cli
+package format
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
 
-	"github.com/cove-containers/cove/cli/format"
 	"github.com/moby/moby/api/types/system"
 )
-
-func (a *app) printInfo(e everything, failed error) error {
-	fmt.Fprintf(a.out, "Client:\n Version:    %s\n Context:    %s\n Debug Mode: %t\n\nServer:\n", e.ClientInfo.Version, e.ClientInfo.Context, e.ClientInfo.Debug)
-	if e.Info != nil {
-		serverInfo(a.out, e.Info)
-		for _, w := range e.Info.Warnings {
-			fmt.Fprintln(a.err, w)
-		}
-	}
-	if failed == nil {
-		return nil
-	}
-	if isConnect(failed) {
-		return failed
-	}
-	fmt.Fprintln(a.err, "ERROR:", failed)
-	return errors.New("errors pretty printing info")
-}
 
 // line prints "name: value" unless there is nothing to say.
 func line(w io.Writer, name, value string) {
@@ -37,7 +17,8 @@ func line(w io.Writer, name, value string) {
 	}
 }
 
-func serverInfo(w io.Writer, i *system.Info) {
+// ServerInfo spells out what a daemon says of itself and its host.
+func ServerInfo(w io.Writer, i *system.Info) {
 	fmt.Fprintf(w, " Containers: %d\n  Running: %d\n  Paused: %d\n  Stopped: %d\n Images: %d\n",
 		i.Containers, i.ContainersRunning, i.ContainersPaused, i.ContainersStopped, i.Images)
 	line(w, "Server Version", i.ServerVersion)
@@ -97,7 +78,7 @@ func hostInfo(w io.Writer, i *system.Info) {
 	line(w, "OSType", i.OSType)
 	line(w, "Architecture", i.Architecture)
 	fmt.Fprintln(w, " CPUs:", i.NCPU)
-	fmt.Fprintln(w, " Total Memory:", format.BinarySize(float64(i.MemTotal)))
+	fmt.Fprintln(w, " Total Memory:", BinarySize(float64(i.MemTotal)))
 	line(w, "Name", i.Name)
 	line(w, "ID", i.ID)
 	fmt.Fprintln(w, " Docker Root Dir:", i.DockerRootDir)

@@ -1,4 +1,4 @@
-package cli
+package opts
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// timestamp reads a time as --since and --until take it (seconds, a time, a date, a while ago) into seconds and
+// Time reads a time as --since and --until take it (seconds, a time, a date, a while ago) into seconds and
 // nanoseconds as the API takes them. Empty stays empty.
-func timestamp(s string) (string, error) {
+func Time(s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
@@ -61,7 +61,10 @@ func layoutOf(s string) string {
 	if strings.HasSuffix(clock, "Z") || strings.ContainsAny(clock, "+-") {
 		zone = "Z07:00"
 	}
-	switch strings.Count(strings.FieldsFunc(clock, func(r rune) bool { return r == '+' || r == '-' })[0], ":") {
+	if i := strings.IndexAny(clock, "+-"); i >= 0 {
+		clock = clock[:i]
+	}
+	switch strings.Count(clock, ":") {
 	case 0:
 		return "2006-01-02T15" + zone
 	case 1:

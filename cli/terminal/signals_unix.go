@@ -1,18 +1,14 @@
 //go:build !windows
 
-package cli
+package terminal
 
 import (
 	"os"
 	"syscall"
-
-	"github.com/cove-containers/cove/api"
 )
 
-// defaultHost is where the daemon listens when nothing else is said.
-func defaultHost() string { return "unix://" + api.DefaultSocket }
-
-func terminationSignals() []os.Signal { return []os.Signal{syscall.SIGINT, syscall.SIGTERM} }
+// TerminationSignals ask a program to end.
+func TerminationSignals() []os.Signal { return []os.Signal{syscall.SIGINT, syscall.SIGTERM} }
 
 // resizeSignals tell that the terminal has another size.
 func resizeSignals() []os.Signal { return []os.Signal{syscall.SIGWINCH} }

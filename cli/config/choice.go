@@ -1,0 +1,121 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Choice is what the command line says of the daemon to talk to.
+type Choice struct {
+	Context string
+	Hosts   []string // more than one is an error
+	TLS     bool
+	Files   TLSFiles // the empty ones are looked for in the usual folder
+}
+
+// ContextName says which context is in force; "default" is none.
+func (f *File) ContextName(c Choice) string {
+	switch {
+	case c.Context != "":
+		return c.Context
+	case len(c.Hosts) > 0, FirstEnv("COVE_HOST", "DOCKER_HOST") != "":
+		return "default"
+	}
+	for _, name := range []string{FirstEnv("COVE_CONTEXT", "DOCKER_CONTEXT"), f.CurrentContext} {
+		if name != "" {
+			return name
+		}
+	}
+	return "default"
+}
+
+// FirstEnv gives the first of the named variables of the environment that is not empty.
+func FirstEnv(names ...string) string {
+	for _, name := range names {
+		if v := os.Getenv(name); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// Address finds out where the daemon is and, when it is to be spoken to by TLS, how.
+func (f *File) Address(c Choice) (host string, secure *tls.Config, err error) {
+	if name := f.ContextName(c); name != "default" {
+		if len(c.Hosts) > 0 {
+			return "", nil, errors.New("conflicting options: cannot specify both --host and --context")
+		}
+		context, err := f.Context(name)
+		if err != nil {
+			return "", nil, err
+		}
+		secure, err = context.TLS()
+		return context.Host, secure, err
+	}
+	host = FirstEnv("COVE_HOST", "DOCKER_HOST")
+	switch len(c.Hosts) {
+	case 0:
+	case 1:
+		host = c.Hosts[0]
+	default:
+		return "", nil, errors.New("specify only one -H")
+	}
+	secure, err = f.tlsConfig(c)
+	return ParseHost(host, secure != nil), secure, err
+}
+
+// ParseHost completes a daemon address: "" is the default one, "1.2.3.4" a tcp one.
+func ParseHost(host string, secure bool) string {
+	host = strings.TrimSpace(host)
+	if host == "" {
+		return DefaultHost()
+	}
+	scheme, rest, ok := strings.Cut(host, "://")
+	if !ok {
+		scheme, rest = "tcp", host
+	}
+	if scheme != "tcp" {
+		return host
+	}
+	port := ":2375"
+	if secure {
+		port = ":2376"
+	}
+	address, path, slash := strings.Cut(rest, "/")
+	if slash {
+		path = "/" + path
+	}
+	if strings.HasPrefix(address, ":") || address == "" {
+		address = "localhost" + address
+	}
+	if i := strings.LastIndexByte(address, ':'); i < 0 || strings.HasSuffix(address, "]") {
+		address += port
+	}
+	return "tcp://" + address + path
+}
+
+// tlsConfig gives the TLS settings of flags and environment, nil when none is wanted.
+func (f *File) tlsConfig(c Choice) (*tls.Config, error) {
+	verify := c.Files.Verify || os.Getenv("DOCKER_TLS_VERIFY") != ""
+	if !verify && !c.TLS && os.Getenv("DOCKER_TLS") == "" {
+		return nil, nil
+	}
+	dir := os.Getenv("DOCKER_CERT_PATH")
+	if dir == "" {
+		dir = f.Dir
+	}
+	file := func(flag, name string) string {
+		if flag != "" {
+			return flag
+		}
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err != nil && !(verify && name == "ca.pem") {
+			return ""
+		}
+		return path
+	}
+	return TLSFiles{CA: file(c.Files.CA, "ca.pem"), Cert: file(c.Files.Cert, "cert.pem"), Key: file(c.Files.Key, "key.pem"), Verify: verify}.Config()
+}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestHelp(t *testing.T) {
+	f := newFake(t)
+	out, _, code := f.cove(t.Context(), "", "rm", "--help")
+	want := `Usage:  cove rm [OPTIONS] CONTAINER [CONTAINER...]
+
+Remove one or more containers
+
+Aliases:
+  cove container rm, cove container remove, cove rm
+
+Options:
+  -f, --force     Force the removal of a running container (uses SIGKILL)
+  -l, --link      Remove the specified link
+  -v, --volumes   Remove anonymous volumes associated with the container
+`
+	if out != want || code != 0 {
+		t.Errorf("got %d\n%s", code, out)
+	}
+	out, _, _ = f.cove(t.Context(), "")
+	for _, part := range []string{"Usage:  cove [OPTIONS] COMMAND\n", "\nCommon Commands:\n  run         Create and run", "\nManagement Commands:\n  container ", "\nGlobal Options:\n", "Run 'cove COMMAND --help' for more information on a command.\n"} {
+		if !strings.Contains(out, part) {
+			t.Errorf("%q is not in\n%s", part, out)
+		}
+	}
+}
+
+// TestEveryCommand asks every command for its help: flags that clash panic.
+func TestEveryCommand(t *testing.T) {
+	f := newFake(t)
+	for _, e := range (&app{}).entries() {
+		if e.group == "" {
+			continue
+		}
+		out, errs, code := f.cove(t.Context(), "", e.name, "--help")
+		if code != 0 || errs != "" || !strings.HasPrefix(out, "Usage:  cove "+e.name) {
+			t.Errorf("%s: %d %q %q", e.name, code, errs, out)
+		}
+	}
+	out, errs, code := f.cove(t.Context(), "", "completion", "bash")
+	if code != 0 || errs != "" || !strings.Contains(out, "__start_cove") {
+		t.Errorf("completion: %d %q", code, errs)
+	}
+}
+
+func TestConfirm(t *testing.T) {
+	f := newFake(t)
+	out, errs, code := f.cove(t.Context(), "n\n", "container", "prune")
+	if out != "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] " || errs != "" || code != 0 || f.seen() != "" {
+		t.Errorf("%q %q %d %s", out, errs, code, f.seen())
+	}
+	_, _, code = f.cove(t.Context(), "Y\n", "container", "prune")
+	if f.seen() != "POST /containers/prune" || code != 1 {
+		t.Errorf("%d %s", code, f.seen())
+	}
+}
+
+func TestMissingDaemon(t *testing.T) {
+	f := newFake(t)
+	f.host = "unix:///nowhere"
+	const away = "Cannot connect to the Cove daemon at unix:///nowhere. Is the cove daemon running?\n"
+	if _, errs, code := f.cove(t.Context(), "", "ps"); errs != away || code != 1 {
+		t.Errorf("%q %d", errs, code)
+	}
+	if _, errs, code := f.cove(t.Context(), "", "run", "busybox"); errs != "cove: "+away+"\nRun 'cove run --help' for more information\n" || code != 125 {
+		t.Errorf("%q %d", errs, code)
+	}
+	if out, errs, code := f.cove(t.Context(), "", "version"); !strings.HasPrefix(out, "Client:\n Version: ") || errs != away || code != 1 {
+		t.Errorf("%q %q %d", out, errs, code)
+	}
+	if out, _, code := f.cove(t.Context(), "", "inspect", "x"); out != "[]\n" || code != 1 {
+		t.Errorf("%q %d", out, code)
+	}
+}
