@@ -190,7 +190,7 @@ func (c *creation) startGroup() error {
 	}
 	c.group = make(chan madeGroup, 1)
 	go func() {
-		g, err := cgroup.Create(name, c.spec.Linux.Resources)
+		g, err := cgroup.Create(name, c.spec.Linux.Resources, placeholder)
 		c.group <- madeGroup{g, err}
 	}()
 	c.undo.push(func() {
@@ -205,6 +205,28 @@ func (c *creation) startGroup() error {
 		}
 	})
 	return nil
+}
+
+// placeholder is a process that does nothing until it is stopped.
+func placeholder() (pid int, stop func(), err error) {
+	pipes, err := openPipes()
+	if err != nil {
+		return 0, nil, err
+	}
+	wait := &program{report: -1}
+	wait.keepOnly([]int{int(pipes.childStart.Fd())})
+	wait.wait(int(pipes.childStart.Fd()))
+	holder := &Process{}
+	pid, pidfd, err := clone(wait, 0, -1)
+	if err != nil {
+		pipes.Close()
+		return 0, nil, err
+	}
+	holder.born(pid, pidfd, wait, pipes, "")
+	return pid, func() {
+		pipes.Close()
+		discard(holder.end())
+	}, nil
 }
 
 func (c *creation) awaitGroup() error {

@@ -50,7 +50,7 @@ func takeStock(t *testing.T) inventory {
 		t.Fatal(err)
 	}
 	i.Mounts = strings.Count(string(mounts), "\n")
-	h, err := cgroup.Create(fmt.Sprintf("/cove-test-%d-probe", os.Getpid()), nil)
+	h, err := cgroup.Create(fmt.Sprintf("/cove-test-%d-probe", os.Getpid()), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

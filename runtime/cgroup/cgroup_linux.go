@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -29,12 +28,19 @@ type Cgroup struct {
 	scope string
 }
 
-// Create makes the group at path, relative to the hierarchies' roots, with the limits r sets. A group that has
-// processes already is refused: it is somebody else's.
-func Create(groupPath string, r *specs.LinuxResources) (*Cgroup, error) {
+// Create makes the group at path, relative to the hierarchies' roots, with the limits r sets. A path of the form
+// SLICE:PREFIX:NAME has systemd make it, which needs a process to begin with; hold starts one.
+func Create(groupPath string, r *specs.LinuxResources, hold Placeholder) (*Cgroup, error) {
 	h, err := thisHost()
 	if err != nil {
 		return nil, err
+	}
+	s, asked, err := parseScope(groupPath)
+	switch {
+	case err != nil:
+		return nil, err
+	case asked:
+		return createScope(h, s, r, hold, systemdSocket)
 	}
 	return create(h, groupPath, r)
 }
@@ -73,6 +79,7 @@ func Open(groupPath string) (*Cgroup, error) {
 		return nil, err
 	}
 	c := &Cgroup{host: h, path: path.Clean("/" + groupPath)}
+	c.scope = scopeOf(c.path)
 	if _, err := os.Stat(c.processes()); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("cgroup %s: %w", c.path, errdefs.ErrNotFound)
@@ -170,6 +177,13 @@ func (c *Cgroup) Entry() (*Entry, error) {
 
 // Update changes the limits that r sets and leaves the others alone.
 func (c *Cgroup) Update(r *specs.LinuxResources) error {
+	if err := c.updateScope(r); err != nil {
+		return err
+	}
+	return c.update(r)
+}
+
+func (c *Cgroup) update(r *specs.LinuxResources) error {
 	if c.host.unified {
 		return c.updateUnified(r)
 	}
@@ -242,7 +256,7 @@ func (c *Cgroup) KillAll() error {
 }
 
 // Remove removes the cgroup and those below it; one that is gone already is no error. The kernel needs a moment
-// to let go of a group whose last process has just ended.
+// to let go of a group whose last process has just ended. A scope of systemd's ends by itself when it is empty.
 func (c *Cgroup) Remove() error {
 	for _, h := range c.host.hierarchies {
 		var last error
@@ -257,10 +271,5 @@ func (c *Cgroup) Remove() error {
 			return fmt.Errorf("remove cgroup: %w", err)
 		}
 	}
-	return c.leaveScope()
-}
-
-// isBelow tells whether group lies in the tree of parent.
-func isBelow(group, parent string) bool {
-	return strings.HasPrefix(group+"/", strings.TrimSuffix(parent, "/")+"/")
+	return nil
 }
