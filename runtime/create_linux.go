@@ -152,6 +152,9 @@ func (c *creation) openStreams() error {
 		}
 		c.undo.push(func() { discard(removeHandover(c.cfg.Handover)) })
 	}
+	if err := c.birth.openConfinement(); err != nil {
+		return err
+	}
 	if c.io.Terminal {
 		c.birth.terminal = true
 		return nil

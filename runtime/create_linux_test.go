@@ -317,6 +317,7 @@ func TestRefusedDocuments(t *testing.T) {
 		"twice one namespace": func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) },
 		"unknown namespace":   func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "x" },
 		"unknown limit":       func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} },
+		"profile":             func(s *specs.Spec) { s.Process.ApparmorProfile = "nobody-enforces-this" },
 		"root cgroup":         func(s *specs.Spec) { s.Linux.CgroupsPath = "/" },
 	} {
 		needRoot(t)

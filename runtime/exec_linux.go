@@ -83,6 +83,9 @@ func (e *execution) check() error {
 	if len(e.birth.process.Args) == 0 {
 		return errdefs.ErrInvalidArgument.WithMessage("no command specified")
 	}
+	if e.birth.process.SelinuxLabel != "" {
+		return errdefs.ErrNotImplemented.WithMessage("SELinux labels are not supported")
+	}
 	if frozen, err := e.container.cgroup.Frozen(); err == nil && frozen {
 		return errdefs.ErrFailedPrecondition.WithMessage("cannot exec in a paused container")
 	}
@@ -96,6 +99,9 @@ func (e *execution) openStreams() error {
 	}
 	e.undo.push(e.pipes.Close)
 	e.birth.report, e.birth.start = e.pipes.childReport, e.pipes.childStart
+	if err := e.birth.openConfinement(); err != nil {
+		return err
+	}
 	if e.io.Terminal {
 		e.birth.terminal = true
 		return nil

@@ -41,6 +41,9 @@ type birth struct {
 	// newCgroupNS makes a cgroup namespace once the process is in its cgroup.
 	newCgroupNS bool
 	personality *specs.LinuxPersonality
+	// proc is the host's, for a process with an AppArmor profile, and profileFile where to write it; else nil.
+	proc        *os.File
+	profileFile string
 	// joinTime is a process whose time namespace the child enters: a thread among others cannot.
 	joinTime *os.File
 }
@@ -61,8 +64,10 @@ func (b *birth) prologue(p *program) {
 	if b.handover != nil {
 		files = append(files, b.handover.start, b.handover.report)
 	}
-	if b.joinTime != nil {
-		files = append(files, b.joinTime)
+	for _, f := range []*os.File{b.joinTime, b.proc} {
+		if f != nil {
+			files = append(files, f)
+		}
 	}
 	files = append(files, b.entry.Tasks...)
 	var fds []int
@@ -162,6 +167,7 @@ func (b *birth) become(p *program) error {
 		c := p.add("set ambient capability", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0)
 		c.tolerate = unix.EPERM // documents list what is not inheritable; other runtimes pass over it, too
 	}
+	b.confine(p)
 	if b.process.NoNewPrivileges {
 		p.add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	}
@@ -314,20 +320,14 @@ func (b *birth) useTerminal(master, slave *os.File, io IO) error {
 // close closes the runtime's copies of what the process was born with.
 func (b *birth) close() {
 	closeAll(b.stdio[:])
-	if b.program != nil {
-		b.program.Close()
-	}
+	closeAll([]*os.File{b.program, b.joinTime, b.proc})
 	if b.entry != nil {
 		b.entry.Close()
-	}
-	if b.joinTime != nil {
-		b.joinTime.Close()
 	}
 	if b.handover != nil {
 		closeAll([]*os.File{b.handover.start, b.handover.report})
 	}
-	b.handover = nil
-	b.stdio, b.program, b.entry, b.joinTime = [3]*os.File{}, nil, nil, nil
+	b.stdio, b.program, b.entry, b.joinTime, b.proc, b.handover = [3]*os.File{}, nil, nil, nil, nil, nil
 }
 
 // prepare finds out who the process is and what it runs, inside root.
