@@ -9,7 +9,7 @@ import (
 )
 
 // Wait gives the state in which the condition came true: at once for WaitConditionNotRunning on a container
-// that does not run. The channel holds one value; it is registered when Wait returns, so whatever happens
+// that does not run. The channel gives one value and is closed after it; it is registered when Wait returns, so whatever happens
 // afterwards is seen. When ctx ends first nothing is ever sent.
 func (s *Store) Wait(ctx context.Context, id string, condition ct.WaitCondition) (<-chan State, error) {
 	s.mu.Lock()
@@ -23,6 +23,7 @@ func (s *Store) Wait(ctx context.Context, id string, condition ct.WaitCondition)
 	case "", ct.WaitConditionNotRunning:
 		if !e.record.State.Busy() {
 			out <- e.record.State
+			close(out)
 			return out, nil
 		}
 		e.waiters.exit = append(e.waiters.exit, out)
@@ -58,6 +59,7 @@ func (w *waiters) removed(last State) {
 func tell(list *[]chan State, st State) {
 	for _, out := range *list {
 		out <- st
+		close(out)
 	}
 	*list = nil
 }

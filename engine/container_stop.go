@@ -15,8 +15,13 @@ import (
 	"github.com/cove-containers/cove/container"
 )
 
-// killTime is how long a killed container may take to be gone before that is an error.
-const killTime = 30 * time.Second
+// Seconds that things may take.
+const (
+	// killTime is for a killed container to be gone.
+	killTime = 30
+	// endTime is for the end of a container that could not be signalled because it had just ended.
+	endTime = 5
+)
 
 // ContainerStop asks the container to end and kills it after timeout seconds; nil is the container's own
 // timeout, negative waits for ever. A stopped one is errdefs.ErrNotModified.
@@ -52,7 +57,7 @@ func (e *Engine) stop(ctx context.Context, c *container.Container, name string, 
 	if err != nil || !c.State.Alive() {
 		return err
 	}
-	if err := e.signal(ctx, c, number, false); err != nil && !errdefs.IsNotFound(err) {
+	if err := e.signal(ctx, c, number, false); err != nil && !within(ctx, ended, endTime) {
 		return err
 	}
 	if !within(ctx, ended, seconds) {
@@ -91,10 +96,11 @@ func (e *Engine) stopByHand(ctx context.Context, c *container.Container) (*conta
 
 // killHard sends KILL to everything in the container and waits for its end.
 func (e *Engine) killHard(ctx context.Context, c *container.Container, ended <-chan container.State) error {
-	if err := e.signal(ctx, c, int(syscall.SIGKILL), true); err != nil && !errdefs.IsNotFound(err) {
+	err := e.signal(ctx, c, int(syscall.SIGKILL), true)
+	if err != nil && !within(ctx, ended, endTime) {
 		return err
 	}
-	if !within(ctx, ended, int(killTime.Seconds())) {
+	if err == nil && !within(ctx, ended, killTime) {
 		return errors.New("tried to kill container, but did not receive an exit event")
 	}
 	return nil
