@@ -82,6 +82,11 @@ func (e *external) writeBundle(j job, root *os.File) error {
 	if err := settleUser(spec.Process, root, j.cfg.User, j.cfg.Groups); err != nil {
 		return err
 	}
+	if j.cfg.Init {
+		if err := insertInit(spec); err != nil {
+			return err
+		}
+	}
 	spec.Version = bundleVersion
 	spec.Process.Terminal = j.io.Terminal
 	if j.io.Terminal && j.io.Width > 0 {
@@ -95,6 +100,19 @@ func (e *external) writeBundle(j job, root *os.File) error {
 		}
 	}
 	return writeJSON(e.bundle(), "config.json", spec)
+}
+
+// insertInit makes this program, mounted into the container, its process 1.
+func insertInit(spec *specs.Spec) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find init: %w", err)
+	}
+	spec.Mounts = append(spec.Mounts, specs.Mount{
+		Destination: runtime.InitName, Type: "bind", Source: self, Options: []string{"bind", "ro"},
+	})
+	spec.Process.Args = append([]string{runtime.InitName, "--"}, spec.Process.Args...)
+	return nil
 }
 
 // bundleVersion is the oldest version of the document that has what we write: some runtimes refuse newer ones.

@@ -77,6 +77,15 @@ func externalLife(t *testing.T, binary string) {
 	}
 	externalTerminal(w, binary)
 	externalFailure(w, binary)
+	externalInit(w, binary)
+}
+
+func externalInit(w *world, binary string) {
+	s, cfg := w.launch(`[ $$ = 1 ] || exit 8`, func(cfg *Config) { cfg.Runtime, cfg.Init = binary, true })
+	w.run(s, cfg)
+	if exit := w.wait(s); exit.Code != 8 {
+		w.t.Errorf("with an init: exit %+v", exit)
+	}
 }
 
 func externalTerminal(w *world, binary string) {

@@ -20,11 +20,15 @@ import (
 
 	"github.com/cove-containers/cove/archive"
 	"github.com/cove-containers/cove/logs"
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/testkit"
 )
 
 // TestMain lets the test's own binary play the supervisor and the daemon that is killed.
 func TestMain(m *testing.M) {
+	if runtime.IsInit(os.Args) {
+		os.Exit(runtime.Init(os.Args))
+	}
 	if len(os.Args) > 1 && os.Args[1] == "shim" {
 		os.Exit(Main(os.Args[2:]))
 	}
