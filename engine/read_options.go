@@ -28,7 +28,7 @@ func (e *Engine) newView() *view.View {
 			InsecureRegistries: cfg.InsecureRegistries, Mirrors: cfg.Mirrors, Debug: cfg.Debug,
 			SeccompProfile: cfg.SeccompProfile != "", NoNewPrivileges: cfg.NoNewPrivileges,
 		},
-		CgroupPath: e.cgroupPath, MountPoints: e.mountPoints, ExecIDs: e.execIDs, Listeners: e.bus.count,
+		CgroupPath: e.cgroupPath, MountPoints: e.mountPoints, ExecIDs: e.execIDs, Bus: e.bus, Closing: e.closing,
 		Told: func(c *container.Container, action string) { e.event(c, et.Action(action)) },
 	})
 }

@@ -233,8 +233,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 	var actions []string
-	past, l := e.bus.subscribe()
-	e.bus.leave(l)
+	past := e.bus.Past()
 	for _, m := range past {
 		if m.Type == et.ContainerEventType {
 			actions = append(actions, string(m.Action))

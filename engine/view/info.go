@@ -40,7 +40,7 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 		Debug:          cfg.Debug, NFd: countEntries("/proc/self/fd"), NGoroutines: goruntime.NumGoroutine(),
 		SystemTime: time.Now().Format(time.RFC3339Nano), LoggingDriver: cfg.LogDriver,
 		CgroupDriver: cgroupDriver(cfg.CgroupParent), CgroupVersion: h.cgroupVersion,
-		NEventsListener: v.parts.Listeners(),
+		NEventsListener: v.parts.Bus.count(),
 		KernelVersion:   oneLine("/proc/sys/kernel/osrelease"), OperatingSystem: h.system, OSVersion: h.systemVersion,
 		OSType: goruntime.GOOS, Architecture: architecture(), NCPU: goruntime.NumCPU(), MemTotal: h.memory,
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: v.registries(),

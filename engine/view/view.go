@@ -30,8 +30,9 @@ type Parts struct {
 	ExecIDs     func(containerID string) []string
 	// Told is called when a view is itself an event: top.
 	Told func(c *container.Container, action string)
-	// Listeners counts who listens to events.
-	Listeners func() int
+	// Bus carries events; Closing is closed when the daemon ends.
+	Bus     *Bus
+	Closing <-chan struct{}
 }
 
 // Settings are the daemon's settings that are shown.
