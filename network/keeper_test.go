@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/google/nftables"
 	nt "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -426,8 +426,12 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Errorf("device %s is left", name)
 		}
 	}
-	if out, err := exec.Command("nft", "list", "table", "ip", cfg.tableName()).CombinedOutput(); err == nil {
-		t.Errorf("table is left:\n%s", out)
+	conn, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ListTableOfFamily(cfg.tableName(), nftables.TableFamilyIPv4); err == nil {
+		t.Error("the table is left")
 	}
 }
 
