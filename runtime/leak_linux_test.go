@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -230,4 +231,41 @@ func TestExecLeavesNothing(t *testing.T) {
 			t.Errorf("a whole life leaves%s", more)
 		}
 	}
+}
+
+// TestManyAtOnce makes containers side by side, with processes started by other means in between.
+func TestManyAtOnce(t *testing.T) {
+	before := takeStock(t)
+	const workers, each = 8, 4
+	errs := make(chan error, workers)
+	for range workers {
+		go func() {
+			var all error
+			for range each {
+				all = errors.Join(all, runQuietly(t), exec.Command("true").Run())
+			}
+			errs <- all
+		}()
+	}
+	for range workers {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if more := leftover(t, before); more != "" {
+		t.Errorf("left%s", more)
+	}
+}
+
+func runQuietly(t *testing.T) error {
+	c, err := Create(testConfig(t, busybox(t), "true"), IO{})
+	if err != nil {
+		return err
+	}
+	err = c.Start()
+	status, waitErr := c.Wait()
+	if status.Code != 0 {
+		err = errors.Join(err, fmt.Errorf("status %d", status.Code))
+	}
+	return errors.Join(err, waitErr, c.Destroy())
 }

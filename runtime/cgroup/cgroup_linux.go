@@ -50,6 +50,10 @@ func create(h host, groupPath string, r *specs.LinuxResources) (*Cgroup, error) 
 	if c.path == "/" {
 		return nil, fmt.Errorf("cgroup path %q is the root: %w", groupPath, errdefs.ErrInvalidArgument)
 	}
+	// A group that was left empty is as good as a new one; the usual case asks for nothing.
+	if pids, err := c.Pids(); err == nil && len(pids) > 0 {
+		return nil, errdefs.ErrAlreadyExists.WithMessage(fmt.Sprintf("cgroup %s has processes already", c.path))
+	}
 	err := c.make()
 	if err == nil && r != nil {
 		err = c.Update(r)
@@ -72,11 +76,19 @@ func (c *Cgroup) make() error {
 	return nil
 }
 
-// Open finds the cgroup at path, relative to the hierarchies' roots. One that does not exist is errdefs.ErrNotFound.
+// Open finds the cgroup at path, which may have any form that Create takes. One that does not exist is
+// errdefs.ErrNotFound.
 func Open(groupPath string) (*Cgroup, error) {
 	h, err := thisHost()
 	if err != nil {
 		return nil, err
+	}
+	s, asked, err := parseScope(groupPath)
+	if err != nil {
+		return nil, err
+	}
+	if asked {
+		groupPath = s.path()
 	}
 	c := &Cgroup{host: h, path: path.Clean("/" + groupPath)}
 	c.scope = scopeOf(c.path)

@@ -290,6 +290,9 @@ func TestFreezeAndKill(t *testing.T) {
 	h := needRoot(t)
 	c := real(t, h, nil)
 	sleeper(t, c, "sleep 100 & sleep 100 & wait")
+	if _, err := create(h, c.Path(), nil); !errors.Is(err, errdefs.ErrAlreadyExists) {
+		t.Errorf("a group in use: %v", err)
+	}
 	if err := c.Freeze(); err != nil {
 		t.Fatal(err)
 	}
