@@ -28,7 +28,7 @@ func ParseFilters(raw string) (Filters, error) {
 	}
 	var lists map[string][]string
 	if err := json.Unmarshal([]byte(raw), &lists); err != nil {
-		return nil, fmt.Errorf("invalid filter %q: %w", raw, errdefs.ErrInvalidArgument)
+		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid filter %q", raw))
 	}
 	f = Filters{}
 	for name, values := range lists {
