@@ -23,6 +23,9 @@ const (
 	endTime = 5
 )
 
+// lastSignal is the highest signal there is.
+const lastSignal = 64
+
 // ContainerStop asks the container to end and kills it after timeout seconds; nil is the container's own
 // timeout, negative waits for ever. A stopped one is errdefs.ErrNotModified.
 func (e *Engine) ContainerStop(ctx context.Context, ref, signal string, timeout *int) error {
@@ -113,10 +116,11 @@ func (e *Engine) signal(ctx context.Context, c *container.Container, number int,
 	if r == nil {
 		return errdefs.ErrNotFound.WithMessage("container " + c.ID + " is not running")
 	}
+	// Told before it is sent, so that it comes before the end that it brings about.
+	e.event(c, et.ActionKill, "signal", fmt.Sprint(number))
 	if err := r.sup.Kill(ctx, number, all); err != nil {
 		return err
 	}
-	e.event(c, et.ActionKill, "signal", fmt.Sprint(number))
 	if c.State.Status == ct.StatePaused {
 		return e.thaw(c)
 	}
@@ -153,6 +157,9 @@ func signalNumber(name string) (int, error) {
 	number, err := signal.ParseSignal(name)
 	if err != nil {
 		return 0, errdefs.ErrInvalidArgument.WithMessage(err.Error())
+	}
+	if number < 1 || number > lastSignal {
+		return 0, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("the linux daemon does not support signal %d", number))
 	}
 	return int(number), nil
 }

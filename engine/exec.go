@@ -110,7 +110,9 @@ func (e *Engine) runCommand(ctx context.Context, c *container.Container, r *run,
 	defer func() {
 		if err != nil {
 			var code int
-			code, err = startFailure(err)
+			if code, err = startFailure(err); code != 127 {
+				code = 126
+			}
 			x.end(code)
 		}
 	}()

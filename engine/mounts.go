@@ -31,7 +31,8 @@ func (e *Engine) inheritedMounts(c *container.Container) ([]container.Mount, err
 		}
 		other, err := e.containers.Get(ref)
 		if err != nil {
-			return nil, err
+			// Not of kind not found: clients would think the image is missing.
+			return nil, errdefs.ErrInvalidArgument.WithMessage(err.Error())
 		}
 		for _, m := range other.Mounts {
 			if m.FromTmpfs {

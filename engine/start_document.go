@@ -121,11 +121,11 @@ func (e *Engine) neighbour(c *container.Container, ref, kind string) (*container
 	case err != nil:
 		return nil, err
 	case other.ID == c.ID:
-		return nil, errdefs.ErrInvalidArgument.WithMessage("cannot join own " + kind)
+		return nil, errdefs.ErrInvalidArgument.WithMessage("cannot join own " + kind + " namespace")
 	case other.State.Status == ct.StateRestarting:
 		return nil, errdefs.ErrConflict.WithMessage("container " + other.ID + " is restarting, wait until the container is running")
 	case !other.State.Alive():
-		return nil, errdefs.ErrConflict.WithMessage("cannot join " + kind + " of a non running container: " + other.ID)
+		return nil, errdefs.ErrConflict.WithMessage("cannot join " + kind + " namespace of a non running container: container " + other.Name + " is " + string(other.State.Status))
 	}
 	return other, nil
 }
@@ -197,7 +197,7 @@ func startFailure(err error) (code int, told error) {
 			return 127, errdefs.ErrInvalidArgument.WithMessage(text + hint)
 		}
 		return 128, err
-	case start.Code == 126 && !strings.Contains(text, syscall.EACCES.Error()):
+	case strings.Contains(text, syscall.EISDIR.Error()):
 		// The docker client tells 126 by these words alone.
 		text += ": " + syscall.EACCES.Error()
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	et "github.com/moby/moby/api/types/events"
 	nt "github.com/moby/moby/api/types/network"
 
@@ -97,6 +98,11 @@ func (e *Engine) hostsFile(c *container.Container, sandbox *network.Sandbox) ([]
 	if c.HostConfig.NetworkMode.IsHost() {
 		return e.hostsOfHost(in)
 	}
+	linked, err := e.linked(c, true)
+	if err != nil {
+		return nil, err
+	}
+	in.Extra = append(linked, in.Extra...)
 	for _, endpoint := range sandbox.Endpoints {
 		for _, a := range []netip.Addr{endpoint.IPAddress, endpoint.GlobalIPv6Address} {
 			if a.IsValid() {
@@ -105,6 +111,33 @@ func (e *Engine) hostsFile(c *container.Container, sandbox *network.Sandbox) ([]
 		}
 	}
 	return network.HostsFile(in), nil
+}
+
+// linked are the lines of /etc/hosts for --link: the alias, name and ID of each other container with its address.
+// At start the others must run.
+func (e *Engine) linked(c *container.Container, starting bool) ([]string, error) {
+	var lines []string
+	for _, link := range c.HostConfig.Links {
+		ref, alias, aliased := strings.Cut(link, ":")
+		if ref = strings.TrimPrefix(ref, "/"); !aliased {
+			alias = ref
+		}
+		other, err := e.containers.Get(ref)
+		switch {
+		case err != nil:
+			return nil, errdefs.ErrInvalidArgument.WithMessage("could not get container for " + ref + ": " + err.Error())
+		case !starting:
+			continue
+		case !other.State.Alive():
+			return nil, errdefs.ErrConflict.WithMessage("Cannot link to a non running container: /" + other.Name + " AS /" + c.Name + "/" + alias)
+		}
+		if endpoint := other.Networks[nt.NetworkBridge]; endpoint != nil && endpoint.IPAddress.IsValid() {
+			for _, name := range []string{alias, other.ShortID(), other.Name} {
+				lines = append(lines, name+":"+endpoint.IPAddress.String())
+			}
+		}
+	}
+	return lines, nil
 }
 
 func (e *Engine) hostsOfHost(in network.HostsInput) ([]byte, error) {

@@ -192,7 +192,7 @@ func applyMode(m *Mount) error {
 		case flag == "ro":
 			m.RW = false
 		case flag == "nocopy" && m.Type == mount.TypeBind:
-			return invalid("invalid mode: %v", m.Mode)
+			return invalid("invalid volume specification: '%s:%s:%s': invalid mount config for type \"bind\": field VolumeOptions must not be specified", m.Source, m.Target, m.Mode)
 		case flag == "nocopy":
 			m.CopyUp = false
 		case slices.Contains(propagations, flag) && m.Type != mount.TypeBind:

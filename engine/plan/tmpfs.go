@@ -42,7 +42,7 @@ func FlagOptions(options string) ([]string, error) {
 		}
 		if name, _, valued := strings.Cut(o, "="); valued {
 			if !slices.Contains(tmpfsValues, name) {
-				return nil, reason(fmt.Sprintf("Invalid tmpfs option %q", o))
+				return nil, reason(fmt.Sprintf("invalid tmpfs option %q", strings.SplitN(o, "=", 2)))
 			}
 			out = append(slices.DeleteFunc(out, func(e string) bool { return strings.HasPrefix(e, name+"=") }), o)
 			continue
@@ -52,7 +52,7 @@ func FlagOptions(options string) ([]string, error) {
 		}
 		i := slices.IndexFunc(opposites, func(p [2]string) bool { return p[0] == o || p[1] == o })
 		if i < 0 {
-			return nil, reason(fmt.Sprintf("Invalid tmpfs option %q", o))
+			return nil, reason(fmt.Sprintf("invalid tmpfs option %q", strings.SplitN(o, "=", 2)))
 		}
 		out = slices.DeleteFunc(out, func(e string) bool { return e == opposites[i][0] || e == opposites[i][1] })
 		out = append(out, o)
