@@ -47,7 +47,7 @@ var guests = map[string][]string{
 	"github.com/containerd/errdefs":          {"*"},
 	"github.com/distribution/reference":      {"ref"},
 	"github.com/docker/cli":                  {"cli"},
-	"github.com/docker/go-units":             {"container", "cli", "engine", "server", "logs"},
+	"github.com/docker/go-units":             {"cmd", "container", "cli", "engine", "server", "logs"},
 	"github.com/elastic/go-seccomp-bpf":      {"runtime"},
 	"github.com/google/nftables":             {"network", "test"},
 	"github.com/klauspost/compress":          {"image", "archive", "layer", "logs", "testkit", "test"},

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -128,7 +129,7 @@ func TestBadBodies(t *testing.T) {
 	needRoot(t)
 	e := newEngine(t)
 	e.Start()
-	c := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) {
+	c := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial("unix", strings.TrimPrefix(e.Socket(), "unix://"))
 	}}, Timeout: time.Minute}
 	for name, body := range map[string]io.Reader{

@@ -23,7 +23,6 @@ type peer struct {
 	forget     func(image string) *exec.Cmd
 	daemon     int // pid, 0 for none
 	idlePIDs   func() []int
-	stop       func()
 	bare       bool // no engine at all: runs a prepared root
 	alpineName string
 }
