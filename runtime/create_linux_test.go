@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -326,5 +327,42 @@ func TestRefusedDocuments(t *testing.T) {
 		if _, err := Create(cfg, IO{}); !errors.Is(err, errdefs.ErrInvalidArgument) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestRaisedLimitStaysHere: RN-14. The Go runtime raises the soft limit of open files for itself.
+func TestRaisedLimitStaysHere(t *testing.T) {
+	if os.Getenv("COVE_OWN_MOUNTS") == "" {
+		needRoot(t)
+		busybox(t)
+		cmd := exec.Command("sh", "-c", `ulimit -Sn 777; ulimit -Hn 1111; exec "$0" "$@"`, "/proc/self/exe", "-test.run", "^"+t.Name()+"$")
+		cmd.Args[3], _ = os.Executable()
+		cmd.Env = append(os.Environ(), "COVE_OWN_MOUNTS=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	expect(t, sh(t, "ulimit -Sn; ulimit -Hn"), 0, "777\n1111")
+	c, err := Create(testConfig(t, busybox(t), "sleep", "100"), IO{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer destroy(t, c)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r, w, _ := os.Pipe()
+	p, err := c.Exec(specs.Process{Args: []string{"/bin/sh", "-c", "ulimit -Sn"}, Cwd: "/"}, "0", nil, IO{Stdout: w})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := io.ReadAll(r)
+	if _, err := p.Wait(); err != nil || string(out) != "777\n" {
+		t.Errorf("exec: %q, %v", out, err)
 	}
 }

@@ -275,7 +275,7 @@ func TestTimeNamespace(t *testing.T) {
 
 // TestPropagation: a mount made on the host shows up below a bind that follows the host, and below no other.
 func TestPropagation(t *testing.T) {
-	if os.Getenv("COVE_PROPAGATION") == "" {
+	if os.Getenv("COVE_OWN_MOUNTS") == "" {
 		inOwnMounts(t)
 		return
 	}

@@ -13,7 +13,7 @@ func inOwnMounts(t *testing.T) {
 	needRoot(t)
 	busybox(t)
 	cmd := exec.Command("/proc/self/exe", "-test.run", "^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), "COVE_PROPAGATION=1")
+	cmd.Env = append(os.Environ(), "COVE_OWN_MOUNTS=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -1,0 +1,5 @@
+//go:build amd64
+
+package limits
+
+const prlimit64 = 302
