@@ -45,6 +45,9 @@ func (s *Server) distributionInspect(c *call) error {
 
 // configPlatform reads the platform of an image for one platform only out of its config.
 func (s *Server) configPlatform(ctx context.Context, name ref.Name, config ocispec.Descriptor, session *remote.Session) (ocispec.Platform, error) {
+	if err := oci.CheckDigest(config.Digest); err != nil {
+		return ocispec.Platform{}, err
+	}
 	body, _, err := s.Registry.Blob(ctx, name, config, 0, session)
 	if err != nil {
 		return ocispec.Platform{}, err

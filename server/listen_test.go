@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -301,11 +302,10 @@ func TestStopGivesUp(t *testing.T) {
 	close(release)
 }
 
-// activationChild answers one ping on the sockets it was given, when this test binary is run as systemd would run it.
+// TestActivation runs this test binary again as systemd would run a daemon, and has it answer on the socket it was given.
 func TestActivation(t *testing.T) {
 	if os.Getenv("COVE_TEST_ACTIVATED") != "" {
-		os.Setenv("LISTEN_PID", "") // replaced below: systemd knows the child's number, a test does not
-		os.Setenv("LISTEN_PID", itoa(os.Getpid()))
+		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid())) // systemd knows the number of the child, a test does not
 		listeners, err := Listen(ListenConfig{Hosts: []string{"fd://"}})
 		if err != nil {
 			t.Fatal(err)
@@ -343,5 +343,3 @@ func TestActivation(t *testing.T) {
 	_ = child.Process.Kill()
 	_ = child.Wait()
 }
-
-func itoa(n int) string { return big.NewInt(int64(n)).String() }
