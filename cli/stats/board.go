@@ -113,6 +113,8 @@ func (b *Board) collect(ctx context.Context, id string, first func()) {
 		b.mu.Lock()
 		b.errs = append(b.errs, err)
 		b.mu.Unlock()
+	}
+	if err != nil || b.Follow { // a stream that ends tells that the container has gone
 		b.remove(id)
 	}
 }
