@@ -21,18 +21,24 @@ type Shim struct {
 
 	mu      sync.Mutex
 	next    uint64
-	calls   map[uint64]chan answer
+	calls   map[uint64]call
 	pid     int
 	started bool
 	main    *remote
 	execs   map[string]*remote
-	closed  bool // Close or Delete was called: an end of the connection means nothing
+	closed  bool // Close was called or Delete is done: the end of the connection means nothing
 }
 
 // remote is a process as the daemon knows it.
 type remote struct {
 	done chan struct{}
 	exit Exit // valid once done is closed
+}
+
+// call is a request without an answer yet.
+type call struct {
+	op    string
+	reply chan answer
 }
 
 type answer struct {
@@ -43,7 +49,7 @@ type answer struct {
 func newShim(id, dir string, w *wire) *Shim {
 	return &Shim{
 		id: id, dir: dir, wire: w, lost: make(chan struct{}),
-		calls: map[uint64]chan answer{}, main: &remote{done: make(chan struct{})}, execs: map[string]*remote{},
+		calls: map[uint64]call{}, main: &remote{done: make(chan struct{})}, execs: map[string]*remote{},
 	}
 }
 
@@ -56,7 +62,7 @@ func (s *Shim) request(ctx context.Context, op string, body any, file *os.File, 
 	s.mu.Lock()
 	s.next++
 	id := s.next
-	s.calls[id] = reply
+	s.calls[id] = call{op, reply}
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -102,10 +108,13 @@ func (s *Shim) listen() {
 			continue
 		}
 		s.mu.Lock()
-		reply := s.calls[h.ID]
+		c := s.calls[h.ID]
+		if c.op == opDelete && h.Error == nil {
+			s.closed = true
+		}
 		s.mu.Unlock()
-		if reply != nil {
-			reply <- answer{body, h.Error.err()}
+		if c.reply != nil {
+			c.reply <- answer{body, h.Error.err()}
 		}
 	}
 	_ = s.wire.Close()
@@ -248,9 +257,6 @@ func (s *Shim) Delete(ctx context.Context) error {
 		}
 		return os.RemoveAll(s.dir)
 	}
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
 	select {
 	case <-s.lost:
 	case <-time.After(lastWords): // it stays until clients that read slowly have everything

@@ -28,7 +28,8 @@ func Main(_ []string) int {
 		return 1
 	}
 	served := make(chan error)
-	go func() { served <- serve(&wire{Socket: socket}, makeContainer) }() // not on the first thread, which main keeps for itself
+	named := func(id string) { sys.SetProcessTitle("cove-shim", id) }
+	go func() { served <- serve(&wire{Socket: socket}, makeContainer, named) }() // not on the first thread, which main keeps for itself
 	if err := <-served; err != nil {
 		fmt.Fprintln(os.Stderr, time.Now().Format(time.RFC3339), err)
 		return 1
@@ -36,8 +37,8 @@ func Main(_ []string) int {
 	return 0
 }
 
-// serve waits to be adopted and then supervises a container to its end.
-func serve(first *wire, make maker) error {
+// serve waits to be adopted, which named is told of, and then supervises a container to its end.
+func serve(first *wire, make maker, named func(id string)) error {
 	warm()
 	h, body, file, err := first.receive()
 	closeFile(file)
@@ -48,7 +49,7 @@ func serve(first *wire, make maker) error {
 	if err := json.Unmarshal(body, &a); err != nil || h.Op != opAdopt {
 		return fmt.Errorf("adoption: %w", errFrame)
 	}
-	sys.SetProcessTitle("cove-shim", a.ID)
+	named(a.ID)
 	listener, err := sys.ListenSocket(a.Dir, socketName)
 	if err != nil {
 		return first.send(head{ID: h.ID, Error: toWire(err)}, nil, nil)
@@ -66,15 +67,28 @@ func serve(first *wire, make maker) error {
 	return nil
 }
 
-// lastClients lets attached clients read to the end.
+// lastClients lets attached clients read to the end. Daemons need not wait for slow ones.
 func (s *supervisor) lastClients() {
 	s.mu.Lock()
-	procs := append(slices.Clone(s.execs), s.main)
+	procs, daemons := append(slices.Clone(s.execs), s.main), s.daemons
 	s.mu.Unlock()
+	hangUp := time.AfterFunc(clientPatience, func() {
+		for _, w := range daemons {
+			_ = w.Close()
+		}
+	})
 	for _, p := range procs {
 		p.streams.writers.Wait()
 	}
+	if hangUp.Stop() {
+		for _, w := range daemons {
+			_ = w.Close()
+		}
+	}
 }
+
+// clientPatience is how long a daemon that deletes a container waits for clients to take their last output.
+const clientPatience = 50 * time.Millisecond
 
 func (s *supervisor) accept(l *sys.SocketListener) {
 	for {
