@@ -87,6 +87,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 	if err := e.containers.Create(c); err != nil {
 		return answer, err
 	}
+	spare(dir)
 	e.event(c, et.ActionCreate)
 	return ct.CreateResponse{ID: c.ID, Warnings: warnings}, nil
 }

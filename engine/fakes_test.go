@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -39,15 +38,17 @@ type world struct {
 	layers  map[string]bool
 	joined  map[string]bool
 	volumes map[string]bool
-	users   map[string][]string
-	shims   map[string]*fakeShim
-	config  ct.Config
+	// nameless are the anonymous ones among the volumes.
+	nameless map[string]bool
+	users    map[string][]string
+	shims    map[string]*fakeShim
+	config   ct.Config
 }
 
 func newWorld() *world {
 	return &world{
 		layers: map[string]bool{}, joined: map[string]bool{}, volumes: map[string]bool{}, users: map[string][]string{},
-		shims:  map[string]*fakeShim{},
+		nameless: map[string]bool{}, shims: map[string]*fakeShim{},
 		config: ct.Config{Cmd: []string{"/bin/true"}},
 	}
 }
@@ -184,11 +185,10 @@ func (f fakeNetworks) Restore(id, _ string, _ map[string]*nt.EndpointSettings, _
 type fakeVolumes struct{ *world }
 
 func (f fakeVolumes) Create(_ context.Context, r vt.CreateRequest) (vt.Volume, error) {
-	name := r.Name
-	if name == "" {
-		name = "anonymous-" + fmt.Sprint(len(f.volumes))
-	}
-	return vt.Volume{Name: name, Driver: "local", Mountpoint: "/volumes/" + name}, f.in(func() { f.volumes[name] = true })
+	_, anonymous := r.Labels["com.docker.volume.anonymous"]
+	return vt.Volume{Name: r.Name, Driver: "local", Mountpoint: "/volumes/" + r.Name}, f.in(func() {
+		f.volumes[r.Name], f.nameless[r.Name] = true, anonymous
+	})
 }
 
 func (f fakeVolumes) Remove(_ context.Context, name string, _ bool) error {
@@ -228,7 +228,11 @@ func (f fakeVolumes) Release(name, id string) {
 	f.users[name] = slices.DeleteFunc(f.users[name], func(u string) bool { return u == id })
 }
 
-func (f fakeVolumes) Anonymous(name string) bool { return len(name) > 9 && name[:9] == "anonymous" }
+func (f fakeVolumes) Anonymous(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.volumes[name] && f.nameless[name]
+}
 
 func (f fakeVolumes) Users(name string) []string {
 	f.mu.Lock()

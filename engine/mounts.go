@@ -47,6 +47,17 @@ func (e *Engine) inheritedMounts(c *container.Container) ([]container.Mount, err
 
 // createVolumes makes the volumes that do not exist yet, takes all into use and writes the mounts into the record.
 func (e *Engine) createVolumes(ctx context.Context, c *container.Container, mounts []plan.Mount, undo *undo) error {
+	var nameless []string
+	for i := range mounts {
+		if m := &mounts[i]; m.Type == mount.TypeVolume && m.Name == "" {
+			m.Name = newID()
+			m.Labels = map[string]string{"com.docker.volume.anonymous": ""}
+			nameless = append(nameless, m.Name)
+		}
+	}
+	if err := doom(c.Dir(e.parts.Config.Root), nameless); err != nil {
+		return err
+	}
 	for i := range mounts {
 		m := &mounts[i]
 		if m.Type == mount.TypeVolume {
@@ -61,7 +72,7 @@ func (e *Engine) createVolumes(ctx context.Context, c *container.Container, moun
 
 func (e *Engine) createVolume(ctx context.Context, c *container.Container, m *plan.Mount, undo *undo) error {
 	_, err := e.volumes.Get(m.Name)
-	fresh := m.Name == "" || errdefs.IsNotFound(err)
+	fresh := errdefs.IsNotFound(err)
 	v, err := e.volumes.Create(ctx, vt.CreateRequest{Name: m.Name, Driver: m.Driver, DriverOpts: m.DriverOptions, Labels: m.Labels})
 	if err != nil {
 		return err

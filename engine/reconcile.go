@@ -177,10 +177,11 @@ func (e *Engine) sweepFiles(ctx context.Context) {
 		alive := e.runs.live(c.ID) != nil
 		gone := !slices.Contains(writable, c.ID)
 		if alive || !gone && !c.AutoRemove() && c.State.Status != ct.StateDead && c.State.Status != ct.StateRemoving {
+			spare(c.Dir(e.parts.Config.Root))
 			continue
 		}
 		e.log_.Info("finishing the removal of a container", "container", c.ID, "name", c.Name)
-		if err := e.eraseHeld(ctx, c, c.AutoRemove()); err != nil {
+		if err := e.eraseHeld(ctx, c, c.AutoRemove() || doomed(c.Dir(e.parts.Config.Root))); err != nil {
 			e.log_.Error("could not remove a container", "container", c.ID, "error", err)
 		}
 	}
@@ -201,6 +202,7 @@ func (e *Engine) sweepFiles(ctx context.Context) {
 		if _, err := e.containers.Get(entry.Name()); err == nil {
 			continue
 		}
+		e.removeDoomed(ctx, filepath.Join(folder, entry.Name()))
 		if err := os.RemoveAll(filepath.Join(folder, entry.Name())); err != nil {
 			e.log_.Error("could not remove a leftover folder", "folder", entry.Name(), "error", err)
 		}

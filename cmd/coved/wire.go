@@ -19,6 +19,7 @@ import (
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine"
+	"github.com/cove-containers/cove/engine/hello"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
@@ -47,8 +48,7 @@ func (d *daemon) close() {
 
 func (d *daemon) push(step func()) { d.undo = append(d.undo, step) }
 
-// open opens the keepers floor by floor. The database comes first: its lock keeps a second daemon out before it
-// could disturb anything.
+// open opens the keepers floor by floor.
 func open(ctx context.Context, s *settings, log *slog.Logger) (d *daemon, err error) {
 	d = &daemon{}
 	defer func() {
@@ -60,11 +60,42 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (d *daemon, err er
 	if err != nil {
 		return nil, err
 	}
-	if err := makeFolders(s); err != nil {
+
+	db, err := d.words(s)
+	if err != nil {
+		return nil, err
+	}
+	blobs, registries, err := tools(s)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := d.keepers(s, db, blobs, registries, runtimeBinary, log)
+	if err != nil {
 		return nil, err
 	}
 
-	// Words.
+	// Conductors.
+	eng, err := engine.New(ctx, parts)
+	if err != nil {
+		return nil, err
+	}
+	d.push(func() { shutdown(eng, s, parts.Config.CgroupParent, log) })
+
+	// Doors.
+	d.server = server.New(server.Parts{
+		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, System: eng,
+		Images: parts.Images, Transfers: parts.Images, Volumes: parts.Volumes, Networks: parts.Networks,
+		Registry: registries, Log: log,
+	})
+	return d, nil
+}
+
+// words opens the database first: its lock keeps a second daemon out before it could disturb anything. Then the
+// sockets, where clients may already wait.
+func (d *daemon) words(s *settings) (*state.DB, error) {
+	if err := makeFolders(s); err != nil {
+		return nil, err
+	}
 	db, err := state.Open(filepath.Join(s.dataRoot, "cove.db"))
 	if err != nil {
 		return nil, err
@@ -82,74 +113,52 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (d *daemon, err er
 			l.Close()
 		}
 	})
+	return db, nil
+}
 
-	// Tools.
+func tools(s *settings) (*blob.Store, *remote.Client, error) {
 	blobs, err := blob.Open(s.dataRoot)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	registries, err := remote.New(remote.Config{
-		Insecure: s.insecure, Mirrors: s.mirrors, UserAgent: "cove/" + api.EngineVersion,
-		CertsDirs: s.certsDirs,
+		Insecure: s.insecure, Mirrors: s.mirrors, UserAgent: "cove/" + api.EngineVersion, CertsDirs: s.certsDirs,
 	})
-	if err != nil {
-		return nil, err
-	}
+	return blobs, registries, err
+}
 
-	// Keepers.
-	bus := engine.NewBus()
-	containers, err := container.Open(db)
-	if err != nil {
-		return nil, err
+func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registries *remote.Client, runtimeBinary string, log *slog.Logger) (engine.Parts, error) {
+	parts := engine.Parts{Bus: engine.NewBus(), Log: log}
+	var err error
+	if parts.Config, err = engineConfig(s); err != nil {
+		return parts, err
 	}
-	layers, err := layer.Open(filepath.Join(s.dataRoot, "layers"), db)
-	if err != nil {
-		return nil, err
+	if parts.Containers, err = container.Open(db); err != nil {
+		return parts, err
 	}
-	images, err := image.Open(db, blobs, registries, layers, bus.Image)
-	if err != nil {
-		return nil, err
+	if parts.Layers, err = layer.Open(filepath.Join(s.dataRoot, "layers"), db); err != nil {
+		return parts, err
 	}
-	d.push(func() { images.Close() })
-	images.SetEmbedded(map[string]func() (io.ReadCloser, error){
-		engine.HelloName: func() (io.ReadCloser, error) { return engine.HelloImage(runtimeBinary) },
+	if parts.Images, err = image.Open(db, blobs, registries, parts.Layers, parts.Bus.Image); err != nil {
+		return parts, err
+	}
+	d.push(func() { parts.Images.Close() })
+	parts.Images.SetEmbedded(map[string]func() (io.ReadCloser, error){
+		hello.Name: func() (io.ReadCloser, error) { return hello.Image(runtimeBinary) },
 	})
-	volumes, err := volume.Open(filepath.Join(s.dataRoot, "volumes"), db)
-	if err != nil {
-		return nil, err
+	if parts.Volumes, err = volume.Open(filepath.Join(s.dataRoot, "volumes"), db); err != nil {
+		return parts, err
 	}
-	volumes.Tell(bus.Volume)
-	networks, err := network.Open(networkConfig(s, log), db)
-	if err != nil {
-		return nil, err
+	parts.Volumes.Tell(parts.Bus.Volume)
+	if parts.Networks, err = network.Open(networkConfig(s, log), db); err != nil {
+		return parts, err
 	}
-	d.push(func() { networks.Close() })
-	shims, err := shim.Open(filepath.Join(s.execRoot, "shim"), runtimeBinary)
-	if err != nil {
-		return nil, err
+	d.push(func() { parts.Networks.Close() })
+	if parts.Shims, err = shim.Open(filepath.Join(s.execRoot, "shim"), runtimeBinary); err != nil {
+		return parts, err
 	}
-	d.push(func() { shims.Close() })
-
-	// Conductors.
-	config, err := engineConfig(s)
-	if err != nil {
-		return nil, err
-	}
-	eng, err := engine.New(ctx, engine.Parts{
-		Containers: containers, Images: images, Layers: layers, Networks: networks, Volumes: volumes, Shims: shims,
-		Config: config, Bus: bus, Log: log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	d.push(func() { shutdown(eng, s, config.CgroupParent, log) })
-
-	// Doors.
-	d.server = server.New(server.Parts{
-		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, System: eng,
-		Images: images, Transfers: images, Volumes: volumes, Networks: networks, Registry: registries, Log: log,
-	})
-	return d, nil
+	d.push(func() { parts.Shims.Close() })
+	return parts, nil
 }
 
 // shutdown lets go of the containers, and removes the cgroup parent when none is left and it is the engine's own.

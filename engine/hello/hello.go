@@ -1,4 +1,5 @@
-package engine
+// Package hello makes the image that needs no registry: the engine's own static program as a container.
+package hello
 
 import (
 	"archive/tar"
@@ -12,24 +13,24 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// HelloName is the normalised name of the image that needs no registry.
-const HelloName = "docker.io/library/hello:latest"
+// Name is the normalised name of the image that needs no registry.
+const Name = "docker.io/library/hello:latest"
 
-const helloText = `Hello from Cove: this is a file of the image's first layer.
+const greeting = `Hello from Cove: this is a file of the image's first layer.
 `
 
-// HelloImage makes the archive of the built-in image from the engine's own static runtime program, whose "hello" verb
+// Image makes the archive of the built-in image from the engine's own static runtime program, whose "hello" verb
 // tells what a container sees. Two layers: a text, and the program. The same program gives the same bytes.
-func HelloImage(runtimeBinary string) (io.ReadCloser, error) {
+func Image(runtimeBinary string) (io.ReadCloser, error) {
 	program, err := os.ReadFile(runtimeBinary)
 	if err != nil {
 		return nil, fmt.Errorf("make the hello image: %w", err)
 	}
-	text, err := helloLayer(&tar.Header{Name: "hello.txt", Mode: 0o644}, []byte(helloText))
+	text, err := layer(&tar.Header{Name: "hello.txt", Mode: 0o644}, []byte(greeting))
 	if err != nil {
 		return nil, err
 	}
-	binary, err := helloLayer(&tar.Header{Name: "hello", Mode: 0o755}, program)
+	binary, err := layer(&tar.Header{Name: "hello", Mode: 0o755}, program)
 	if err != nil {
 		return nil, err
 	}
@@ -44,10 +45,10 @@ func HelloImage(runtimeBinary string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return helloArchive(config, text, binary)
+	return archive(config, text, binary)
 }
 
-func helloArchive(config []byte, layers ...[]byte) (io.ReadCloser, error) {
+func archive(config []byte, layers ...[]byte) (io.ReadCloser, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	entry := map[string]any{"Config": digest.FromBytes(config).Encoded() + ".json", "RepoTags": []string{"hello:latest"}}
@@ -75,7 +76,7 @@ func helloArchive(config []byte, layers ...[]byte) (io.ReadCloser, error) {
 	return io.NopCloser(&out), w.Close()
 }
 
-func helloLayer(h *tar.Header, body []byte) ([]byte, error) {
+func layer(h *tar.Header, body []byte) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	h.Typeflag, h.Size = tar.TypeReg, int64(len(body))

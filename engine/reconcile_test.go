@@ -1,0 +1,106 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	ct "github.com/moby/moby/api/types/container"
+
+	"github.com/cove-containers/cove/state"
+)
+
+// TestDaemonRestarts: a new engine takes up what runs, records what ended, and follows the policies.
+func TestDaemonRestarts(t *testing.T) {
+	ctx := context.Background()
+	db, err := state.Open(filepath.Join(t.TempDir(), "cove.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	w, root := newWorld(), t.TempDir()
+	first := engineOn(t, w, db, root)
+	named := func(name string) func(*CreateOptions) { return func(o *CreateOptions) { o.Name = name } }
+	ids := map[string]string{}
+	for name, change := range map[string]func(*CreateOptions){
+		"running": policy("no", 0), "ended": policy("no", 0), "always": policy("always", 0), "unless": policy("unless-stopped", 0),
+		"vanished": policy("no", 0), "transient": func(o *CreateOptions) { o.HostConfig.AutoRemove = true }, "never": policy("always", 0),
+	} {
+		ids[name] = mustCreate(t, first, request(named(name), change, command_("/bin/obedient")))
+		if name == "never" {
+			continue
+		}
+		if err := first.ContainerStart(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"always", "unless"} {
+		if err := first.ContainerStop(ctx, name, "", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "both stopped", func() bool { return w.shim(ids["always"]) == nil && w.shim(ids["unless"]) == nil })
+	if err := first.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.shim(ids["ended"]).finish(9)
+	w.shim(ids["transient"]).finish(0)
+	w.mu.Lock()
+	delete(w.shims, ids["vanished"])
+	w.layers["orphan"], w.joined[ids["vanished"]] = true, false
+	delete(w.joined, ids["vanished"])
+	w.shims["half"] = &fakeShim{world: w, id: "half", exited: make(chan struct{}), deleted: make(chan struct{})}
+	w.mu.Unlock()
+
+	second := engineOn(t, w, db, root)
+	if err := second.reconcile(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]ct.ContainerState{
+		"running": ct.StateRunning, "ended": ct.StateExited, "always": ct.StateRunning, "unless": ct.StateExited,
+		"vanished": ct.StateExited, "transient": "", "never": ct.StateCreated,
+	} {
+		eventually(t, name+" is "+string(want), func() bool { return status(second, ids[name]) == want })
+	}
+	for name, code := range map[string]int{"ended": 9, "vanished": 255, "unless": 143} {
+		if c, _ := second.containers.Get(name); c.State.ExitCode != code {
+			t.Errorf("%s: exit code %d, want %d", name, c.State.ExitCode, code)
+		}
+	}
+	if w.shim("half") != nil || w.layers["orphan"] {
+		t.Error("leftovers of nobody are still there")
+	}
+	if err := second.ContainerStop(ctx, "running", "", nil); err != nil {
+		t.Errorf("a container taken up does not stop: %v", err)
+	}
+	if err := second.ContainerRemove(ctx, "always", RemoveOptions{Force: true}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHalfMadeContainer: a crash between the volumes and the record leaves nothing.
+func TestHalfMadeContainer(t *testing.T) {
+	w := newWorld()
+	e := testEngine(t, w)
+	folder := filepath.Join(e.parts.Config.Root, "containers", "half")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := doom(folder, []string{"mine", "used", "named"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, anonymous := range map[string]bool{"mine": true, "used": true, "named": false, "other": true} {
+		w.volumes[name], w.nameless[name] = true, anonymous
+	}
+	w.users["used"] = []string{"somebody"}
+	if err := e.reconcile(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if w.volumes["mine"] || !w.volumes["used"] || !w.volumes["named"] || !w.volumes["other"] {
+		t.Errorf("volumes %v", w.volumes)
+	}
+	if _, err := os.Stat(folder); !os.IsNotExist(err) {
+		t.Error("the folder is still there")
+	}
+}
