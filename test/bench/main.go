@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cove-containers/cove/testkit"
@@ -71,8 +72,9 @@ func measure(rounds int, debian string) error {
 
 // samples are one peer's measurements.
 type samples struct {
-	name  string
-	times []time.Duration
+	name       string
+	times      []time.Duration
+	complained bool // the first failure was shown
 }
 
 func (s samples) median() time.Duration {
@@ -102,9 +104,11 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // timed runs a command to its end and adds how long it took.
 func (s *samples) timed(cmd *exec.Cmd) {
 	start := time.Now()
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v: %s\n", strings.Join(cmd.Args, " "), err, out)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if !s.complained {
+			fmt.Fprintf(os.Stderr, "%s: %v: %s\n", strings.Join(cmd.Args, " "), err, out)
+		}
+		s.complained = true
 		return
 	}
 	s.times = append(s.times, time.Since(start))
@@ -116,10 +120,9 @@ func (b *bench) table(title string, rounds int, deed func(*peer) *exec.Cmd) {
 	for round := -1; round < rounds; round++ {
 		for i, p := range b.peers {
 			rows[i].name = p.name
-			s := samples{}
-			s.timed(deed(p))
-			if round >= 0 {
-				rows[i].times = append(rows[i].times, s.times...)
+			rows[i].timed(deed(p))
+			if round < 0 {
+				rows[i].times = nil
 			}
 		}
 	}
@@ -153,14 +156,21 @@ func (b *bench) parallel(rounds, n int) {
 			rows[i].name = p.name
 			var names []string
 			var wait sync.WaitGroup
+			var failed atomic.Int32
 			start := time.Now()
 			for k := range n {
 				name := fmt.Sprintf("many%d", k)
 				names = append(names, name)
-				wait.Go(func() { must(p.start(name)) })
+				wait.Go(func() {
+					if must(p.start(name)) != nil {
+						failed.Add(1)
+					}
+				})
 			}
 			wait.Wait()
-			rows[i].times = append(rows[i].times, time.Since(start))
+			if failed.Load() == 0 {
+				rows[i].times = append(rows[i].times, time.Since(start))
+			}
 			must(p.remove(names...))
 		}
 	}

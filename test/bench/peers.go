@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -117,7 +118,7 @@ func (b *bench) cove() (*peer, error) {
 		return nil, err
 	}
 	p := client(&peer{name: "cove", alpineName: "alpine:bench", daemon: cmd.Process.Pid}, env, filepath.Join(bin, "cove"))
-	p.idlePIDs = func() []int { return processesNaming(filepath.Join(b.dir, "cove"), cmd.Process.Pid) }
+	p.idlePIDs = func() []int { return processesOf(filepath.Join(bin, "cove-runtime")) }
 	return p, must(command(env, filepath.Join(bin, "cove"), "load", "-i", b.alpine))
 }
 
@@ -153,16 +154,16 @@ func (b *bench) podman() (*peer, error) {
 		must(exec.Command("umount", "-R", "-l", root+"/data/overlay"))
 	})
 	p := client(&peer{name: "podman", alpineName: "localhost/alpine:bench"}, env, program...)
-	// Where the engine may not raise limits, podman's defaults do not start: it takes the host's.
+	// Where podman may not raise limits its defaults do not start: they are named.
 	p.run = func(network string) *exec.Cmd {
-		args := append(program, "run", "--rm", "--ulimit", "host")
+		args := append(program, "run", "--rm", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
 		if network != "" {
 			args = append(args, "--network", network)
 		}
 		return command(env, append(args, p.alpineName, "true")...)
 	}
 	p.start = func(name string) *exec.Cmd {
-		return command(env, append(program, "run", "-d", "--ulimit", "host", "--name", name, p.alpineName, "sleep", "1000")...)
+		return command(env, append(program, "run", "-d", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--name", name, p.alpineName, "sleep", "1000")...)
 	}
 	return p, must(command(env, append(program, "load", "-i", b.alpine)...))
 }
@@ -186,14 +187,26 @@ func (b *bench) crun() (*peer, error) {
 	return p, nil
 }
 
+// processesOf lists the processes that run a program.
+func processesOf(program string) []int {
+	var pids []int
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		if exe, err := os.Readlink(d + "/exe"); err == nil && exe == program {
+			pid, _ := strconv.Atoi(filepath.Base(d))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // processesNaming lists the processes whose command line holds text, but for one.
 func processesNaming(text string, but int) []int {
 	var pids []int
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, d := range dirs {
 		cmdline, _ := os.ReadFile(d + "/cmdline")
-		var pid int
-		fmt.Sscanf(filepath.Base(d), "%d", &pid)
+		pid, _ := strconv.Atoi(filepath.Base(d))
 		if pid != but && pid != os.Getpid() && strings.Contains(string(cmdline), text) {
 			pids = append(pids, pid)
 		}
