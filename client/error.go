@@ -49,7 +49,7 @@ type ConnectError struct {
 // Error names the address, and the likely reason in words people search for.
 func (e *ConnectError) Error() string {
 	if errors.Is(e.Err, os.ErrPermission) {
-		return "permission denied while trying to connect to the daemon at " + e.Host
+		return "permission denied while trying to connect to the Cove daemon socket at " + e.Host + ": " + e.Err.Error()
 	}
 	return "Cannot connect to the Cove daemon at " + e.Host + ". Is the cove daemon running?"
 }

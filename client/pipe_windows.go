@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -42,7 +43,7 @@ func ignoreNoDeadline(err error) error {
 
 func dialPipe(address string) (net.Conn, error) {
 	name := strings.ReplaceAll(address, "/", `\`)
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	f, err := os.OpenFile(name, os.O_RDWR|syscall.FILE_FLAG_OVERLAPPED, 0) // reads and writes go on at the same time
 	if err != nil {
 		return nil, err
 	}

@@ -33,8 +33,9 @@ type File struct {
 	VolumesFormat  string            `json:"volumesFormat"`
 	StatsFormat    string            `json:"statsFormat"`
 
-	auths map[string]entry
-	all   map[string]json.RawMessage
+	auths  map[string]entry
+	all    map[string]json.RawMessage
+	broken error // why the file could not be read: it is then not written over
 }
 
 // Proxy is what containers are told of the proxies they should use.
@@ -73,9 +74,9 @@ func Load(dir string) (*File, error) {
 		}
 	}
 	if err != nil {
-		return f, fmt.Errorf("loading config file: %s: %w", f.Path(), err)
+		f.broken = fmt.Errorf("Error loading config file: %s: %w", f.Path(), err) //nolint:staticcheck // docker's words
 	}
-	return f, nil
+	return f, f.broken
 }
 
 // Path is where the file is.
@@ -96,6 +97,9 @@ func (f *File) set(name string, value any) error {
 
 // save writes the file anew and puts it in place of the old one, where a link leads to it.
 func (f *File) save() error {
+	if f.broken != nil {
+		return f.broken
+	}
 	if err := os.MkdirAll(f.Dir, 0o700); err != nil {
 		return err
 	}

@@ -36,8 +36,12 @@ func TestAbsentAndBroken(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	write(t, dir, "config.json", "{")
-	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "loading config file: ") {
+	f, err := Load(dir)
+	if err == nil || !strings.Contains(err.Error(), "Error loading config file: ") {
 		t.Error(err)
+	}
+	if err := f.UseContext("default"); err == nil {
+		t.Error("a file that cannot be read is written over")
 	}
 }
 
