@@ -26,7 +26,7 @@ func (s *supervisor) addExec(id string, cfg ExecConfig) error {
 	if !s.main.started || s.main.exit != nil {
 		return errNotRunning
 	}
-	p := &proc{id: id, cfg: cfg, streams: newStreams()}
+	p := &proc{id: id, cfg: cfg, streams: newStreams(&s.writers)}
 	p.streams.framed = !cfg.Terminal
 	s.execs = append(s.execs, p)
 	return nil

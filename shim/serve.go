@@ -70,16 +70,14 @@ func serve(first *wire, make maker, named func(id string)) error {
 // lastClients lets attached clients read to the end. Daemons need not wait for slow ones.
 func (s *supervisor) lastClients() {
 	s.mu.Lock()
-	procs, daemons := append(slices.Clone(s.execs), s.main), s.daemons
+	daemons := s.daemons
 	s.mu.Unlock()
 	hangUp := time.AfterFunc(clientPatience, func() {
 		for _, w := range daemons {
 			_ = w.Close()
 		}
 	})
-	for _, p := range procs {
-		p.streams.writers.Wait()
-	}
+	s.writers.Wait()
 	if hangUp.Stop() {
 		for _, w := range daemons {
 			_ = w.Close()

@@ -37,12 +37,12 @@ type streams struct {
 	outputs []*os.File // what the pumps read
 	theirs  []*os.File // the process's ends, until it has them
 	pumps   sync.WaitGroup
-	writers sync.WaitGroup // of the clients
+	writers *sync.WaitGroup // the goroutines that write to clients, of all streams of the supervisor
 }
 
-func newStreams() *streams {
+func newStreams(writers *sync.WaitGroup) *streams {
 	running := make(chan struct{})
-	return &streams{running: running, unlock: sync.OnceFunc(func() { close(running) }), framed: true}
+	return &streams{running: running, unlock: sync.OnceFunc(func() { close(running) }), framed: true, writers: writers}
 }
 
 // settings of the streams of one process.

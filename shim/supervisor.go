@@ -32,6 +32,7 @@ type supervisor struct {
 	ended     chan struct{} // closed when the container's exit is on record
 	destroyed bool
 	watching  sync.WaitGroup // of execs
+	writers   sync.WaitGroup // of clients
 	over      chan struct{}  // closed by leave
 	leave     func()
 }
@@ -49,12 +50,13 @@ type proc struct {
 
 func newSupervisor(id, dir string, make_ maker, touched func()) *supervisor {
 	over := make(chan struct{})
-	return &supervisor{
+	s := &supervisor{
 		id: id, dir: dir, make: make_, touched: touched,
-		main:  &proc{streams: newStreams()},
 		ended: make(chan struct{}),
 		over:  over, leave: sync.OnceFunc(func() { close(over) }),
 	}
+	s.main = &proc{streams: newStreams(&s.writers)}
+	return s
 }
 
 // find gives the first process for an empty name, else an exec.
