@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -33,8 +34,10 @@ func (b *bench) pulls(rounds int, debian string) error {
 		p := b.peers[0]
 		for range rounds {
 			must(p.forget(image))
+			settle()
 			rows[0].timed(p.pull(image))
 			out := filepath.Join(b.dir, "untar")
+			settle()
 			start := time.Now()
 			if err := os.MkdirAll(out, 0o755); err != nil {
 				return err
@@ -54,6 +57,12 @@ func (b *bench) pulls(rounds int, debian string) error {
 		print(fmt.Sprintf("cold pull of a Debian image, %d layer(s), against gzip -dc | tar x && sync -f", parts), rows)
 	}
 	return nil
+}
+
+// settle lets what went before reach the disk and, where an engine deletes in the background, come to its end.
+func settle() {
+	time.Sleep(3 * time.Second)
+	syscall.Sync()
 }
 
 // registry starts Debian's docker-registry on loopback.
