@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 
@@ -38,27 +39,46 @@ func hostOf(address string) string {
 	return host
 }
 
-// Auth gives the credentials for a registry key, empty when there are none. A helper that fails is an error.
+// Auth gives the credentials for a registry key, empty when there are none. Those of $DOCKER_AUTH_CONFIG, which has
+// the form of config.json, come first. A helper that fails is an error.
 func (f *File) Auth(key string) (registry.AuthConfig, error) {
+	if raw := os.Getenv("DOCKER_AUTH_CONFIG"); raw != "" {
+		var given struct{ Auths map[string]entry }
+		if err := json.Unmarshal([]byte(raw), &given); err != nil {
+			return registry.AuthConfig{}, fmt.Errorf("read DOCKER_AUTH_CONFIG: %w", err)
+		}
+		if e, ok := find(given.Auths, key); ok {
+			return decode(e, key, "DOCKER_AUTH_CONFIG")
+		}
+	}
 	if helper := f.helper(key); helper != "" {
 		return f.askHelper(helper, key)
 	}
-	e, ok := f.auths[key]
-	if !ok {
-		for address, other := range f.auths {
-			if hostOf(address) == key {
-				e, ok = other, true
-				break
-			}
+	e, _ := find(f.auths, key)
+	return decode(e, key, f.Path())
+}
+
+func find(auths map[string]entry, key string) (entry, bool) {
+	if e, ok := auths[key]; ok {
+		return e, true
+	}
+	for address, e := range auths {
+		if hostOf(address) == key {
+			return e, true
 		}
 	}
+	return entry{}, false
+}
+
+// decode reads an entry that stands in the file or variable called where.
+func decode(e entry, key, where string) (registry.AuthConfig, error) {
 	auth := registry.AuthConfig{ServerAddress: key, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken}
-	if !ok || e.Auth == "" {
+	if e.Auth == "" {
 		return auth, nil
 	}
 	raw, err := base64.StdEncoding.DecodeString(e.Auth)
 	if err != nil {
-		return auth, fmt.Errorf("credentials for %s in %s: %w", key, f.Path(), err)
+		return auth, fmt.Errorf("credentials for %s in %s: %w", key, where, err)
 	}
 	auth.Username, auth.Password, _ = strings.Cut(strings.TrimRight(string(raw), "\x00"), ":")
 	return auth, nil

@@ -23,6 +23,9 @@ func write(t *testing.T, dir, name, text string) {
 
 func load(t *testing.T, dir string) *File {
 	t.Helper()
+	if os.Getenv("DOCKER_AUTH_CONFIG") == "" {
+		t.Setenv("DOCKER_AUTH_CONFIG", "")
+	}
 	f, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +59,10 @@ func TestCredentials(t *testing.T) {
 		if err != nil || got.Username+" "+got.Password != want {
 			t.Errorf("%s: got %+v, %v", key, got, err)
 		}
+	}
+	t.Setenv("DOCKER_AUTH_CONFIG", `{"auths":{"env.example":{"auth":"ZTpm"}}}`)
+	if got, err := f.Auth("env.example"); err != nil || got.Username+got.Password != "ef" || !f.HasAuth("old.example") {
+		t.Errorf("of the environment: %+v, %v", got, err)
 	}
 	plain, err := f.StoreAuth(registry.AuthConfig{ServerAddress: "r:5000", Username: "me", Password: "secret"})
 	if err != nil || !plain {
