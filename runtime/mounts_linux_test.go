@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -31,6 +32,19 @@ func TestTmpfs(t *testing.T) {
 	if _, err := os.Stat("/opt/deep"); err == nil {
 		t.Error("a mount point was made on the host")
 	}
+}
+
+func TestTmpfsWithCopy(t *testing.T) {
+	cfg := sh(t, `stat -c '%a %u' /t /t/d; stat -c '%a %u %Y' /t/d/f; cat /t/d/f; readlink /t/l`)
+	dir := filepath.Join(cfg.Overlay.Upper, "t")
+	writeFile(t, filepath.Join(dir, "d/f"), "content\n", os.ModeSetuid|0o750)
+	if err := errors.Join(os.Symlink("d/f", filepath.Join(dir, "l")), os.Chmod(dir, 0o711), os.Chown(filepath.Join(dir, "d"), 5, 6),
+		os.Chtimes(filepath.Join(dir, "d/f"), time.Unix(1000, 0), time.Unix(1000000000, 0))); err != nil {
+		t.Fatal(err)
+	}
+	tmpfs(&cfg, "/t", "tmpcopyup")
+	tmpfs(&cfg, "/absent", "tmpcopyup")
+	expect(t, cfg, 0, "711 0\n755 5\n4750 0 1000000000\ncontent\nd/f")
 }
 
 // TestBinds: RN-8, RN-11: links are resolved inside, missing targets are made, files and folders both go.

@@ -12,6 +12,8 @@ import (
 // options is what the words of a mount's option list come to.
 type options struct {
 	bind, recursive bool
+	// copyUp fills a new file system with what it hides.
+	copyUp bool
 	// own are the attributes of the mount itself, below those of it and all mounts below it.
 	own, below unix.MountAttr
 	// propagations are applied in the order given.
@@ -87,7 +89,9 @@ func parseOptions(kind string, words []string) (options, error) {
 			o.bind = true
 		case w == "rbind":
 			o.bind, o.recursive = true, true
-		case w == "tmpcopyup" || w == "idmap" || w == "ridmap":
+		case w == "tmpcopyup":
+			o.copyUp = true
+		case w == "idmap" || w == "ridmap":
 			return o, fmt.Errorf("mount option %q: %w", w, errdefs.ErrNotImplemented)
 		default:
 			o.data = append(o.data, parameter{key, value, !hasValue})
@@ -109,7 +113,7 @@ func isZero(m unix.MountAttr) bool { return m.Attr_set == 0 && m.Attr_clr == 0 }
 
 // OptionNames lists the words understood here, sorted.
 func OptionNames() []string {
-	all := []string{"bind", "rbind"}
+	all := []string{"bind", "rbind", "tmpcopyup"}
 	for w := range attributes {
 		all = append(all, w, "r"+w)
 	}

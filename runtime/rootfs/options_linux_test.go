@@ -32,8 +32,8 @@ func TestParseOptions(t *testing.T) {
 			t.Errorf("%s %q: got %+v, %v, want %+v", tc.kind, tc.words, got, err, tc.want)
 		}
 	}
-	if _, err := parseOptions("tmpfs", []string{"tmpcopyup"}); !errors.Is(err, errdefs.ErrNotImplemented) {
-		t.Errorf("tmpcopyup: %v", err)
+	if _, err := parseOptions("tmpfs", []string{"idmap"}); !errors.Is(err, errdefs.ErrNotImplemented) {
+		t.Errorf("idmap: %v", err)
 	}
 }
 

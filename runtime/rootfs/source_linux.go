@@ -167,6 +167,11 @@ func (r *Root) put(m *mount) error {
 		m.source = f
 	}
 	defer closeFile(&m.source)
+	if m.options.copyUp && !m.options.bind {
+		if err := r.copyUp(m); err != nil {
+			return m.failed(fmt.Errorf("copy what is there: %w", err))
+		}
+	}
 	return r.attach(m)
 }
 
