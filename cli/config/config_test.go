@@ -23,9 +23,6 @@ func write(t *testing.T, dir, name, text string) {
 
 func load(t *testing.T, dir string) *File {
 	t.Helper()
-	if os.Getenv("DOCKER_AUTH_CONFIG") == "" {
-		t.Setenv("DOCKER_AUTH_CONFIG", "")
-	}
 	f, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -34,6 +31,7 @@ func load(t *testing.T, dir string) *File {
 }
 
 func TestAbsentAndBroken(t *testing.T) {
+	t.Setenv("DOCKER_AUTH_CONFIG", "")
 	dir := t.TempDir()
 	if f := load(t, dir); f.CurrentContext != "" || f.HasAuth(HubKey) {
 		t.Errorf("%+v", f)
@@ -49,6 +47,7 @@ func TestAbsentAndBroken(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
+	t.Setenv("DOCKER_AUTH_CONFIG", "")
 	dir := t.TempDir()
 	write(t, dir, "config.json", `{"plugins":{"x":{"y":"z"}},"psFormat":"table {{.ID}}","auths":{
 		"https://index.docker.io/v1/":{"auth":"dTpwOnE="},
@@ -89,6 +88,7 @@ func TestCredentials(t *testing.T) {
 }
 
 func TestHelper(t *testing.T) {
+	t.Setenv("DOCKER_AUTH_CONFIG", "")
 	dir := t.TempDir()
 	write(t, dir, "docker-credential-fake", `#!/bin/sh
 read -r q
