@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/ref"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
 )
 
 // tag gives source the further name target.
@@ -34,23 +34,6 @@ func (a *app) tag(ctx context.Context, source, target string) error {
 	return daemon.ImageTag(ctx, source, name.FamiliarRepository(), name.Tag)
 }
 
-// removalErrors sums up what could not be removed: with force an image that is not there is no failure.
-func (a *app) removalErrors(errs []error, force bool) error {
-	if len(errs) == 0 {
-		return nil
-	}
-	fatal := false
-	for _, err := range errs {
-		fatal = fatal || !errdefs.IsNotFound(err)
-	}
-	joined := errors.Join(errs...)
-	if force && !fatal {
-		fmt.Fprintln(a.err, joined)
-		return nil
-	}
-	return joined
-}
-
 // parsePlatform reads one platform, nil for none.
 func parsePlatform(s string) (*ocispec.Platform, error) {
 	if s == "" {
@@ -66,4 +49,17 @@ func wantsField(layout, field string) bool { return strings.Contains(layout, "."
 // isTableTemplate tells a "table TEMPLATE" from a plain table and from other templates.
 func isTableTemplate(layout string) bool {
 	return strings.HasPrefix(layout, "table") && layout != "table"
+}
+
+func (a *app) imageTag() *cobra.Command {
+	return &cobra.Command{
+		Use:               "tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+		Short:             "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+		Args:              exactly(2),
+		Annotations:       aliases("image tag", "tag"),
+		ValidArgsFunction: a.completeImages,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.tag(cmd.Context(), args[0], args[1])
+		},
+	}
 }

@@ -1,5 +1,5 @@
 // Package config reads what docker's command line keeps in its folder, and keeps it there in the same form: settings,
-// registry credentials and contexts.
+// registry credentials and contexts. With flags and environment they say which daemon to talk to, and how.
 //
 //	<folder>/
 //	    config.json                       settings and credentials

@@ -1,5 +1,5 @@
-// Package terminal puts a user's terminal into the state a container needs and back again: raw mode, size, keys that
-// detach.
+// Package terminal is a user's end of a process in a container: it carries the streams both ways, hands signals on, and
+// puts the user's terminal into the state the process needs and back again: raw mode, size, keys that detach.
 package terminal
 
 import (
