@@ -112,7 +112,7 @@ func (e *execution) openStreams() error {
 
 func (e *execution) enterCgroup() error {
 	var err error
-	if e.birth.entry, err = e.container.cgroup.Entry(); err != nil || !e.container.ownTime {
+	if e.birth.entry, err = e.container.cgroup.EntryBeside(e.container.pid); err != nil || !e.container.ownTime {
 		return err
 	}
 	return e.container.control(func(fd int) error {

@@ -305,7 +305,11 @@ func TestPropagation(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(shared, "m"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cfg := sh(t, "read x; grep -c ' /slave/m ' /proc/mounts; grep -c ' /private/m ' /proc/mounts")
+	cfg := sh(t, "mkdir /shared/from && mount -t tmpfs x /shared/from; read x; grep -c ' /slave/m ' /proc/mounts; grep -c ' /private/m ' /proc/mounts")
+	for _, set := range []*[]string{&cfg.Spec.Process.Capabilities.Bounding, &cfg.Spec.Process.Capabilities.Effective, &cfg.Spec.Process.Capabilities.Permitted} {
+		*set = append(*set, "CAP_SYS_ADMIN")
+	}
+	bind(&cfg, shared, "/shared", "rshared")
 	bind(&cfg, shared, "/slave", "rslave")
 	bind(&cfg, shared, "/private", "rprivate")
 	inR, inW, _ := os.Pipe()
@@ -326,5 +330,9 @@ func TestPropagation(t *testing.T) {
 	var slave, private int
 	if _, err := fmt.Fscan(outR, &slave, &private); err != nil || slave != 1 || private != 0 {
 		t.Errorf("got %d and %d, %v", slave, private, err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil || !strings.Contains(string(mounts), " "+filepath.Join(shared, "from")+" ") {
+		t.Errorf("the container's mount does not show outside: %v", err)
 	}
 }

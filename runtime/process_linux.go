@@ -94,14 +94,14 @@ func (b *birth) prologue(p *program) {
 	p.add("make keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).check = ignoreError
 }
 
-// epilogue is the rest: from a process of the runtime's to the container's program. The order matters: limits and
-// scheduling need privileges that the identity takes away; no_new_privs and the filter come last, because the
-// filter holds for every later step as well.
+// epilogue is the rest: from a process of the runtime's to the container's program. The order matters: a limit of
+// open files may be too low to set up streams; limits and scheduling need privileges that the identity takes away;
+// no_new_privs and the filter come last, because the filter holds for every later step as well.
 func (b *birth) epilogue(p *program) error {
+	b.descriptors(p)
 	if err := b.limits(p); err != nil {
 		return err
 	}
-	b.descriptors(p)
 	umask := uintptr(0o022)
 	if b.process.User.Umask != nil {
 		umask = uintptr(*b.process.User.Umask & 0o777)

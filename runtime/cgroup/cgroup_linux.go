@@ -146,47 +146,6 @@ func (c *Cgroup) Hierarchies() []Hierarchy {
 	return all
 }
 
-// Entry is what a new process needs to enter a group.
-type Entry struct {
-	// Tasks are files to which the process itself writes "0" while it has one thread: the kernel then needs to wait
-	// for nobody. Empty on the unified hierarchy.
-	Tasks []*os.File
-	// Dir is the group's folder on the unified hierarchy, into which the process is cloned; else nil.
-	Dir *os.File
-}
-
-// Close closes the entry's files.
-func (e *Entry) Close() {
-	for _, f := range e.Tasks {
-		f.Close()
-	}
-	if e.Dir != nil {
-		e.Dir.Close()
-	}
-}
-
-// Entry opens the group for new processes.
-func (c *Cgroup) Entry() (*Entry, error) {
-	e := &Entry{}
-	for _, h := range c.host.hierarchies {
-		var f *os.File
-		var err error
-		if c.host.unified {
-			f, err = os.OpenFile(h.mount+c.path, unix.O_PATH|unix.O_DIRECTORY, 0)
-			e.Dir = f
-		} else {
-			f, err = os.OpenFile(h.mount+c.path+"/tasks", os.O_WRONLY, 0)
-			e.Tasks = append(e.Tasks, f)
-		}
-		if err != nil {
-			e.Tasks = e.Tasks[:max(0, len(e.Tasks)-1)]
-			e.Close()
-			return nil, fmt.Errorf("enter cgroup: %w", err)
-		}
-	}
-	return e, nil
-}
-
 // Update changes the limits that r sets and leaves the others alone.
 func (c *Cgroup) Update(r *specs.LinuxResources) error {
 	if err := c.updateScope(r); err != nil {

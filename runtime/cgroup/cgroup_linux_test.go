@@ -349,11 +349,48 @@ func TestUnifiedOnThisHost(t *testing.T) {
 	if try(": </dev/full") == nil {
 		t.Error("the update allows another device")
 	}
-	sleeper(t, c, "sleep 100")
+	first := sleeper(t, c, "sleep 100")
+	if e, err := c.Entry(); err != nil || e.Dir == nil || len(e.Tasks) != 0 {
+		t.Errorf("entry %+v, %v", e, err)
+	} else {
+		e.Close()
+	}
+	if e, err := c.EntryBeside(first.Process.Pid); err != nil || e.Dir.Name() != mount+c.path {
+		t.Errorf("entry beside %+v, %v", e, err)
+	} else {
+		e.Close()
+	}
 	if err := c.Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.KillAll(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestEntryBesideAnInitSystem: the container's processes have moved below its group.
+func TestEntryBesideAnInitSystem(t *testing.T) {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Skip(err)
+	}
+	_, own, found := strings.Cut(string(text), "0::")
+	if !found || strings.TrimSpace(own) == "/" {
+		own = "/"
+	}
+	own = strings.TrimSpace(own)
+	h, dir := fakeUnified(t, filepath.Join(own, "x"), map[string]string{"cgroup.procs": ""})
+	put(t, filepath.Dir(dir), map[string]string{"cgroup.procs": ""})
+	c := &Cgroup{host: h, path: own}
+	if own == "/" {
+		c.path = ""
+	}
+	e, err := c.EntryBeside(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if e.Dir == nil || filepath.Clean(e.Dir.Name()) != filepath.Clean(h.hierarchies[0].mount+own) {
+		t.Errorf("got %v", e.Dir)
 	}
 }
