@@ -49,8 +49,8 @@ func (d *daemon) close() {
 func (d *daemon) push(step func()) { d.undo = append(d.undo, step) }
 
 // open opens the keepers floor by floor.
-func open(ctx context.Context, s *settings, log *slog.Logger) (d *daemon, err error) {
-	d = &daemon{}
+func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err error) {
+	d := &daemon{}
 	defer func() {
 		if err != nil {
 			d.close()
