@@ -262,15 +262,23 @@ func (s *Store) nameLoaded(images []loaded) error {
 	return s.names.change(func(all map[string]record) (map[string]*record, error) {
 		changes := map[string]*record{}
 		now := time.Now()
+		after := maps.Clone(all) // each image is named where those before it have been
 		for _, l := range images {
 			var names []string
 			for _, n := range l.names {
 				names = append(names, n.String())
 			}
-			if len(names) == 0 && len(namesOf(all, l.target.Digest)) == 0 {
+			if len(names) == 0 && len(namesOf(after, l.target.Digest)) == 0 {
 				names = []string{l.target.Digest.String()}
 			}
-			maps.Copy(changes, repoint(all, l.target, now, names...))
+			for name, r := range repoint(after, l.target, now, names...) {
+				changes[name] = r
+				if r == nil {
+					delete(after, name)
+				} else {
+					after[name] = *r
+				}
+			}
 		}
 		return changes, nil
 	}, nil)

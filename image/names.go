@@ -136,7 +136,7 @@ func repoint(all map[string]record, target ocispec.Descriptor, now time.Time, na
 			changes[old.Target.Digest.String()] = &record{Target: old.Target, Tagged: old.Tagged}
 		}
 	}
-	if _, dangling := all[target.Digest.String()]; dangling && !slices.Contains(names, target.Digest.String()) {
+	if _, dangling := all[target.Digest.String()]; dangling && len(names) > 0 && !slices.Contains(names, target.Digest.String()) {
 		changes[target.Digest.String()] = nil
 	}
 	return changes
