@@ -124,7 +124,10 @@ func (s *Store) transfer(ctx context.Context, src source, desc ocispec.Descripto
 	body, start, err := s.remote.Blob(ctx, src.name, desc, at, src.session)
 	if err != nil {
 		var refused *remote.Error
-		if errors.As(err, &refused) || errdefs.IsFailedPrecondition(err) {
+		if errors.As(err, &refused) {
+			return fmt.Errorf("fetch blob %s: %w", desc.Digest, err)
+		}
+		if errdefs.IsFailedPrecondition(err) { // it names the blob
 			return err
 		}
 		return fmt.Errorf("fetch blob %s: %w (%w)", desc.Digest, err, errInterrupted)

@@ -92,7 +92,11 @@ func (c *Client) fetchToken(ctx context.Context, r request, asked *url.URL, chal
 		return token{}, "", fmt.Errorf("ask token service: %w", err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return token{}, "", refusal(resp)
+		refused := refusal(resp)
+		if refused.Code == "" && !passing(refused) { // that it cannot be found says nothing of the image
+			refused.Code, refused.Message = "UNAUTHORIZED", "token service: "+refused.Error()
+		}
+		return token{}, "", refused
 	}
 	defer resp.Body.Close()
 	var answer tokenAnswer

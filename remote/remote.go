@@ -88,7 +88,7 @@ func New(config Config) (*Client, error) {
 	config.Idle = cmp.Or(config.Idle, 30*time.Second)
 	config.UserAgent = cmp.Or(config.UserAgent, "cove")
 	c := &Client{config: config, pools: map[string]pool{}}
-	c.http = &http.Client{Transport: transport{c}, CheckRedirect: followRedirect}
+	c.http = &http.Client{Transport: transport{c}, CheckRedirect: c.followRedirect}
 	for _, entry := range config.Insecure {
 		if !strings.Contains(entry, "/") {
 			continue

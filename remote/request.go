@@ -113,6 +113,9 @@ func (c *Client) authorized(ctx context.Context, r request) (*http.Response, err
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
+	if resp.Request.URL.Host != r.at.host { // where a redirect leads has no say in whom to show credentials
+		return resp, nil
+	}
 	value, err := c.authorization(ctx, r, resp)
 	if err != nil {
 		resp.Body.Close()

@@ -35,15 +35,22 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // followRedirect lets nothing secret pass from one server to another: same host, port and scheme, or no
-// Authorization.
-func followRedirect(req *http.Request, via []*http.Request) error {
+// Authorization, and no body, which holds a token where there is one. What began with TLS does not go on without.
+func (c *Client) followRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("stopped after 10 redirects")
 	}
 	from := via[0].URL
-	if req.URL.Scheme != from.Scheme || req.URL.Host != from.Host {
-		req.Header.Del("Authorization")
+	if req.URL.Scheme == from.Scheme && req.URL.Host == from.Host {
+		return nil
 	}
+	if req.URL.Scheme != "https" && from.Scheme == "https" && !c.insecure(req.URL.Host) {
+		return errors.New("redirected from TLS to plain HTTP at " + req.URL.Host)
+	}
+	if req.Body != nil && req.Body != http.NoBody {
+		return errors.New("redirected with a token to " + req.URL.Host)
+	}
+	req.Header.Del("Authorization")
 	return nil
 }
 
