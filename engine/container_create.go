@@ -175,7 +175,7 @@ func imageSettings(img *image.Image) *ct.Config {
 	c := &ct.Config{
 		User: from.User, Env: from.Env, Cmd: from.Cmd, Entrypoint: from.Entrypoint, Volumes: from.Volumes,
 		WorkingDir: from.WorkingDir, Labels: from.Labels, StopSignal: from.StopSignal, Healthcheck: from.Healthcheck,
-		Shell: from.Shell, ArgsEscaped: from.ArgsEscaped,
+		Shell: from.Shell,
 	}
 	for text := range from.ExposedPorts {
 		ports, err := nt.ParsePortRange(text)

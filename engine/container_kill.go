@@ -39,7 +39,11 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 		}
 	}
 	if number == int(syscall.SIGKILL) {
-		return e.killHard(ctx, c, ended)
+		if err := e.killHard(ctx, c, ended); err != nil {
+			return err
+		}
+		e.awaitRemoval(ctx, c)
+		return nil
 	}
 	err = e.signal(ctx, c, number, false)
 	if errdefs.IsNotFound(err) {

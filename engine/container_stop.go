@@ -39,7 +39,18 @@ func (e *Engine) ContainerStop(ctx context.Context, ref, signal string, timeout 
 	if err := e.stop(ctx, c, signal, timeout); err != nil {
 		return fmt.Errorf("cannot stop container: %s: %w", ref, err)
 	}
+	e.awaitRemoval(ctx, c)
 	return nil
+}
+
+// awaitRemoval waits for a container that removes itself at its end, so that its name is free for the next one.
+func (e *Engine) awaitRemoval(ctx context.Context, c *container.Container) {
+	if !c.AutoRemove() || e.removals.underway(c.ID) {
+		return
+	}
+	if gone, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionRemoved); err == nil {
+		within(ctx, gone, endTime)
+	}
 }
 
 // stop ends a running container for good: no restart policy brings it back.

@@ -45,7 +45,6 @@ func mergeCommand(c, image *ct.Config) {
 	if len(c.Entrypoint) == 0 {
 		if len(c.Cmd) == 0 {
 			c.Cmd = image.Cmd
-			c.ArgsEscaped = image.ArgsEscaped
 		}
 		if c.Entrypoint == nil {
 			c.Entrypoint = image.Entrypoint
