@@ -9,7 +9,8 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// overlayPrefix begins the names of the attributes that belong to overlayfs itself.
+// overlayPrefix begins the names of the attributes that belong to overlayfs itself. One of a file in a layer, which may
+// hold layers of its own, is written with the prefix twice: that is how overlayfs shows it as it is without obeying it.
 const overlayPrefix = "trusted.overlay."
 
 // Attributes are what a file is besides its content: owner, mode, times, extended attributes.

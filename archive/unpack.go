@@ -126,9 +126,13 @@ func (u *unpacker) check(h *header) error {
 	if len(h.name) > maxPath {
 		return invalid("name of %d bytes is too long", len(h.name))
 	}
-	for _, x := range h.xattrs {
-		if strings.HasPrefix(x.name, overlayPrefix) {
+	for i, x := range h.xattrs {
+		switch own := strings.TrimPrefix(x.name, overlayPrefix); {
+		case own == x.name:
+		case !u.o.Whiteouts:
 			return invalid("extended attribute %s belongs to the file system", x.name)
+		default:
+			h.xattrs[i].name = overlayPrefix + "overlay." + own
 		}
 	}
 	return nil

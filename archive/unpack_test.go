@@ -90,9 +90,6 @@ func TestUnpack(t *testing.T) {
 
 func TestUnpackRefuses(t *testing.T) {
 	needRoot(t)
-	xattr := func(name string) item {
-		return file("a", "").with(func(h *tar.Header) { h.PAXRecords = map[string]string{"SCHILY.xattr." + name: "y"} })
-	}
 	deep := strings.Repeat("d/", 2500) + "x"
 	tests := map[string][]item{
 		"whiteout of the directory itself": {file(".wh..", "")},
@@ -100,7 +97,6 @@ func TestUnpackRefuses(t *testing.T) {
 		"whiteout of nothing":              {file("etc/.wh.", "")},
 		"whiteout as a directory":          {file(".wh.a/b", "")},
 		"whiteout of a whiteout":           {file("a/.wh..wh.x", "")},
-		"overlayfs' own attribute":         {xattr("trusted.overlay.opaque")},
 		"file taken for a directory":       {file("a", ""), file("a/b", "")},
 		"link loop":                        {symlink("a", "b"), symlink("b", "a"), file("a/x", "")},
 		"name too long":                    {file(strings.Repeat("n", 256), "")},
@@ -162,9 +158,10 @@ func TestUnpackAttributes(t *testing.T) {
 	}
 	root, report := layerOf(t,
 		with(file("ping", "x").with(func(h *tar.Header) { h.Uid = 7 }), "security.capability", capability),
-		with(dir("d", 0o755), "user.note", "a\x00b\n"), with(symlink("l", "x"), "trusted.t", "1"), with(symlink("m", "x"), "user.t", "1"))
+		with(dir("d", 0o755), "user.note", "a\x00b\n"), with(symlink("l", "x"), "trusted.t", "1"), with(symlink("m", "x"), "user.t", "1"),
+		with(dir("o", 0o755), "trusted.overlay.opaque", "y"))
 	fd := sys.Borrow(openDir(t, root))
-	for _, x := range [][3]string{{"ping", "security.capability", capability}, {"d", "user.note", "a\x00b\n"}, {"l", "trusted.t", "1"}} {
+	for _, x := range [][3]string{{"ping", "security.capability", capability}, {"d", "user.note", "a\x00b\n"}, {"l", "trusted.t", "1"}, {"o", "trusted.overlay.overlay.opaque", "y"}, {"o", "trusted.overlay.opaque", ""}} {
 		if got, err := sys.GetXattrAt(fd, x[0], x[1]); err != nil || string(got) != x[2] {
 			t.Errorf("%s %s is %q %v, want %q", x[0], x[1], got, err, x[2])
 		}
