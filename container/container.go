@@ -5,14 +5,16 @@
 // together with others (see Store.Note).
 //
 //	cove.db
-//	    containers         bucket: ID → record as JSON, format 1
+//	    containers             bucket: ID → record as JSON, format 1
 //	<data-root>/
 //	    containers/
 //	        <id>/
-//	            hostname       what the engine mounts over /etc/hostname
-//	            hosts          over /etc/hosts
-//	            resolv.conf    over /etc/resolv.conf
-//	            <id>-json.log  output (package logs), with rotated files beside it
+//	            hostname       mounted over /etc/hostname
+//	            hosts          mounted over /etc/hosts
+//	            resolv.conf    mounted over /etc/resolv.conf
+//	            <id>-json.log  output, by package logs, with rotated files beside it
+//	            local.log      the same with the log driver local
+//	            volumes        while it is made or removed: the volumes that go with it if that is cut short
 package container
 
 import (
