@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -103,6 +104,9 @@ func (e *Engine) draft(o CreateOptions, img *image.Image) (*container.Container,
 	warnings, err := plan.Validate(config, host, e.host)
 	if err != nil {
 		return nil, nil, err
+	}
+	if p := img.Config.Platform; o.Platform == nil && p.Architecture != "" && p.Architecture != runtime.GOARCH {
+		warnings = append(warnings, fmt.Sprintf("The requested image's platform (%s/%s) does not match the detected host platform (linux/%s) and no specific platform was requested", p.OS, p.Architecture, runtime.GOARCH))
 	}
 	if err := logs.ValidateOptions(host.LogConfig.Type, host.LogConfig.Config); err != nil {
 		return nil, nil, err
