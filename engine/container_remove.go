@@ -97,11 +97,6 @@ func (e *Engine) eraseHeld(ctx context.Context, c *container.Container, withVolu
 			return err
 		}
 	}
-	if withVolumes {
-		if err := doom(c.Dir(e.parts.Config.Root), e.anonymousVolumes(c)); err != nil {
-			return err
-		}
-	}
 	if err := e.layers.Delete(ctx, c.ID); err != nil {
 		e.containers.Change(c.ID, func(c *container.Container) error {
 			c.State = c.State.With(ct.StateDead)
