@@ -85,6 +85,11 @@ func (e *Engine) endForRemoval(ctx context.Context, c *container.Container, forc
 // done when it returns; the files follow. A container that removes itself would be removed at the next start of
 // the daemon too, so its record needs no write of its own.
 func (e *Engine) eraseHeld(ctx context.Context, c *container.Container, withVolumes bool) error {
+	if withVolumes {
+		if err := doom(c.Dir(e.parts.Config.Root), e.anonymousVolumes(c)); err != nil {
+			return err
+		}
+	}
 	e.containers.Keep(c.ID, func(c *container.Container) error {
 		c.State = c.State.With(ct.StateRemoving)
 		return nil
@@ -92,11 +97,6 @@ func (e *Engine) eraseHeld(ctx context.Context, c *container.Container, withVolu
 	e.runs.forgetWaiting(c.ID)
 	e.commands.forget(c.ID)
 	e.networks.Leave(c.ID)
-	if withVolumes {
-		if err := doom(c.Dir(e.parts.Config.Root), e.anonymousVolumes(c)); err != nil {
-			return err
-		}
-	}
 	if err := e.layers.Delete(ctx, c.ID); err != nil {
 		e.containers.Change(c.ID, func(c *container.Container) error {
 			c.State = c.State.With(ct.StateDead)
