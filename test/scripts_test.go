@@ -154,7 +154,7 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 1 && args[0] == "log" {
 		var out strings.Builder
 		for _, q := range ts.Value("registries").(*registryBox).Log() {
-			fmt.Fprintf(&out, "%d %s %s %s auth=%s range=%s\n", q.Port, q.Method, q.Path, strconv.Itoa(q.Status), q.Authorization, q.Range)
+			fmt.Fprintf(&out, "%d %s %s %s auth=%s range=%s query=%s\n", q.Port, q.Method, q.Path, strconv.Itoa(q.Status), q.Authorization, q.Range, q.RawQuery)
 		}
 		ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "requests"), []byte(out.String()), 0o644))
 		return
@@ -170,6 +170,8 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 			f.TokenField = v
 		case "anon":
 			f.Anonymous = true
+		case "realmq":
+			f.RealmQuery = true
 		case "redirect":
 			f.RedirectBlobs = true
 		case "cut":
@@ -247,14 +249,18 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// within runs a command and expects it to take at least and at most so long: within 1s 3s $E stop x
+// within runs a command and expects it to take at least and at most so long, and to fail after a !: within 1s 3s [!] $E stop x
 func within(ts *testscript.TestScript, neg bool, args []string) {
 	low, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	high, err := time.ParseDuration(args[1])
 	ts.Check(err)
+	args = args[2:]
+	if args[0] == "!" {
+		neg, args = true, args[1:]
+	}
 	start := time.Now()
-	err = ts.Exec(args[2], args[3:]...)
+	err = ts.Exec(args[0], args[1:]...)
 	took := time.Since(start)
 	if (err != nil) != neg {
 		ts.Fatalf("%v", err)

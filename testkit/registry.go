@@ -51,6 +51,7 @@ type Request struct {
 	Port          int
 	Method, Path  string
 	Query         url.Values
+	RawQuery      string
 	Status        int
 	Authorization string // the scheme only: "", "Basic" or "Bearer"
 	Range         string
@@ -160,7 +161,7 @@ func (r *Registry) record(req *http.Request, status int) {
 	n, _ := strconv.Atoi(port)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.log = append(r.log, Request{n, req.Method, req.URL.Path, req.URL.Query(), status, scheme, req.Header.Get("Range")})
+	r.log = append(r.log, Request{n, req.Method, req.URL.Path, req.URL.Query(), req.URL.RawQuery, status, scheme, req.Header.Get("Range")})
 }
 
 func (r *Registry) answer(w http.ResponseWriter, req *http.Request, status int, body []byte) {
