@@ -100,7 +100,7 @@ func (e *Engine) startAgain(ctx context.Context, before *run, pause time.Duratio
 		return
 	}
 	defer release()
-	if !e.runs.due(before) {
+	if !e.runs.due(before) || c.State.Alive() {
 		return
 	}
 	if err := e.startHeld(ctx, c, startMode{pause: pause}); err != nil && !errors.Is(err, context.Canceled) {

@@ -45,7 +45,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	if err := eachOf(found, beside, func(id string) error { return e.takeUp(ctx, id) }); err != nil {
 		return fmt.Errorf("take up running containers: %w", err)
 	}
-	e.closeRecords(found)
+	e.closeRecords(ctx)
 	if err := e.networks.Sweep(); err != nil {
 		return fmt.Errorf("remove unused networks: %w", err)
 	}
@@ -152,21 +152,26 @@ func (e *Engine) takeUpCommands(ctx context.Context, c *container.Container, r *
 	}
 }
 
-// closeRecords ends the records that say running though there is no supervisor: the machine went down.
-func (e *Engine) closeRecords(supervised []string) {
+// closeRecords ends the records that say running though there is no supervisor: the machine went down. What was taken
+// up may have ended since, and wait for its policy; each record is looked at while nobody else decides about it.
+func (e *Engine) closeRecords(ctx context.Context) {
 	for _, c := range e.containers.List() {
-		if !c.State.Busy() || slices.Contains(supervised, c.ID) && e.runs.live(c.ID) != nil {
+		c, release, err := e.hold(ctx, c.ID)
+		if err != nil {
 			continue
 		}
-		e.containers.Note(c.ID, func(c *container.Container) error {
-			leaveNetworks(c)
-			code := 255
-			if c.State.Status == ct.StateRestarting {
-				code = c.State.ExitCode
-			}
-			c.State = c.State.End(code, false, time.Now().UTC(), false)
-			return nil
-		})
+		if c.State.Busy() && !e.runs.followed(c.ID) {
+			e.containers.Note(c.ID, func(c *container.Container) error {
+				leaveNetworks(c)
+				code := 255
+				if c.State.Status == ct.StateRestarting {
+					code = c.State.ExitCode
+				}
+				c.State = c.State.End(code, false, time.Now().UTC(), false)
+				return nil
+			})
+		}
+		release()
 	}
 }
 
@@ -174,16 +179,7 @@ func (e *Engine) closeRecords(supervised []string) {
 func (e *Engine) sweepFiles(ctx context.Context) {
 	writable := e.layers.Writable()
 	for _, c := range e.containers.List() {
-		alive := e.runs.live(c.ID) != nil
-		gone := !slices.Contains(writable, c.ID)
-		if alive || !gone && !c.AutoRemove() && c.State.Status != ct.StateDead && c.State.Status != ct.StateRemoving {
-			spare(c.Dir(e.parts.Config.Root))
-			continue
-		}
-		e.log_.Info("finishing the removal of a container", "container", c.ID, "name", c.Name)
-		if err := e.eraseHeld(ctx, c, c.AutoRemove() || doomed(c.Dir(e.parts.Config.Root))); err != nil {
-			e.log_.Error("could not remove a container", "container", c.ID, "error", err)
-		}
+		e.finishRemoval(ctx, c.ID, !slices.Contains(writable, c.ID))
 	}
 	for _, id := range writable {
 		if _, err := e.containers.Get(id); err == nil {
@@ -206,6 +202,26 @@ func (e *Engine) sweepFiles(ctx context.Context) {
 		if err := os.RemoveAll(filepath.Join(folder, entry.Name())); err != nil {
 			e.log_.Error("could not remove a leftover folder", "folder", entry.Name(), "error", err)
 		}
+	}
+}
+
+// finishRemoval removes a container whose removal was begun, or that removes itself and has ended, or whose files are
+// gone. Others stay, and so do their volumes.
+func (e *Engine) finishRemoval(ctx context.Context, id string, gone bool) {
+	c, release, err := e.hold(ctx, id)
+	if err != nil {
+		return
+	}
+	defer release()
+	folder := c.Dir(e.parts.Config.Root)
+	half := gone || c.AutoRemove() || c.State.Status == ct.StateDead || c.State.Status == ct.StateRemoving
+	if !half || e.runs.followed(c.ID) {
+		spare(folder)
+		return
+	}
+	e.log_.Info("finishing the removal of a container", "container", c.ID, "name", c.Name)
+	if err := e.eraseHeld(ctx, c, c.AutoRemove() || doomed(folder)); err != nil {
+		e.log_.Error("could not remove a container", "container", c.ID, "error", err)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	ct "github.com/moby/moby/api/types/container"
 
@@ -102,5 +104,61 @@ func TestHalfMadeContainer(t *testing.T) {
 	}
 	if _, err := os.Stat(folder); !os.IsNotExist(err) {
 		t.Error("the folder is still there")
+	}
+}
+
+// TestEndsWhileTakenUp: containers that ended without a daemon are started again by their policies once, and removed
+// once, however their ends and the other work of a starting daemon fall together.
+func TestEndsWhileTakenUp(t *testing.T) {
+	ctx := context.Background()
+	db, err := state.Open(filepath.Join(t.TempDir(), "cove.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	w, root := newWorld(), t.TempDir()
+	first := engineOn(t, w, db, root)
+	var again, gone []string
+	for n := range 32 {
+		change := policy("always", 0)
+		if n%2 == 1 {
+			change = func(o *CreateOptions) { o.HostConfig.AutoRemove = true }
+		}
+		id := mustCreate(t, first, request(change, command_("/bin/obedient"), func(o *CreateOptions) { o.Name = "" }))
+		if err := first.ContainerStart(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		if n%2 == 1 {
+			gone = append(gone, id)
+		} else {
+			again = append(again, id)
+		}
+	}
+	if err := first.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ended := map[string]*fakeShim{}
+	for _, id := range slices.Concat(again, gone) {
+		ended[id] = w.shim(id)
+		ended[id].finish(1)
+	}
+	second := engineOn(t, w, db, root)
+	if err := second.reconcile(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range again {
+		eventually(t, "runs again", func() bool { return status(second, id) == ct.StateRunning && w.shim(id) != ended[id] })
+	}
+	for _, id := range gone {
+		eventually(t, "is gone", func() bool { return status(second, id) == "" && w.shim(id) == nil })
+	}
+	time.Sleep(300 * time.Millisecond) // a second start would come after the policy's pause
+	for _, id := range again {
+		if c, _ := second.containers.Get(id); c.RestartCount != 1 || c.State.Status != ct.StateRunning {
+			t.Errorf("%d restarts, %s %s", c.RestartCount, c.State.Status, c.State.Error)
+		}
+		if err := second.ContainerStop(ctx, id, "", nil); err != nil {
+			t.Error(err)
+		}
 	}
 }

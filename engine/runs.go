@@ -72,6 +72,17 @@ func (rs *runs) live(id string) *run {
 	}
 }
 
+// followed tells whether this daemon watches a run of the container, or will start it again. It is certain only while
+// the container is held.
+func (rs *runs) followed(id string) bool {
+	if rs.live(id) != nil {
+		return true
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.waiting[id] != nil
+}
+
 // end takes r out: who waits for its start or its end is told. clean is then run by the caller and closes r.cleaned
 // through cleanedUp.
 func (rs *runs) end(r *run) {
