@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -114,7 +115,14 @@ type Port struct {
 // Attach gives the namespace the device eth0, connected to the bridge, with its address and default route. Both
 // ends are made by one message, the inner one where it belongs: moving it there costs thirty times as much.
 func (d Device) Attach(n *Namespace, p Port) error {
-	if err := d.createPair(n, p); err != nil {
+	err := d.createPair(n, p)
+	if errors.Is(err, unix.EEXIST) {
+		// What an earlier daemon had at this address: the kernel takes its time over the end of a namespace.
+		if err = RemovePort(p.Name); err == nil {
+			err = d.createPair(n, p)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("make device %s on %s: %w", p.Name, d.Name, err)
 	}
 	if err := d.configure(n, p); err != nil {
