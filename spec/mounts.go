@@ -21,9 +21,6 @@ func mounts(s Settings, doc *specs.Spec) error {
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 		shm(s),
 	}
-	if s.IPC.Host {
-		doc.Mounts[5] = specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
-	}
 	// The user's mount replaces the engine's at the same place, as with -v /dev/shm:/dev/shm.
 	doc.Mounts = slices.DeleteFunc(doc.Mounts, func(m specs.Mount) bool { return targeted(s.Mounts, m.Destination) })
 	for _, m := range sorted(s.Mounts) {
