@@ -2,6 +2,8 @@
 //
 // What a user was told is durable before the answer leaves: Put and Delete return after the write has
 // reached the disk. What can be read back from shims or the kernel (pids, running state) is not kept here.
+// Writes that come while another is on its way to the disk share one transaction, and what may wait travels with the
+// next that may not.
 //
 //	<data-root>/
 //	    cove.db            the database; its lock also keeps a second engine out
@@ -22,7 +24,10 @@ import (
 const Format = "1"
 
 // DB is an open database. It is safe for concurrent use.
-type DB struct{ bolt *bolt.DB }
+type DB struct {
+	bolt    *bolt.DB
+	changes changes
+}
 
 // Open opens or creates the database at path. It fails with errdefs.ErrFailedPrecondition when another
 // process holds it, and with errdefs.ErrFailedPrecondition when a newer engine wrote it.
@@ -56,13 +61,18 @@ func Open(path string) (*DB, error) {
 	return db, nil
 }
 
-// Close waits for running transactions and releases the lock.
-func (db *DB) Close() error { return db.bolt.Close() }
-
-// Update runs fn in one durable transaction: all its writes land, or none.
-func (db *DB) Update(fn func(tx *Tx) error) error {
-	return db.bolt.Update(func(tx *bolt.Tx) error { return fn(&Tx{tx}) })
+// Close writes what was left for later, waits for running transactions and releases the lock.
+func (db *DB) Close() error {
+	return errors.Join(db.changes.close(db.bolt), db.bolt.Close())
 }
+
+// Update runs fn in a durable transaction: all its writes land, or none. fn may be called again where it shared the
+// transaction with one that failed.
+func (db *DB) Update(fn func(tx *Tx) error) error { return db.changes.now(db.bolt, fn) }
+
+// Later runs fn in the transaction of the next Update, before it, or by itself after a moment: for what can be missing
+// after a crash as long as it is not missed by anything later. Until then nobody sees it.
+func (db *DB) Later(fn func(tx *Tx) error) { db.changes.later(db.bolt, fn) }
 
 // View runs fn in a read transaction: it sees one moment of the whole database.
 func (db *DB) View(fn func(tx *Tx) error) error {
@@ -119,6 +129,11 @@ func (t *Table[T]) Put(key string, v T) error {
 	return t.db.Update(func(tx *Tx) error { return t.PutIn(tx, key, v) })
 }
 
+// PutLater is Put by way of Later.
+func (t *Table[T]) PutLater(key string, v T) {
+	t.db.Later(func(tx *Tx) error { return t.PutIn(tx, key, v) })
+}
+
 // PutIn is Put inside a transaction.
 func (t *Table[T]) PutIn(tx *Tx, key string, v T) error {
 	raw, err := json.Marshal(v)
@@ -131,6 +146,11 @@ func (t *Table[T]) PutIn(tx *Tx, key string, v T) error {
 // Delete removes key, durably. Removing what is absent is no error.
 func (t *Table[T]) Delete(key string) error {
 	return t.db.Update(func(tx *Tx) error { return t.DeleteIn(tx, key) })
+}
+
+// DeleteLater is Delete by way of Later.
+func (t *Table[T]) DeleteLater(key string) {
+	t.db.Later(func(tx *Tx) error { return t.DeleteIn(tx, key) })
 }
 
 // DeleteIn is Delete inside a transaction.
