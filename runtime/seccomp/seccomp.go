@@ -146,8 +146,11 @@ func encode(p Program) []byte {
 	return append(sum[:], body...)
 }
 
-// writeProgram writes a whole file or none.
+// writeProgram writes a whole file or none, and makes the folder.
 func writeProgram(file string, p Program) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".bpf-")
 	if err != nil {
 		return err

@@ -246,7 +246,7 @@ func reading(t *testing.T, p *specs.LinuxSeccomp, name string, arg uint64) uint3
 }
 
 func TestCache(t *testing.T) {
-	dir, profile := t.TempDir(), dockerProfile(t)
+	dir, profile := filepath.Join(t.TempDir(), "seccomp"), dockerProfile(t)
 	first, err := Load(profile, dir)
 	if err != nil {
 		t.Fatal(err)
