@@ -141,6 +141,8 @@ func (f fakeLayers) Delete(_ context.Context, id string) error {
 	return nil
 }
 
+func (f fakeLayers) Drop(ctx context.Context, id string) error { return f.Delete(ctx, id) }
+
 func (f fakeLayers) Writable() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

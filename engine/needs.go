@@ -31,7 +31,12 @@ type layers interface {
 	Create(ctx context.Context, id string, diffIDs []digest.Digest) error
 	Overlay(id string) (lower []string, upper, work string, err error)
 	Look(ctx context.Context, id string, see func(root *os.File) error) error
+	layerEnds
+}
+
+type layerEnds interface {
 	Delete(ctx context.Context, id string) error
+	Drop(ctx context.Context, id string) error
 	Writable() []string
 }
 

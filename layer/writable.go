@@ -17,7 +17,8 @@ import (
 )
 
 // Create makes the writable layer id on top of the given layers, lowest first, which Prepare has made fit. Its root
-// directory looks like that of the topmost layer that has one.
+// directory looks like that of the topmost layer that has one. Its record is durable with the next thing that is made
+// so: whoever owns the layer records itself afterwards.
 func (s *Store) Create(_ context.Context, id string, diffIDs []digest.Digest) error {
 	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
 		return fmt.Errorf("create writable layer %q: not a name: %w", id, errdefs.ErrInvalidArgument)
@@ -26,16 +27,13 @@ func (s *Store) Create(_ context.Context, id string, diffIDs []digest.Digest) er
 	if err := s.claim(id, record); err != nil {
 		return fmt.Errorf("create writable layer %s: %w", id, err)
 	}
-	err := s.makeWritable(id, diffIDs)
-	if err == nil {
-		err = s.owners.Put(id, record)
-	}
-	if err != nil {
+	if err := s.makeWritable(id, diffIDs); err != nil {
 		s.mu.Lock()
 		delete(s.known.writable, id)
 		s.mu.Unlock()
 		return fmt.Errorf("create writable layer %s: %w", id, errors.Join(err, s.discard("writable", id)))
 	}
+	s.owners.PutLater(id, record)
 	return nil
 }
 
@@ -141,6 +139,20 @@ func (s *Store) Delete(_ context.Context, id string) error {
 	if err := s.owners.Delete(id); err != nil {
 		return fmt.Errorf("delete writable layer %s: %w", id, err)
 	}
+	return s.deleteTree(id)
+}
+
+// Drop is Delete for the layer of an owner that the next start of the engine would remove anyway: that it is gone is
+// written a moment later. Until then a crash leaves an empty layer.
+func (s *Store) Drop(_ context.Context, id string) error {
+	if _, err := s.writable(id); err != nil {
+		return nil
+	}
+	s.owners.DeleteLater(id)
+	return s.deleteTree(id)
+}
+
+func (s *Store) deleteTree(id string) error {
 	err := s.discard("writable", id)
 	s.mu.Lock()
 	delete(s.known.writable, id)
