@@ -228,6 +228,30 @@ func TestFailedChangeChangesNothing(t *testing.T) {
 	}
 }
 
+// TestUnwrittenChange: what could not be made durable was not done, and what was noted is written later.
+func TestUnwrittenChange(t *testing.T) {
+	s, db := openStore(t)
+	create(t, s, "a1", "web")
+	db.Close()
+	if c, err := s.Change("a1", func(c *Container) error { c.StoppedByHand = true; return nil }); err == nil || c.StoppedByHand {
+		t.Errorf("change without a database: %+v %v", c, err)
+	}
+	if _, err := s.Rename("a1", "other"); err == nil {
+		t.Error("renamed without a database")
+	}
+	for ref, there := range map[string]bool{"web": true, "other": false} {
+		if c, err := s.Get(ref); (err == nil) != there || there && (c.Name != "web" || c.StoppedByHand) {
+			t.Errorf("%s: %+v %v", ref, c, err)
+		}
+	}
+	if _, err := s.Note("a1", func(c *Container) error { c.RestartCount = 3; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Flush(); err == nil || !s.noted["a1"] {
+		t.Errorf("flushed without a database: %v", err)
+	}
+}
+
 func TestSnapshotsDoNotChange(t *testing.T) {
 	s, _ := openStore(t)
 	before := create(t, s, "a1", "web")

@@ -28,6 +28,8 @@ type Store struct {
 	writer  *time.Timer
 	closed  bool
 	writing sync.WaitGroup
+
+	flushing sync.Mutex // one Flush at a time, so that each returns when all is written
 }
 
 // entry is one container in memory.
@@ -116,16 +118,29 @@ func (s *Store) Create(c *Container) error {
 // Change replaces the record of id by what fn makes of a copy of it, durably, and returns it. When fn fails
 // nothing changes. The copy is shallow: fn puts new maps, slices and pointers in place of old ones.
 func (s *Store) Change(id string, fn func(*Container) error) (*Container, error) {
-	c, err := s.swap(id, fn)
+	before, c, err := s.swap(id, fn)
 	if err != nil {
 		return nil, err
 	}
-	return c, s.save(map[string]bool{id: true})
+	if err := s.save(map[string]bool{id: true}); err != nil {
+		s.putBack(id, before, c)
+		return before, err
+	}
+	return c, nil
+}
+
+// putBack undoes a change that could not be written, unless another was made on top of it.
+func (s *Store) putBack(id string, before, after *Container) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[id]; e != nil && e.record == after {
+		e.record = before
+	}
 }
 
 // Note is Change for what a shim could tell again after a crash: the record is written a moment later.
 func (s *Store) Note(id string, fn func(*Container) error) (*Container, error) {
-	c, err := s.swap(id, fn)
+	_, c, err := s.swap(id, fn)
 	if err != nil {
 		return nil, err
 	}
@@ -136,23 +151,25 @@ func (s *Store) Note(id string, fn func(*Container) error) (*Container, error) {
 }
 
 // Keep is Change in memory only: for what has no place on disk (health logs, pause).
-func (s *Store) Keep(id string, fn func(*Container) error) (*Container, error) { return s.swap(id, fn) }
+func (s *Store) Keep(id string, fn func(*Container) error) (*Container, error) {
+	_, c, err := s.swap(id, fn)
+	return c, err
+}
 
-func (s *Store) swap(id string, fn func(*Container) error) (*Container, error) {
+func (s *Store) swap(id string, fn func(*Container) error) (before, after *Container, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.entries[id]
 	if e == nil {
-		return nil, noSuch(id)
+		return nil, nil, noSuch(id)
 	}
 	c := *e.record
 	if err := fn(&c); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	before := e.record
-	e.record = &c
+	before, e.record = e.record, &c
 	e.waiters.changed(before.State, c.State)
-	return &c, nil
+	return before, &c, nil
 }
 
 // Delete forgets id: its record and its name are gone when it returns, durably. Whoever waits for the removal
@@ -205,14 +222,22 @@ func (s *Store) later(id string) {
 	}
 }
 
-// Flush writes everything noted so far.
+// Flush returns when everything noted so far is written. What cannot be written stays noted for the next time.
 func (s *Store) Flush() error {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	s.mu.Lock()
 	ids := s.noted
 	s.noted = map[string]bool{}
 	s.writer = nil
 	s.mu.Unlock()
-	return s.save(ids)
+	err := s.save(ids)
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		maps.Copy(s.noted, ids)
+	}
+	return err
 }
 
 // Close writes what was noted and stops writing behind.

@@ -11,8 +11,12 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 )
 
-// commandKept is how long a command that has ended can still be inspected.
-const commandKept = 5 * time.Minute
+const (
+	// commandKept is how long a command that has ended can still be inspected, at least.
+	commandKept = 5 * time.Minute
+	// sweepEvery is how often those that ended long ago are dropped.
+	sweepEvery = 30 * time.Second
+)
 
 // command is one exec: a process prepared or run in a container.
 type command struct {
@@ -96,17 +100,23 @@ func (x *command) end(code int) (first bool) {
 
 // commands are all commands by ID.
 type commands struct {
-	mu   sync.Mutex
-	byID map[string]*command
+	mu    sync.Mutex
+	byID  map[string]*command
+	swept time.Time
 }
 
 func newCommands() *commands { return &commands{byID: map[string]*command{}} }
 
-// add takes in a command, and drops those that ended long ago.
+// add takes in a command, and now and then drops those that ended long ago.
 func (cs *commands) add(x *command) {
 	x.ended = make(chan struct{})
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	cs.byID[x.ID] = x
+	if time.Since(cs.swept) < sweepEvery {
+		return
+	}
+	cs.swept = time.Now()
 	for id, old := range cs.byID {
 		old.mu.Lock()
 		stale := old.state == ended && time.Since(old.endedAt) > commandKept
@@ -115,7 +125,13 @@ func (cs *commands) add(x *command) {
 			delete(cs.byID, id)
 		}
 	}
-	cs.byID[x.ID] = x
+}
+
+// drop forgets a command that nobody will ask about.
+func (cs *commands) drop(x *command) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.byID, x.ID)
 }
 
 func (cs *commands) get(id string) (*command, error) {
@@ -160,9 +176,7 @@ func (cs *commands) forget(containerID string) {
 		unused := x.state == prepared
 		x.mu.Unlock()
 		if unused {
-			cs.mu.Lock()
-			delete(cs.byID, x.ID)
-			cs.mu.Unlock()
+			cs.drop(x)
 		}
 	}
 }

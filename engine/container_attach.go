@@ -58,6 +58,10 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 		return errdefs.ErrConflict.WithMessage("container " + ref + " is restarting, wait until the container is running")
 	}
 	r := e.runs.of(c.ID)
+	if _, err := e.containers.Get(c.ID); err != nil { // removed meanwhile: no run is to come
+		e.runs.forgetWaiting(c.ID)
+		return err
+	}
 	connected := r.expect()
 	defer connected()
 	conn, err := o.Open(c.Config.Tty)
@@ -65,8 +69,19 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 		return err
 	}
 	defer conn.Close()
+	var stream Conn
+	streams := shim.AttachOptions{Stdin: o.Stdin && c.Config.OpenStdin, Stdout: o.Stdout, Stderr: o.Stderr}
 	if o.Logs {
-		if err := e.replay(ctx, c, conn, o); err != nil {
+		// What is printed while the log is read must not be missed: a container that runs is connected first.
+		var until time.Time
+		if o.Stream && e.runs.live(c.ID) == r {
+			if stream, err = e.connect(ctx, r, streams); err != nil {
+				return err
+			}
+			until = time.Now()
+		}
+		if err := e.replay(ctx, c, conn, o, until); err != nil {
+			closeStream(stream)
 			return nil
 		}
 	}
@@ -74,7 +89,9 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 		return conn.CloseWrite()
 	}
 	e.event(c, et.ActionAttach)
-	stream, err := e.connect(ctx, r, shim.AttachOptions{Stdin: o.Stdin && c.Config.OpenStdin, Stdout: o.Stdout, Stderr: o.Stderr})
+	if stream == nil {
+		stream, err = e.connect(ctx, r, streams)
+	}
 	connected()
 	if err != nil || stream == nil {
 		return err
@@ -100,15 +117,21 @@ func (e *Engine) connect(ctx context.Context, r *run, o shim.AttachOptions) (Con
 	return nil, nil
 }
 
-// replay sends what was logged so far.
-func (e *Engine) replay(ctx context.Context, c *container.Container, conn io.Writer, o AttachOptions) error {
+func closeStream(stream Conn) {
+	if stream != nil {
+		stream.Close()
+	}
+}
+
+// replay sends what was logged so far, or until a moment that has passed.
+func (e *Engine) replay(ctx context.Context, c *container.Container, conn io.Writer, o AttachOptions, until time.Time) error {
 	cfg, err := e.logConfig(c)
 	if err != nil {
 		return err
 	}
 	now := make(chan struct{})
 	close(now)
-	query := logs.Query{Tail: -1, Stdout: o.Stdout, Stderr: o.Stderr}
+	query := logs.Query{Tail: -1, Until: until, Stdout: o.Stdout, Stderr: o.Stderr}
 	err = logs.Read(ctx, cfg, query, now, func(line logs.Line) error {
 		if c.Config.Tty {
 			_, err := conn.Write(line.Data)

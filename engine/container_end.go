@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
@@ -45,7 +44,6 @@ func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
 	left := *c
 	e.commands.containerEnded(c.ID)
 	e.runs.end(r)
-	e.cleanUp(r)
 	if again {
 		e.runs.again(r)
 	}
@@ -58,6 +56,7 @@ func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
 		}
 		return nil
 	})
+	e.cleanUp(r, c)
 	if err != nil {
 		return
 	}
@@ -73,14 +72,20 @@ func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
 	case again:
 		e.work.Go(func() { e.startAgain(ctx, r, pause) })
 	case c.AutoRemove() && !e.removals.underway(c.ID):
-		e.eraseHeld(ctx, c, true)
+		e.eraseHeld(context.WithoutCancel(ctx), c, true)
 	}
 }
 
-// cleanUp removes what a run had in the kernel, after the end has been told.
-func (e *Engine) cleanUp(r *run) {
+// cleanUp removes what a run had in the kernel, after the end has been told. The supervisor's folder also tells how the
+// run ended: it stays until the container's record does, unless the container removes itself.
+func (e *Engine) cleanUp(r *run, ended *container.Container) {
 	e.work.Go(func() {
 		defer e.runs.cleanedUp(r)
+		if ended != nil && !ended.AutoRemove() {
+			if err := e.containers.Flush(); err != nil {
+				e.log_.Error("could not record the end of a container", "container", r.id, "error", err)
+			}
+		}
 		if err := r.sup.Delete(context.WithoutCancel(e.closing)); err != nil {
 			e.log_.Error("could not remove a supervisor", "container", r.id, "error", err)
 		}
@@ -103,7 +108,7 @@ func (e *Engine) startAgain(ctx context.Context, before *run, pause time.Duratio
 	if !e.runs.due(before) || c.State.Alive() {
 		return
 	}
-	if err := e.startHeld(ctx, c, startMode{pause: pause}); err != nil && !errors.Is(err, context.Canceled) {
+	if err := e.startHeld(context.WithoutCancel(ctx), c, startMode{pause: pause}); err != nil {
 		e.log_.Warn("could not restart a container", "container", c.ID, "name", c.Name, "error", err)
 	}
 }

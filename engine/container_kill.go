@@ -6,6 +6,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
+
+	"github.com/cove-containers/cove/container"
 )
 
 // ContainerKill sends a signal, by name or number ("" is KILL), to the first process. A signal that means the end,
@@ -29,12 +31,9 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	if !c.State.Busy() || c.State.Status == ct.StateRestarting && !final {
 		return notRunning(c.ID)
 	}
-	ended, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionNotRunning)
-	if err != nil {
-		return err
-	}
+	var ended <-chan container.State
 	if final {
-		if c, err = e.stopByHand(ctx, c); err != nil || !c.State.Alive() {
+		if c, ended, err = e.stopByHand(ctx, c); err != nil || !c.State.Alive() {
 			return err
 		}
 	}

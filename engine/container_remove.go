@@ -28,12 +28,17 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, o RemoveOption
 	if err != nil {
 		return err
 	}
+	if c.State.Busy() && !o.Force {
+		return removalError(ref, errRuns(c))
+	}
+	// A client that has asked and left does not leave a container half removed.
+	ctx = context.WithoutCancel(ctx)
 	done, first := e.removals.begin(c.ID)
 	if !first {
 		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("removal of container %s is already in progress", ref))
 	}
 	defer done()
-	if err := e.endForRemoval(ctx, c, o.Force); err != nil {
+	if err := e.endForRemoval(ctx, c); err != nil {
 		return removalError(ref, err)
 	}
 	c, release, err := e.hold(ctx, c.ID)
@@ -43,10 +48,10 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, o RemoveOption
 	defer release()
 	if c.State.Busy() {
 		// Somebody started it between its end and now.
-		return removalError(ref, errdefs.ErrConflict.WithMessage("container is running: stop the container before removing or force remove"))
+		return removalError(ref, errRuns(c))
 	}
 	e.runs.settle(c.ID)
-	if err := e.eraseHeld(context.WithoutCancel(ctx), c, o.Volumes); err != nil {
+	if err := e.eraseHeld(ctx, c, o.Volumes); err != nil {
 		return removalError(ref, err)
 	}
 	return nil
@@ -56,22 +61,20 @@ func removalError(ref string, err error) error {
 	return fmt.Errorf("cannot remove container %q: %w", ref, err)
 }
 
-// endForRemoval kills a running container if that is allowed.
-func (e *Engine) endForRemoval(ctx context.Context, c *container.Container, force bool) error {
+// errRuns refuses to remove what runs.
+func errRuns(c *container.Container) error {
+	if c.State.Status == ct.StatePaused {
+		return errdefs.ErrConflict.WithMessage("container is paused and must be unpaused first")
+	}
+	return errdefs.ErrConflict.WithMessage("container is " + string(c.State.Status) + ": stop the container before removing or force remove")
+}
+
+// endForRemoval kills a container that runs.
+func (e *Engine) endForRemoval(ctx context.Context, c *container.Container) error {
 	if !c.State.Busy() {
 		return nil
 	}
-	if !force {
-		if c.State.Status == ct.StatePaused {
-			return errdefs.ErrConflict.WithMessage("container is paused and must be unpaused first")
-		}
-		return errdefs.ErrConflict.WithMessage("container is " + string(c.State.Status) + ": stop the container before removing or force remove")
-	}
-	ended, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionNotRunning)
-	if err != nil {
-		return err
-	}
-	c, err = e.stopByHand(ctx, c)
+	c, ended, err := e.stopByHand(ctx, c)
 	if err != nil || !c.State.Alive() {
 		return err
 	}
@@ -94,10 +97,15 @@ func (e *Engine) eraseHeld(ctx context.Context, c *container.Container, withVolu
 		c.State = c.State.With(ct.StateRemoving)
 		return nil
 	})
-	e.runs.forgetWaiting(c.ID)
+	// Last of all, so that a client that comes meanwhile does not wait for a start either.
+	defer e.runs.forgetWaiting(c.ID)
 	e.commands.forget(c.ID)
 	e.networks.Leave(c.ID)
-	if err := e.layers.Delete(ctx, c.ID); err != nil {
+	deleteLayer := e.layers.Delete
+	if c.AutoRemove() {
+		deleteLayer = e.layers.Drop
+	}
+	if err := deleteLayer(ctx, c.ID); err != nil {
 		e.containers.Change(c.ID, func(c *container.Container) error {
 			c.State = c.State.With(ct.StateDead)
 			c.State.Error = err.Error()

@@ -16,6 +16,8 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref, signal string, timeo
 	if err != nil {
 		return err
 	}
+	// A client that has asked and left does not leave a container half restarted.
+	ctx = context.WithoutCancel(ctx)
 	keep := e.removals.hold(c.ID)
 	defer keep()
 	if c.State.Busy() {
@@ -34,7 +36,7 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref, signal string, timeo
 	case ct.StateRunning, ct.StatePaused:
 		return nil
 	}
-	if err := e.startHeld(context.WithoutCancel(ctx), held, startMode{byHand: true}); err != nil {
+	if err := e.startHeld(ctx, held, startMode{byHand: true}); err != nil {
 		return fmt.Errorf("Cannot restart container %s: %w", ref, err)
 	}
 	e.event(held, et.ActionRestart)

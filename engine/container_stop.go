@@ -21,6 +21,8 @@ const (
 	killTime = 30
 	// endTime is for the end of a container that could not be signalled because it had just ended.
 	endTime = 5
+	// longestWait is a hundred years: more would not fit a time.Duration.
+	longestWait = 100 * 365 * 24 * 3600
 )
 
 // lastSignal is the highest signal there is.
@@ -36,6 +38,8 @@ func (e *Engine) ContainerStop(ctx context.Context, ref, signal string, timeout 
 	if !c.State.Busy() {
 		return errdefs.ErrNotModified.WithMessage("container is already stopped")
 	}
+	// A client that has asked and left does not leave a container half stopped.
+	ctx = context.WithoutCancel(ctx)
 	if err := e.stop(ctx, c, signal, timeout); err != nil {
 		return fmt.Errorf("cannot stop container: %s: %w", ref, err)
 	}
@@ -63,11 +67,7 @@ func (e *Engine) stop(ctx context.Context, c *container.Container, name string, 
 	if timeout != nil {
 		seconds = *timeout
 	}
-	ended, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionNotRunning)
-	if err != nil {
-		return err
-	}
-	c, err = e.stopByHand(ctx, c)
+	c, ended, err := e.stopByHand(ctx, c)
 	if err != nil || !c.State.Alive() {
 		return err
 	}
@@ -75,9 +75,6 @@ func (e *Engine) stop(ctx context.Context, c *container.Container, name string, 
 		return err
 	}
 	if !within(ctx, ended, seconds) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		if err := e.killHard(ctx, c, ended); err != nil {
 			return err
 		}
@@ -86,26 +83,36 @@ func (e *Engine) stop(ctx context.Context, c *container.Container, name string, 
 	return nil
 }
 
-// stopByHand notes that a user stopped the container. One that waits for its restart is stopped by that alone.
-func (e *Engine) stopByHand(ctx context.Context, c *container.Container) (*container.Container, error) {
+// stopByHand notes that a user stopped the container, and tells of the end of its run, which is the last by that. One
+// that waits for its restart is stopped by the note alone.
+func (e *Engine) stopByHand(ctx context.Context, c *container.Container) (*container.Container, <-chan container.State, error) {
+	note := func(c *container.Container) error {
+		c.StoppedByHand = true
+		return nil
+	}
 	if c.HostConfig.RestartPolicy.IsNone() {
-		return e.containers.Note(c.ID, func(c *container.Container) error {
-			c.StoppedByHand = true
-			return nil
-		})
+		ended, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionNotRunning)
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err = e.containers.Note(c.ID, note)
+		return c, ended, err
 	}
 	c, release, err := e.hold(ctx, c.ID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer release()
 	if c.State.Status == ct.StateRestarting {
-		return e.stopWaiting(c)
+		c, err = e.stopWaiting(c)
+	} else {
+		c, err = e.containers.Change(c.ID, note)
 	}
-	return e.containers.Change(c.ID, func(c *container.Container) error {
-		c.StoppedByHand = true
-		return nil
-	})
+	if err != nil {
+		return nil, nil, err
+	}
+	ended, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionNotRunning)
+	return c, ended, err
 }
 
 // killHard sends KILL to everything in the container and waits for its end.
@@ -132,8 +139,8 @@ func (e *Engine) signal(ctx context.Context, c *container.Container, number int,
 	if err := r.sup.Kill(ctx, number, all); err != nil {
 		return err
 	}
-	if c.State.Status == ct.StatePaused {
-		return e.thaw(c)
+	if now, err := e.containers.Get(c.ID); err == nil && now.State.Status == ct.StatePaused {
+		return e.thaw(now)
 	}
 	return nil
 }
@@ -142,7 +149,7 @@ func (e *Engine) signal(ctx context.Context, c *container.Container, number int,
 func within(ctx context.Context, ended <-chan container.State, seconds int) bool {
 	var late <-chan time.Time
 	if seconds >= 0 {
-		timer := time.NewTimer(time.Duration(seconds) * time.Second)
+		timer := time.NewTimer(time.Duration(min(seconds, longestWait)) * time.Second)
 		defer timer.Stop()
 		late = timer.C
 	}

@@ -75,6 +75,7 @@ func (e *Engine) probeOnce(ctx context.Context, c *container.Container, r *run, 
 	result := &ct.HealthcheckResult{Start: time.Now()}
 	x := &command{ID: newID(), ContainerID: c.ID, Request: ct.ExecCreateRequest{Cmd: probe.Args, AttachStdout: true, AttachStderr: true}}
 	e.commands.add(x)
+	defer e.commands.drop(x)
 	e.event(c, et.Action("exec_create: "+strings.Join(probe.Args, " ")), "execID", x.ID)
 	var stream Conn
 	err := x.start()
@@ -89,7 +90,10 @@ func (e *Engine) probeOnce(ctx context.Context, c *container.Container, r *run, 
 	output := begin(func() (string, error) { return readProbe(stream), nil })
 	select {
 	case <-x.ended:
+		// What the probe leaves behind may hold its output open.
+		late := time.AfterFunc(closeTime, func() { stream.Close() })
 		result.Output, _ = output.wait()
+		late.Stop()
 		result.ExitCode = *x.code
 	case <-time.After(probe.Timeout):
 		r.sup.ExecKill(ctx, x.ID, int(syscall.SIGKILL))

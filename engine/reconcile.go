@@ -141,8 +141,8 @@ func (e *Engine) takeUpCommands(ctx context.Context, c *container.Container, r *
 			sup.ExecDelete(ctx, s.ID)
 			continue
 		}
-		e.commands.add(x)
 		x.state, x.pid = running, s.Pid
+		e.commands.add(x)
 		if s.Exit != nil {
 			x.end(s.Exit.Code)
 			sup.ExecDelete(ctx, s.ID)

@@ -59,10 +59,11 @@ func (v *View) Events(ctx context.Context, o EventsOptions, emit func(et.Message
 // give emits those of messages that were asked for; over tells that nothing more was.
 func (o EventsOptions) give(messages []et.Message, emit func(et.Message) error) (over bool, err error) {
 	for _, m := range messages {
-		if !o.Until.IsZero() && m.TimeNano > o.Until.UnixNano() {
+		at := time.Unix(0, m.TimeNano)
+		if !o.Until.IsZero() && at.After(o.Until) {
 			return true, nil
 		}
-		if !o.Since.IsZero() && m.TimeNano < o.Since.UnixNano() || !plan.EventMatches(o.Filters, m) {
+		if at.Before(o.Since) || !plan.EventMatches(o.Filters, m) {
 			continue
 		}
 		if err := emit(m); err != nil {
