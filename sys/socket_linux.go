@@ -131,6 +131,9 @@ func (s *Socket) WriteFile(p []byte, file *os.File) error {
 	if err = errors.Join(err, failed); err != nil {
 		return fmt.Errorf("send file: %w", err)
 	}
+	if n == len(p) {
+		return nil // even an empty write fails once the receiver has what it wanted and closed
+	}
 	_, err = s.Write(p[n:])
 	return err
 }
