@@ -43,22 +43,16 @@ const (
 // guests names, for each third-party module, the packages that may import it; "*" lets everybody. Nested packages and
 // tests count as their parent.
 var guests = map[string][]string{
-	"github.com/cilium/ebpf":                 {"runtime"},
 	"github.com/containerd/errdefs":          {"*"},
 	"github.com/distribution/reference":      {"ref"},
-	"github.com/docker/cli":                  {"cli"},
 	"github.com/docker/go-units":             {"cmd", "container", "cli", "engine", "server", "logs"},
-	"github.com/elastic/go-seccomp-bpf":      {"runtime"},
 	"github.com/google/nftables":             {"network", "test"},
 	"github.com/klauspost/compress":          {"image", "archive", "layer", "logs", "testkit", "test"},
 	"github.com/mdlayher/netlink":            {"network"},
 	"github.com/moby/docker-image-spec":      {"oci", "image"},
 	"github.com/moby/moby/api":               {"*"},
-	"github.com/moby/patternmatcher":         {"build"},
 	"github.com/moby/profiles":               {"spec", "runtime"},
 	"github.com/moby/sys":                    {"engine", "cli", "runtime", "cmd"},
-	"github.com/moby/term":                   {"cli"},
-	"github.com/opencontainers/cgroups":      {"runtime"},
 	"github.com/opencontainers/go-digest":    {"*"},
 	"github.com/opencontainers/image-spec":   {"*"},
 	"github.com/opencontainers/runtime-spec": {"spec", "runtime", "shim", "engine", "cmd", "testkit"},
@@ -72,7 +66,6 @@ var guests = map[string][]string{
 	"golang.org/x/sync":                      {"*"},
 	"golang.org/x/sys":                       {"sys", "runtime", "network", "cli"},
 	"golang.org/x/term":                      {"cli"},
-	"oras.land/oras-go":                      {"remote"},
 }
 
 // file is one Go file of the module, as read from disk.
