@@ -215,12 +215,13 @@ func (e *Engine) commandConfig(c *container.Container, r *run, x *command, size 
 	return config, err
 }
 
-// processOf is a copy of the container's process; a daemon that did not start the container works it out anew.
+// processOf is a copy of the container's process; a daemon that did not start the container works it out anew, from its
+// settings alone: what it mounts or shares may be gone by now.
 func (e *Engine) processOf(c *container.Container, r *run) (specs.Process, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.process == nil {
-		doc, err := e.document(c)
+		doc, err := spec.Document(e.settings(c))
 		if err != nil {
 			return specs.Process{}, err
 		}

@@ -30,18 +30,7 @@ type document struct {
 // document resolves everything a container refers to (volumes, namespaces of others, the daemon's defaults) and
 // writes it in the words of the runtime.
 func (e *Engine) document(c *container.Container) (*document, error) {
-	cfg := &e.parts.Config
-	s := spec.Settings{
-		ID: c.ID, Config: c.Config, HostConfig: c.HostConfig,
-		Args:           append([]string{c.Path}, c.Args...),
-		Hostname:       c.Config.Hostname,
-		Domainname:     c.Config.Domainname,
-		CgroupPath:     e.cgroupPath(c),
-		CgroupV2:       unifiedCgroups(),
-		Ulimits:        cfg.Ulimits,
-		SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges,
-		DefaultShmSize: cfg.ShmSize,
-	}
+	s := e.settings(c)
 	if err := e.shareNamespaces(c, &s); err != nil {
 		return nil, err
 	}
@@ -64,6 +53,22 @@ func (e *Engine) document(c *container.Container) (*document, error) {
 		return nil, err
 	}
 	return &document{Spec: doc, Log: log}, nil
+}
+
+// settings are the container's and the daemon's, as far as they name nothing else on the host.
+func (e *Engine) settings(c *container.Container) spec.Settings {
+	cfg := &e.parts.Config
+	return spec.Settings{
+		ID: c.ID, Config: c.Config, HostConfig: c.HostConfig,
+		Args:           append([]string{c.Path}, c.Args...),
+		Hostname:       c.Config.Hostname,
+		Domainname:     c.Config.Domainname,
+		CgroupPath:     e.cgroupPath(c),
+		CgroupV2:       unifiedCgroups(),
+		Ulimits:        cfg.Ulimits,
+		SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges,
+		DefaultShmSize: cfg.ShmSize,
+	}
 }
 
 // shareNamespaces resolves --pid, --ipc, --uts, --cgroupns and --network.

@@ -28,7 +28,7 @@ type Mount struct {
 // image and the request name without a place: those are Anonymous and have no name yet. Two different mounts at
 // one target are refused.
 func Mounts(c *ct.Config, h *ct.HostConfig, inherited []container.Mount) ([]Mount, error) {
-	l := list{driver: h.VolumeDriver}
+	l := list{driver: h.VolumeDriver, at: map[string]int{}}
 	for _, raw := range h.Binds {
 		m, err := parseBind(raw)
 		if err != nil {
@@ -58,7 +58,7 @@ func Mounts(c *ct.Config, h *ct.HostConfig, inherited []container.Mount) ([]Moun
 	}
 	for _, m := range inherited {
 		if !l.taken(m.Target) {
-			l.all = append(l.all, Mount{Mount: m})
+			l.put(Mount{Mount: m})
 		}
 	}
 	for target := range c.Volumes {
@@ -74,27 +74,32 @@ func Mounts(c *ct.Config, h *ct.HostConfig, inherited []container.Mount) ([]Moun
 // list gathers mounts and keeps targets apart.
 type list struct {
 	all    []Mount
+	at     map[string]int // target → index in all
 	driver string
 }
 
 func (l *list) taken(target string) bool {
-	return slices.ContainsFunc(l.all, func(m Mount) bool { return m.Target == target })
+	_, taken := l.at[target]
+	return taken
+}
+
+func (l *list) put(m Mount) {
+	l.at[m.Target] = len(l.all)
+	l.all = append(l.all, m)
 }
 
 // add refuses a second mount on one target, unless it is the very same one again.
 func (l *list) add(m Mount) error {
 	m.Target = path.Clean(m.Target)
-	for _, other := range l.all {
-		if other.Target != m.Target {
-			continue
-		}
-		if m.Type == mount.TypeBind && other.Type == m.Type && other.Source == m.Source && other.Mode == m.Mode && other.Spec == nil && m.Spec == nil {
-			return nil
-		}
-		return invalid("Duplicate mount point: %s", m.Target)
+	if !l.taken(m.Target) {
+		l.put(m)
+		return nil
 	}
-	l.all = append(l.all, m)
-	return nil
+	other := l.all[l.at[m.Target]]
+	if m.Type == mount.TypeBind && other.Type == m.Type && other.Source == m.Source && other.Mode == m.Mode && other.Spec == nil && m.Spec == nil {
+		return nil
+	}
+	return invalid("Duplicate mount point: %s", m.Target)
 }
 
 // addVolume takes a volume without a name, unless something is mounted there already. Docker's client takes a
@@ -112,7 +117,7 @@ func (l *list) addVolume(target string) error {
 		return invalid("invalid volume specification: '%s': %v", target, err)
 	}
 	if !l.taken(target) {
-		l.all = append(l.all, Mount{Mount: container.Mount{Type: mount.TypeVolume, Target: target, RW: true, Anonymous: true}, CopyUp: true})
+		l.put(Mount{Mount: container.Mount{Type: mount.TypeVolume, Target: target, RW: true, Anonymous: true}, CopyUp: true})
 	}
 	return nil
 }
