@@ -169,7 +169,7 @@ func (c *creation) openInit() error {
 		return nil
 	}
 	var err error
-	if c.birth.program, err = rootfs.OpenProgram("/proc/self/exe"); err != nil {
+	if c.birth.program, err = sys.OpenProgram("/proc/self/exe"); err != nil {
 		return fmt.Errorf("open init: %w", err)
 	}
 	return nil

@@ -116,7 +116,13 @@ func (k *Keeper) boot() (*booted, error) {
 		return nil, fmt.Errorf("boot supervisor: %w", err)
 	}
 	defer theirs.Close()
-	process, err := os.StartProcess(k.binary, []string{k.binary, "shim", strings.Repeat("-", titleRoom)}, &os.ProcAttr{
+	program, err := sys.OpenProgram(k.binary)
+	if err != nil {
+		_ = ours.Close()
+		return nil, fmt.Errorf("boot supervisor: %w", err)
+	}
+	defer program.Close()
+	process, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", program.Fd()), []string{k.binary, "shim", strings.Repeat("-", titleRoom)}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   append(smallEnv(), "PATH="+os.Getenv("PATH")),
 		Files: []*os.File{null, null, words, theirs},

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cove-containers/cove/runtime"
+	"github.com/cove-containers/cove/sys"
 )
 
 // ociVersion is the newest version of the specification that is understood.
@@ -32,24 +33,26 @@ type global struct {
 type verb struct {
 	name, arguments, about string
 	run                    func(g *global, args []string) (int, error)
+	// enters tells that it puts a process of its own into a container.
+	enters bool
 }
 
 func verbs() []verb {
 	return []verb{
-		{"create", "ID", "make a container from a bundle", create},
-		{"start", "ID", "let a created container run its program", start},
-		{"run", "ID", "create, start, wait and delete", run},
-		{"state", "ID", "print a container's state", state},
-		{"kill", "ID [SIGNAL]", "send a signal, TERM if not named", kill},
-		{"delete", "ID", "remove a stopped container", remove},
-		{"exec", "ID COMMAND [ARG...]", "run a further process", execute},
-		{"list", "", "list containers", list},
-		{"ps", "ID", "list a container's processes", processes},
-		{"pause", "ID", "freeze a container", func(g *global, args []string) (int, error) { return freeze(g, "pause", args, true) }},
-		{"resume", "ID", "let a frozen container go on", func(g *global, args []string) (int, error) { return freeze(g, "resume", args, false) }},
-		{"update", "ID", "change limits, read as JSON", update},
-		{"spec", "", "write a config.json to begin with", writeSpec},
-		{"features", "", "print what this runtime can do", features},
+		{"create", "ID", "make a container from a bundle", create, true},
+		{"start", "ID", "let a created container run its program", start, false},
+		{"run", "ID", "create, start, wait and delete", run, true},
+		{"state", "ID", "print a container's state", state, false},
+		{"kill", "ID [SIGNAL]", "send a signal, TERM if not named", kill, false},
+		{"delete", "ID", "remove a stopped container", remove, false},
+		{"exec", "ID COMMAND [ARG...]", "run a further process", execute, true},
+		{"list", "", "list containers", list, false},
+		{"ps", "ID", "list a container's processes", processes, false},
+		{"pause", "ID", "freeze a container", func(g *global, args []string) (int, error) { return freeze(g, "pause", args, true) }, false},
+		{"resume", "ID", "let a frozen container go on", func(g *global, args []string) (int, error) { return freeze(g, "resume", args, false) }, false},
+		{"update", "ID", "change limits, read as JSON", update, false},
+		{"spec", "", "write a config.json to begin with", writeSpec, false},
+		{"features", "", "print what this runtime can do", features, false},
 	}
 }
 
@@ -76,6 +79,12 @@ func ociMain(args []string) int {
 	for _, v := range verbs() {
 		if v.name != flags.Arg(0) {
 			continue
+		}
+		if v.enters {
+			if err := sys.ProtectProgram(); err != nil {
+				g.report(err)
+				return failed
+			}
 		}
 		code, err := v.run(g, flags.Args()[1:])
 		switch {

@@ -216,17 +216,3 @@ func (s *stamp) on(target *os.File) error {
 	defer again.Close()
 	return attachTo(again, target)
 }
-
-// OpenProgram gives a program's file in a detached read-only mount of its own, to be executed by its descriptor.
-func OpenProgram(path string) (*os.File, error) {
-	f, err := openTree(unix.AT_FDCWD, path, false)
-	if err != nil {
-		return nil, err
-	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID, Propagation: unix.MS_PRIVATE}
-	if err := setAttributes(f, false, attr); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
