@@ -67,17 +67,18 @@ func (f Filters) Exact(name, value string) bool {
 	return !f.Has(name) || f[name][value]
 }
 
-// Match is Exact, and also accepts a value of name that is a regular expression found in value.
-func (f Filters) Match(name, value string) bool {
-	if f.Exact(name, value) {
-		return true
-	}
+// Matcher gives what Exact tells of a value, but that a value of name may also be a regular expression found in it. It is
+// asked once for a whole list, because large expressions take long to read.
+func (f Filters) Matcher(name string) func(value string) bool {
+	var patterns []*regexp.Regexp
 	for pattern := range f[name] {
-		if re, err := regexp.Compile(pattern); err == nil && re.MatchString(value) {
-			return true
+		if re, err := regexp.Compile(pattern); err == nil {
+			patterns = append(patterns, re)
 		}
 	}
-	return false
+	return func(value string) bool {
+		return f.Exact(name, value) || slices.ContainsFunc(patterns, func(re *regexp.Regexp) bool { return re.MatchString(value) })
+	}
 }
 
 // Labels tells whether labels satisfy every "key" and "key=value" of the filter called name. With name

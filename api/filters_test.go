@@ -30,7 +30,7 @@ func TestFilters(t *testing.T) {
 	f.Add("label", "a")
 	f.Add("label", "b=2")
 	f.Add("dangling", "true")
-	if !f.Match("name", "web1") || f.Match("name", "theweb") || !f.Match("other", "x") {
+	if match := f.Matcher("name"); !match("web1") || match("theweb") || !f.Matcher("other")("x") {
 		t.Error("names")
 	}
 	if !f.Labels("label", map[string]string{"a": "", "b": "2"}) || f.Labels("label", map[string]string{"a": "", "b": "3"}) {

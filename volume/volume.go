@@ -221,6 +221,7 @@ func (s *Store) List(filters api.Filters) ([]vt.Volume, error) {
 	if err != nil {
 		return nil, err
 	}
+	named := filters.Matcher("name")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := []vt.Volume{}
@@ -228,7 +229,7 @@ func (s *Store) List(filters api.Filters) ([]vt.Volume, error) {
 		if filters.Has("dangling") && dangling != (len(s.users[name]) == 0) {
 			continue
 		}
-		if filters.Exact("driver", "local") && filters.Match("name", name) && filters.Labels("label", s.records[name].Labels) {
+		if filters.Exact("driver", "local") && named(name) && filters.Labels("label", s.records[name].Labels) {
 			all = append(all, s.show(name))
 		}
 	}

@@ -69,11 +69,10 @@ func (v *View) compile(ctx context.Context, o ListOptions) (*picker, error) {
 		}
 	}
 	p.add(f.Has("label"), func(c *container.Container) bool { return f.Labels("label", c.Config.Labels) })
-	p.add(f.Has("name"), func(c *container.Container) bool {
-		return f.Match("name", c.Name) || f.Match("name", "/"+c.Name)
-	})
-	p.add(f.Has("id"), func(c *container.Container) bool { return prefixed(f, "id", c.ID) || f.Match("id", c.ID) })
-	p.add(f.Has("network"), func(c *container.Container) bool { return v.onNetwork(f, c) })
+	named, identified := f.Matcher("name"), f.Matcher("id")
+	p.add(f.Has("name"), func(c *container.Container) bool { return named(c.Name) || named("/"+c.Name) })
+	p.add(f.Has("id"), func(c *container.Container) bool { return prefixed(f, "id", c.ID) || identified(c.ID) })
+	p.add(f.Has("network"), v.onNetwork(f))
 	p.add(f.Has("volume"), func(c *container.Container) bool { return v.hasVolume(f, c) })
 	if f.Has("ancestor") {
 		p.add(true, v.madeFrom(ctx, f.Get("ancestor")))
@@ -182,16 +181,23 @@ func (v *View) neighbours(p *picker, o ListOptions) error {
 	return nil
 }
 
-func (v *View) onNetwork(f api.Filters, c *container.Container) bool {
-	for name, e := range v.endpoints(c) {
-		if f.Exact("network", name) || prefixed(f, "network", e.NetworkID) {
-			return true
-		}
-		if n, err := v.parts.Networks.Inspect(name); err == nil && prefixed(f, "network", n.ID) {
-			return true
+// onNetwork finds the containers on the networks that are called so, or whose ID begins so.
+func (v *View) onNetwork(f api.Filters) filter {
+	names := map[string]bool{}
+	for _, ref := range f.Get("network") {
+		names[ref] = true
+		if n, err := v.parts.Networks.Inspect(ref); err == nil {
+			names[n.Name] = true
 		}
 	}
-	return false
+	return func(c *container.Container) bool {
+		for name, e := range v.endpoints(c) {
+			if names[name] || prefixed(f, "network", e.NetworkID) {
+				return true
+			}
+		}
+		return false
+	}
 }
 
 func (v *View) hasVolume(f api.Filters, c *container.Container) bool {
