@@ -43,6 +43,14 @@ type world struct {
 	users    map[string][]string
 	shims    map[string]*fakeShim
 	config   ct.Config
+	// atDelete and atAttach are called when a supervisor is asked for that; nil is nothing.
+	atDelete, atAttach func()
+}
+
+func call(hook func()) {
+	if hook != nil {
+		hook()
+	}
 }
 
 func newWorld() *world {
@@ -323,10 +331,12 @@ func (s *fakeShim) Kill(_ context.Context, signal int, _ bool) error {
 func (s *fakeShim) Resize(context.Context, string, uint16, uint16) error { return nil }
 
 func (s *fakeShim) Attach(context.Context, string, shim.AttachOptions) (Conn, error) {
-	return &fakeConn{in: s.exited}, nil
+	call(s.atAttach)
+	return &fakeConn{in: s.exited, closed: make(chan struct{})}, nil
 }
 
 func (s *fakeShim) Delete(context.Context) error {
+	call(s.atDelete)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shims[s.id] == s {
@@ -346,17 +356,32 @@ func (s *fakeShim) ExecWait(context.Context, string) (shim.Exit, error) {
 	return shim.Exit{Code: 5}, nil
 }
 
-// fakeConn is a stream without content that ends with in.
+// fakeConn is a stream without content that ends with in, or with its closing where that is not nil.
 type fakeConn struct {
 	in     <-chan struct{}
 	wrote  []byte
-	closed bool
+	closed chan struct{}
+	once   sync.Once
 }
 
-func (c *fakeConn) Read([]byte) (int, error)    { <-c.in; return 0, io.EOF }
+func (c *fakeConn) Read([]byte) (int, error) {
+	select {
+	case <-c.in:
+	case <-c.closed:
+	}
+	return 0, io.EOF
+}
 func (c *fakeConn) Write(p []byte) (int, error) { c.wrote = append(c.wrote, p...); return len(p), nil }
 func (c *fakeConn) CloseWrite() error           { return nil }
-func (c *fakeConn) Close() error                { c.closed = true; return nil }
+
+func (c *fakeConn) Close() error {
+	c.once.Do(func() {
+		if c.closed != nil {
+			close(c.closed)
+		}
+	})
+	return nil
+}
 
 // testEngine is an engine in a fake world, with real records.
 func testEngine(t *testing.T, w *world) *Engine {
