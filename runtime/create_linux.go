@@ -297,6 +297,9 @@ func (c *creation) setNames() error {
 // namespaces and which nothing in the container can have tampered with.
 func (c *creation) setParameters() error {
 	for name, value := range c.spec.Linux.Sysctl {
+		if !c.namespaces.own(name) {
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("sysctl %q is not in a separate kernel namespace", name))
+		}
 		file := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
 		if path.Clean(file) != file || strings.HasSuffix(file, "/") {
 			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid sysctl %q", name))

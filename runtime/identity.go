@@ -113,6 +113,8 @@ func lookUp(user string, passwd, groups io.Reader) (identity, error) {
 	}
 	id := identity{home: "/"}
 	switch {
+	case known && (!validID(a.uid) || !validID(a.gid)):
+		return identity{}, invalid(errIDRange)
 	case known:
 		id.uid, id.gid = uint32(a.uid), uint32(a.gid)
 		if a.home != "" {
@@ -120,7 +122,7 @@ func lookUp(user string, passwd, groups io.Reader) (identity, error) {
 		}
 	case name != "" && uidErr != nil:
 		return identity{}, invalid(fmt.Errorf("unable to find user %s: %w", name, errNoUser))
-	case uid < 0 || uid > maxID:
+	case !validID(uid):
 		return identity{}, invalid(errIDRange)
 	default:
 		id.uid = uint32(uid)
@@ -129,6 +131,9 @@ func lookUp(user string, passwd, groups io.Reader) (identity, error) {
 		return id, nil
 	}
 	found, err := findGroups(groups, func(g group) bool {
+		if !validID(g.gid) {
+			return false
+		}
 		if groupName != "" {
 			return g.name == groupName || gidErr == nil && g.gid == gid
 		}
@@ -145,13 +150,16 @@ func lookUp(user string, passwd, groups io.Reader) (identity, error) {
 		id.gid = uint32(found[0].gid)
 	case gidErr != nil:
 		return identity{}, invalid(fmt.Errorf("unable to find group %s: %w", groupName, errNoGroup))
-	case gid < 0 || gid > maxID:
+	case !validID(gid):
 		return identity{}, invalid(errIDRange)
 	default:
 		id.gid = uint32(gid)
 	}
 	return id, nil
 }
+
+// validID refuses numbers the kernel does not take as they stand: -1 leaves an identity as it is, which is root's.
+func validID(n int) bool { return n >= 0 && n <= maxID }
 
 func isMember(g group, user string) bool {
 	for _, m := range g.members {
@@ -185,14 +193,14 @@ func lookUpGroups(names []string, file io.Reader) ([]uint32, error) {
 func groupID(name string, all []group) (uint32, error) {
 	gid, err := strconv.Atoi(name)
 	for _, g := range all {
-		if g.name == name || err == nil && g.gid == gid {
+		if validID(g.gid) && (g.name == name || err == nil && g.gid == gid) {
 			return uint32(g.gid), nil
 		}
 	}
 	switch {
 	case err != nil:
 		return 0, invalid(fmt.Errorf("unable to find group %s: %w", name, errNoGroup))
-	case gid < 0 || gid > maxID:
+	case !validID(gid):
 		return 0, invalid(errIDRange)
 	}
 	return uint32(gid), nil

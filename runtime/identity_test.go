@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	passwdFile = "root:x:0:0:root:/root:/bin/sh\n# comment\n\nbob:x:77:88::/home/bob:/bin/sh\nshort:x:5\n1000:x:9:9::/number:\n"
-	groupFile  = "root:x:0:\nwheel:x:10:root,bob\nstaff:x:50:bob\n1234:x:6:\n"
+	passwdFile = "root:x:0:0:root:/root:/bin/sh\n# comment\n\nbob:x:77:88::/home/bob:/bin/sh\nshort:x:5\n1000:x:9:9::/number:\n" +
+		"minus:x:-1:5::/:\nwrap:x:4294967296:5::/:\ngroup:x:5:-1::/:\n"
+	groupFile = "root:x:0:\nwheel:x:10:root,bob\nstaff:x:50:bob\n1234:x:6:\n"
 )
 
 func TestLookUp(t *testing.T) {
@@ -35,7 +36,7 @@ func TestLookUp(t *testing.T) {
 			t.Errorf("%q: got %+v, %v, want %+v", user, got, err, want)
 		}
 	}
-	for _, user := range []string{"nosuch", "bob:nosuch", "-1", "2147483648", "bob:-1", "9:2147483648", "1.5"} {
+	for _, user := range []string{"nosuch", "bob:nosuch", "-1", "2147483648", "bob:-1", "9:2147483648", "1.5", "minus", "wrap", "group"} {
 		if _, err := lookUp(user, strings.NewReader(passwdFile), strings.NewReader(groupFile)); !errors.Is(err, errdefs.ErrInvalidArgument) {
 			t.Errorf("%q: %v", user, err)
 		}

@@ -65,20 +65,22 @@ func resolve(root *os.File, document specs.User, user string, groups []string) (
 // accounts is a passwd or group file, or none.
 type accounts struct{ *os.File }
 
-// openAccounts opens a file inside the root; one that is missing or no regular file is empty.
+// openAccounts opens a file inside the root; one that is missing or no regular file is empty. A device is not even
+// opened: this process may open any.
 func openAccounts(root *os.File, name string) (accounts, error) {
-	f, err := sys.OpenInRoot(root, name, os.O_RDONLY, 0)
+	found, err := sys.OpenPathInRoot(root, name, true)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ELOOP):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return accounts{}, nil
 	case err != nil:
 		return accounts{}, err
 	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		f.Close()
+	defer found.Close()
+	if info, err := found.Stat(); err != nil || !info.Mode().IsRegular() {
 		return accounts{}, err
 	}
-	return accounts{f}, nil
+	f, err := sys.Reopen(found, os.O_RDONLY)
+	return accounts{f}, err
 }
 
 // reader reads the file from its beginning.

@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -92,6 +93,26 @@ func (n *namespaces) has(flag uintptr) bool {
 		}
 	}
 	return n.create&flag != 0
+}
+
+// parametersOfIPC are the kernel parameters, besides fs.mqueue.*, that an IPC namespace has for itself.
+var parametersOfIPC = []string{
+	"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
+	"kernel.shm_rmid_forced",
+}
+
+// own tells whether a kernel parameter is the container's own, so that the host's stays as it is.
+func (n *namespaces) own(parameter string) bool {
+	parameter = strings.ReplaceAll(parameter, "/", ".")
+	switch {
+	case strings.HasPrefix(parameter, "net."):
+		return n.has(unix.CLONE_NEWNET)
+	case strings.HasPrefix(parameter, "fs.mqueue."), slices.Contains(parametersOfIPC, parameter):
+		return n.has(unix.CLONE_NEWIPC)
+	case parameter == "kernel.hostname", parameter == "kernel.domainname":
+		return n.has(unix.CLONE_NEWUTS)
+	}
+	return false
 }
 
 // enter moves the calling thread into the namespaces, except that the pid namespace is left to the clone, and that

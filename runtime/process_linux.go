@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"syscall"
+	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -149,7 +150,7 @@ func (b *birth) become(p *program) error {
 	}
 	p.add("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
 	// The current folder may be reachable for one of the two identities only; the second try decides.
-	p.add("enter working directory", unix.SYS_CHDIR, p.text(b.cwd())).check = ignoreError
+	b.enter(p, "enter working directory", ignoreError)
 	groups := make([]uint32, len(b.id.groups)+1)
 	copy(groups, b.id.groups)
 	p.keep = append(p.keep, groups)
@@ -162,7 +163,7 @@ func (b *birth) become(p *program) error {
 	}
 	armed.set(p)
 	p.add("forget kept capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0)
-	p.add(fmt.Sprintf("chdir to cwd (%q) set in config.json failed", b.cwd()), unix.SYS_CHDIR, p.text(b.cwd()))
+	b.enter(p, fmt.Sprintf("chdir to cwd (%q) set in config.json failed", b.cwd()), failOnError)
 	for _, n := range caps.ambient.list() {
 		c := p.add("set ambient capability", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0)
 		c.tolerate = unix.EPERM // documents list what is not inheritable; other runtimes pass over it, too
@@ -179,6 +180,19 @@ func (b *birth) become(p *program) error {
 		caps.set(p)
 	}
 	return nil
+}
+
+// enter adds the calls that enter the working directory. It may not lead through /proc's magic links: what the child
+// still has open is not the container's.
+func (b *birth) enter(p *program, name string, check check) {
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	here := unix.AT_FDCWD
+	open := p.add(name, unix.SYS_OPENAT2, uintptr(here), p.text(b.cwd()), object(p, how), unsafe.Sizeof(*how))
+	open.into, open.check = registerContext, check
+	change := p.add(name, unix.SYS_FCHDIR, registerContext)
+	change.refs, change.check = 1, check
+	p.add(name, unix.SYS_CLOSE, registerContext).refs = 1
+	p.calls[len(p.calls)-1].check = check
 }
 
 // cwd is the working directory.

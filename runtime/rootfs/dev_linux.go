@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // standardDevices are those the OCI specification promises to every container.
@@ -147,23 +149,49 @@ func (r *Root) bindConsole(slave *os.File) error {
 
 // OpenTerminal makes a terminal in the devpts that is mounted in root. Reads of master do not block a thread.
 func OpenTerminal(root *os.File) (master, slave *os.File, err error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_NONBLOCK,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	fd, err := unix.Openat2(int(root.Fd()), "dev/pts/ptmx", &how)
+	master, err = openMultiplexer(root)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make terminal: %w", err)
 	}
+	raw, err := master.SyscallConn()
+	if err == nil {
+		failed := raw.Control(func(fd uintptr) { slave, err = openSlave(int(fd)) })
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		master.Close()
+		return nil, nil, err
+	}
+	return master, slave, nil
+}
+
+// openMultiplexer opens dev/pts/ptmx once it is known to be one: whoever controls the root may have put another device
+// in its place, and this process may open any.
+func openMultiplexer(root *os.File) (*os.File, error) {
+	found, err := sys.OpenPathInRoot(root, "dev/pts/ptmx", true)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if err := errors.Join(unix.Fstatfs(int(found.Fd()), &fs), unix.Fstat(int(found.Fd()), &st)); err != nil {
+		return nil, err
+	}
+	if fs.Type != unix.DEVPTS_SUPER_MAGIC || st.Rdev != unix.Mkdev(5, 2) {
+		return nil, fmt.Errorf("/dev/pts/ptmx is no terminal multiplexer: %w", unix.ENODEV)
+	}
+	return sys.Reopen(found, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK)
+}
+
+func openSlave(fd int) (*os.File, error) {
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		unix.Close(fd)
-		return nil, nil, fmt.Errorf("unlock terminal: %w", err)
+		return nil, fmt.Errorf("unlock terminal: %w", err)
 	}
 	// By the master, not by name: no process inside can put something else in the way.
 	peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if errno != 0 {
-		unix.Close(fd)
-		return nil, nil, fmt.Errorf("open terminal: %w", errno)
+		return nil, fmt.Errorf("open terminal: %w", errno)
 	}
-	return os.NewFile(uintptr(fd), "terminal"), os.NewFile(peer, "terminal"), nil
+	return os.NewFile(peer, "terminal"), nil
 }

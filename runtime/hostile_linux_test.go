@@ -1,0 +1,84 @@
+package runtime
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// noDevice is a device without a driver: opening it fails in a way of its own.
+var noDevice = int(unix.Mkdev(10, 250))
+
+// TestDeviceInPlaceOfAccounts: the runtime may open any device, and for some that alone does harm.
+func TestDeviceInPlaceOfAccounts(t *testing.T) {
+	cfg := sh(t, "echo ok")
+	cfg.User = "0"
+	etc := filepath.Join(cfg.Overlay.Upper, "etc")
+	if err := os.Mkdir(etc, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"passwd", "group"} {
+		if err := unix.Mknod(filepath.Join(etc, name), unix.S_IFCHR|0o644, noDevice); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(t, cfg, 0, "ok")
+}
+
+// TestDeviceInPlaceOfTerminals: an image whose /dev is a link lets its container put devices of its own there.
+func TestDeviceInPlaceOfTerminals(t *testing.T) {
+	cfg := sh(t, "mv /a /b; mkdir -p /a/dev/pts; mknod /a/dev/pts/ptmx c 1 3; echo >/ready; sleep 100")
+	if err := os.Symlink("/a/dev", filepath.Join(cfg.Overlay.Upper, "dev")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Create(cfg, IO{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer destroy(t, c)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the exchange", func() bool { _, err := os.Stat(filepath.Join(cfg.Overlay.Upper, "ready")); return err == nil })
+	_, err = c.Exec(specs.Process{Args: []string{"/bin/true"}}, "0", nil, IO{Terminal: true})
+	if err == nil || !strings.Contains(err.Error(), "no terminal multiplexer") {
+		t.Errorf("exec with a terminal: %v", err)
+	}
+}
+
+// TestWorkingDirectoryOfDescriptors: what the runtime has open leads out of the container.
+func TestWorkingDirectoryOfDescriptors(t *testing.T) {
+	cfg := sh(t, "exit 0")
+	if err := os.Symlink("/proc/self/fd/1", filepath.Join(cfg.Overlay.Upper, "out")); err != nil {
+		t.Fatal(err)
+	}
+	for _, cwd := range []string{"/proc/self/fd/0", "/proc/self/cwd", "/proc/1/root/tmp", "/out"} {
+		cfg.Spec.Process.Cwd = cwd
+		if _, err := tryContainer(t, cfg); !errors.Is(err, unix.ELOOP) {
+			t.Errorf("%s: %v", cwd, err)
+		}
+	}
+}
+
+// TestParametersOfTheHost: a document cannot change what the host has not given away.
+func TestParametersOfTheHost(t *testing.T) {
+	for _, name := range []string{"vm.panic_on_oom", "kernel.core_pattern", "fs.file-max", "net.ipv4.ip_forward", "kernel/core_pattern", "kernel.shmmax"} {
+		cfg := sh(t, "exit 0")
+		cfg.Spec.Linux.Namespaces = cfg.Spec.Linux.Namespaces[:2] // mount, pid
+		cfg.Spec.Hostname = ""
+		current, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Spec.Linux.Sysctl = map[string]string{name: string(current)}
+		if _, err := tryContainer(t, cfg); !errors.Is(err, errdefs.ErrInvalidArgument) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
