@@ -73,19 +73,30 @@ func (e *Engine) createVolumes(ctx context.Context, c *container.Container, moun
 func (e *Engine) createVolume(ctx context.Context, c *container.Container, m *plan.Mount, undo *undo) error {
 	_, err := e.volumes.Get(m.Name)
 	fresh := errdefs.IsNotFound(err)
-	v, err := e.volumes.Create(ctx, vt.CreateRequest{Name: m.Name, Driver: m.Driver, DriverOpts: m.DriverOptions, Labels: m.Labels})
+	v, err := e.volumeInUse(ctx, c.ID, vt.CreateRequest{Name: m.Name, Driver: m.Driver, DriverOpts: m.DriverOptions, Labels: m.Labels})
+	if fresh && v.Name != "" {
+		undo.push(func() { e.volumes.Remove(context.WithoutCancel(ctx), v.Name, true) })
+	}
 	if err != nil {
 		return err
 	}
-	m.Name, m.Driver, m.Source = v.Name, v.Driver, v.Mountpoint
-	if fresh {
-		undo.push(func() { e.volumes.Remove(context.WithoutCancel(ctx), v.Name, true) })
-	}
-	if err := e.volumes.Use(v.Name, c.ID); err != nil {
-		return err
-	}
 	undo.push(func() { e.volumes.Release(v.Name, c.ID) })
+	m.Name, m.Driver, m.Source = v.Name, v.Driver, v.Mountpoint
 	return nil
+}
+
+// volumeInUse makes the volume where it is not there, and takes it into use. One that is pruned in between is made again.
+func (e *Engine) volumeInUse(ctx context.Context, containerID string, r vt.CreateRequest) (vt.Volume, error) {
+	for {
+		v, err := e.volumes.Create(ctx, r)
+		if err != nil {
+			return vt.Volume{}, err
+		}
+		err = e.volumes.Use(v.Name, containerID)
+		if !errdefs.IsNotFound(err) || ctx.Err() != nil {
+			return v, err
+		}
+	}
 }
 
 // copyUp fills empty volumes with what the image has where they will be mounted.
