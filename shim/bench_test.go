@@ -48,7 +48,7 @@ func BenchmarkRun(b *testing.B) {
 	var phases [5]time.Duration
 	before := used(b)
 	for b.Loop() {
-		time.Sleep(2 * refillAfter) // people are not that fast: there is a spare
+		time.Sleep(5 * refillAfterStart) // people are not that fast: there is a spare
 		cfg := w.config(newID(), "")
 		cfg.Spec.Process.Args = []string{"true"}
 		at := time.Now()

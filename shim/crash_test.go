@@ -198,7 +198,7 @@ func TestNothingLeaks(t *testing.T) {
 	for i := range 40 {
 		once(i)
 	}
-	time.Sleep(5 * refillAfter)
+	time.Sleep(10 * refillAfterStart)
 	if now := count("/proc/self/fd"); now > files+2 {
 		t.Errorf("%d open files, %d before", now, files)
 	}

@@ -36,9 +36,12 @@ type booted struct {
 	process *os.Process
 }
 
-// refillAfter is how long the Keeper waits before it boots the next spare: starts that follow one another closely
-// should not compete with it for the processor.
-const refillAfter = 20 * time.Millisecond
+// The next spare boots once the container that got the last one runs, and has had time to end if it has little to do:
+// until then the processor is the container's. One that is created and not started does not hold it up for long.
+const (
+	refillAfterStart  = 8 * time.Millisecond
+	refillAfterLaunch = 100 * time.Millisecond
+)
 
 // Open takes the folder of the supervisors, made if absent, and the path of the cove-runtime binary.
 func Open(dir string, runtimeBinary string) (*Keeper, error) {
@@ -177,16 +180,22 @@ func (k *Keeper) Launch(ctx context.Context, id string) (*Shim, error) {
 	if s == nil {
 		s, err = k.launchNew(ctx, id, dir)
 	}
-	k.mu.Lock()
-	if !k.closed {
-		k.refill.Reset(refillAfter)
-	}
-	k.mu.Unlock()
+	k.refillIn(refillAfterLaunch)
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
+	s.running = func() { k.refillIn(refillAfterStart) }
 	return s, nil
+}
+
+// refillIn sees to a spare after a while.
+func (k *Keeper) refillIn(wait time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.closed {
+		k.refill.Reset(wait)
+	}
 }
 
 func (k *Keeper) launchNew(ctx context.Context, id, dir string) (*Shim, error) {

@@ -18,6 +18,7 @@ type Shim struct {
 	wire    *wire       // nil: the supervisor had ended when we looked
 	process *os.Process // nil: it is not our child
 	lost    chan struct{}
+	running func() // called when the container runs; may be nil
 
 	mu      sync.Mutex
 	next    uint64

@@ -28,6 +28,9 @@ func (s *Shim) Start(ctx context.Context) error {
 	if err := s.request(ctx, opStart, nil, nil, nil); err != nil {
 		return err
 	}
+	if s.running != nil {
+		s.running()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.started = true
