@@ -27,7 +27,8 @@ type Options struct {
 	KeepTypes bool
 	// Owner, when set, owns everything unpacked, whatever the archive says.
 	Owner *Owner
-	// MaxBytes limits the bytes of file content written, MaxEntries the entries read. Zero is no limit.
+	// MaxBytes limits the bytes of file content written, MaxEntries the entries read and the directories that they imply.
+	// Zero is no limit; going beyond one is errdefs.ErrInvalidArgument.
 	MaxBytes, MaxEntries int64
 }
 
@@ -41,9 +42,9 @@ type Report struct {
 	// Disk is about what the tree takes on disk: contents in whole blocks of 4096, and one for each directory.
 	Disk int64
 	// Implied lists directories that entries lie in but that the archive does not list itself, as far as something
-	// below could show through: they would have been there already. The root is the empty name.
+	// below could show through: they would have been there already. The root is the empty name. At most 10,000 are listed.
 	Implied []string
-	// Missing lists hard links that were left out because their target is not in the archive.
+	// Missing lists hard links that were left out because their target is not in the archive, at most 10,000.
 	Missing []Link
 	// Opaque tells that the root itself hides everything below.
 	Opaque bool

@@ -52,6 +52,7 @@ func (u *unpacker) stepBelow(at *directory, name string) (kid *directory, target
 	if err := sys.MkdirAt(dir, name, 0o755); err != nil {
 		return nil, "", err
 	}
+	u.implied++
 	kid, err = u.made(at, name, 0o755)
 	if err == nil && attrs != nil {
 		kid.attrs = attrs

@@ -99,7 +99,7 @@ func (u *unpacker) count(ctx context.Context, n int) error {
 	u.report.Bytes += int64(n)
 	u.report.Disk += int64(n+diskBlock-1) &^ (diskBlock - 1)
 	if u.o.MaxBytes > 0 && u.report.Bytes > u.o.MaxBytes {
-		return fmt.Errorf("more than %d bytes: %w", u.o.MaxBytes, errdefs.ErrResourceExhausted)
+		return invalid("more than %d bytes", u.o.MaxBytes)
 	}
 	return ctx.Err()
 }
@@ -122,7 +122,9 @@ func (u *unpacker) hardLink(parent *directory, name string, h *header) error {
 		if !u.o.Whiteouts {
 			return invalid("hard link target %q does not exist", h.link)
 		}
-		u.report.Missing = append(u.report.Missing, Link{Name: parent.join(name), Target: h.link})
+		if len(u.report.Missing) < maxListed {
+			u.report.Missing = append(u.report.Missing, Link{Name: parent.join(name), Target: h.link})
+		}
 		return nil
 	}
 	if from, err = u.walk(path, true); err != nil {

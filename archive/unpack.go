@@ -23,6 +23,7 @@ const (
 	opaqueMarker    = ".wh..wh..opq"
 	opaqueAttribute = "trusted.overlay.opaque"
 	diskBlock       = 4096
+	maxListed       = 10_000 // names in a list of the report
 )
 
 // Unpack reads a tar stream up to its end-of-archive mark and puts its entries into root, a directory that may be
@@ -63,22 +64,23 @@ func Unpack(ctx context.Context, root *os.File, r io.Reader, o Options) (Report,
 
 // unpacker is one Unpack going on.
 type unpacker struct {
-	o      Options
-	in     *tarReader
-	tree   *tree
-	report Report
-	umask  uint32
-	asRoot bool
-	now    sys.Timespec
-	hiding bool            // a whiteout was made
-	aufs   map[string]bool // names in the root to remove in the end
-	copied map[string]bool // paths of files brought up from below
+	o       Options
+	in      *tarReader
+	tree    *tree
+	report  Report
+	umask   uint32
+	asRoot  bool
+	now     sys.Timespec
+	implied int64           // directories made that no entry had listed by then
+	hiding  bool            // a whiteout was made
+	aufs    map[string]bool // names in the root to remove in the end
+	copied  map[string]bool // paths of files brought up from below
 }
 
 func (u *unpacker) entry(ctx context.Context, h *header) error {
 	u.report.Entries++
-	if u.o.MaxEntries > 0 && u.report.Entries > u.o.MaxEntries {
-		return fmt.Errorf("more than %d entries: %w", u.o.MaxEntries, errdefs.ErrResourceExhausted)
+	if u.o.MaxEntries > 0 && u.report.Entries+u.implied > u.o.MaxEntries {
+		return invalid("more than %d entries", u.o.MaxEntries)
 	}
 	if err := u.check(h); err != nil {
 		return err
@@ -296,7 +298,7 @@ func (u *unpacker) finish() error {
 
 func (u *unpacker) finishKids(d *directory, covered bool) error {
 	for name, kid := range d.kids {
-		if !kid.listed && !kid.found && !kid.fresh && !covered {
+		if !kid.listed && !kid.found && !kid.fresh && !covered && len(u.report.Implied) < maxListed {
 			u.report.Implied = append(u.report.Implied, kid.path())
 		}
 		if err := u.finishKids(kid, covered || kid.opaque || kid.fresh); err != nil {

@@ -253,12 +253,17 @@ func TestUnpackLimits(t *testing.T) {
 	needRoot(t)
 	data := pack(t, file("a", "12345"), file("b", "12345"))
 	for _, o := range []Options{{MaxBytes: 9}, {MaxEntries: 1}} {
-		if _, err := unpackInto(t, t.TempDir(), data, o); !errdefs.IsResourceExhausted(err) {
+		if _, err := unpackInto(t, t.TempDir(), data, o); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%+v: %v", o, err)
 		}
 	}
 	if _, err := unpackInto(t, t.TempDir(), data, Options{MaxBytes: 10, MaxEntries: 2}); err != nil {
 		t.Error(err)
+	}
+	// Few entries may mean many directories, and each of those a long name.
+	deep := pack(t, file("x/"+strings.Repeat("d/", 1500)+"f", ""), file("y/"+strings.Repeat("d/", 1500)+"f", ""), file("z", ""))
+	if _, err := unpackInto(t, t.TempDir(), deep, Options{MaxEntries: 3000}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("implied directories: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -59,6 +59,7 @@ func (u *unpacker) step(at *directory, name string, make bool) (kid *directory, 
 	if make && u.o.Below == nil { // most often nothing is there, so this is the first question
 		switch err := sys.MkdirAt(dir, name, 0o755); {
 		case err == nil:
+			u.implied++
 			kid, err = u.made(at, name, 0o755)
 			return kid, "", err
 		case !errors.Is(err, fs.ErrExist):

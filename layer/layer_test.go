@@ -153,7 +153,7 @@ func TestApplyVerifies(t *testing.T) {
 	}
 	h.Limit(Limits{Bytes: 3})
 	big := craft(t, "f a 1234")
-	if _, err := h.Apply(context.Background(), digest.FromBytes(big), bytes.NewReader(big)); !errdefs.IsResourceExhausted(err) {
+	if _, err := h.Apply(context.Background(), digest.FromBytes(big), bytes.NewReader(big)); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("too big: %v", err)
 	}
 }

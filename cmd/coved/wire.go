@@ -38,6 +38,12 @@ type daemon struct {
 	undo      []func()
 }
 
+// What a layer may unpack to: far more than any real one, and less than what an archive of a few megabytes can claim.
+const (
+	maxLayerBytes   = 1 << 40
+	maxLayerEntries = 4_000_000
+)
+
 // close closes everything, what was opened last first.
 func (d *daemon) close() {
 	for i := len(d.undo) - 1; i >= 0; i-- {
