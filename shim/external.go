@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,6 +72,11 @@ func (e *external) bundle() string { return filepath.Join(e.dir, "bundle") }
 // writeBundle settles what only the root can tell, who the user is, and writes the document.
 func (e *external) writeBundle(j job, root *os.File) error {
 	spec := j.cfg.Spec
+	for _, m := range spec.Mounts {
+		if slices.ContainsFunc(m.Options, func(o string) bool { return strings.HasPrefix(o, "x-cove.subpath=") }) {
+			return errdefs.ErrNotImplemented.WithMessage("part of a volume at " + m.Destination + ": only Cove's own runtime can look it up safely")
+		}
+	}
 	if root == nil {
 		file, err := os.Open(spec.Root.Path)
 		if err != nil {
@@ -104,9 +110,10 @@ func (e *external) writeBundle(j job, root *os.File) error {
 
 // insertInit makes this program, mounted into the container, its process 1.
 func insertInit(spec *specs.Spec) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find init: %w", err)
+	// Not os.Executable: this process runs from a mount of its own, see sys.OpenProgram.
+	self := os.Getenv(programVariable)
+	if self == "" {
+		return fmt.Errorf("find init: %s is not set: %w", programVariable, errdefs.ErrInternal)
 	}
 	spec.Mounts = append(spec.Mounts, specs.Mount{
 		Destination: runtime.InitName, Type: "bind", Source: self, Options: []string{"bind", "ro"},

@@ -98,6 +98,9 @@ func (k *Keeper) bootSpare() {
 	}
 }
 
+// programVariable tells a supervisor where its program's file is.
+const programVariable = "COVE_RUNTIME_PROGRAM"
+
 // titleRoom is argument space for the title a supervisor gives itself: its name and an id.
 const titleRoom = 64
 
@@ -125,9 +128,10 @@ func (k *Keeper) boot() (*booted, error) {
 		return nil, fmt.Errorf("boot supervisor: %w", err)
 	}
 	defer program.Close()
-	process, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", program.Fd()), []string{k.binary, "shim", strings.Repeat("-", titleRoom)}, &os.ProcAttr{
+	// Named as ours: the new process moves its own descriptors about before it executes the program.
+	process, err := os.StartProcess(procPath(program), []string{k.binary, "shim", strings.Repeat("-", titleRoom)}, &os.ProcAttr{
 		Dir:   "/",
-		Env:   append(smallEnv(), "PATH="+os.Getenv("PATH")),
+		Env:   append(smallEnv(), "PATH="+os.Getenv("PATH"), programVariable+"="+k.binary),
 		Files: []*os.File{null, null, words, theirs},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
