@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/containerd/errdefs"
@@ -121,7 +120,7 @@ func (e *Engine) copyUp(ctx context.Context, c *container.Container, mounts []pl
 }
 
 func (e *Engine) copyUpOne(ctx context.Context, root *os.File, m plan.Mount) error {
-	dir, err := sys.OpenInRoot(root, m.Target, os.O_RDONLY, 0)
+	dir, err := sys.OpenPathInRoot(root, m.Target, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -165,26 +164,10 @@ func (e *Engine) volumeMount(m container.Mount) (spec.Mount, error) {
 		return spec.Mount{}, err
 	}
 	s := spec.Mount{Type: v.Type, Source: v.Source, Options: v.Options}
-	if m.Spec == nil || m.Spec.VolumeOptions == nil || m.Spec.VolumeOptions.Subpath == "" {
-		return s, nil
+	if m.Spec != nil && m.Spec.VolumeOptions != nil {
+		s.Subpath = m.Spec.VolumeOptions.Subpath
 	}
-	s.Source, err = subpath(v.Source, m.Spec.VolumeOptions.Subpath)
-	return s, err
-}
-
-// subpath finds a folder or file inside a volume without ever leaving it.
-func subpath(volume, path string) (string, error) {
-	root, err := os.Open(volume)
-	if err != nil {
-		return "", fmt.Errorf("open volume: %w", err)
-	}
-	defer root.Close()
-	found, err := sys.OpenPathInRoot(root, path, true)
-	if err != nil {
-		return "", fmt.Errorf("cannot access path %s: %w", filepath.Join(volume, path), err)
-	}
-	defer found.Close()
-	return os.Readlink("/proc/self/fd/" + strconv.Itoa(int(found.Fd())))
+	return s, nil
 }
 
 func tmpfsMount(m container.Mount) (spec.Mount, error) {

@@ -82,3 +82,24 @@ func TestParametersOfTheHost(t *testing.T) {
 		}
 	}
 }
+
+// TestSubpathStaysInside: who writes to a volume cannot lead the part of it that another container gets out of it.
+func TestSubpathStaysInside(t *testing.T) {
+	volume := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(volume, "etc/deep"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(volume, "etc/mine"), "", 0o644)
+	for name, to := range map[string]string{"absolute": "/etc", "climbing": "../../../../../../etc/deep/.."} {
+		if err := os.Symlink(to, filepath.Join(volume, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"etc", "absolute", "climbing", "../../../etc"} {
+		cfg := sh(t, "ls /shown")
+		cfg.Spec.Mounts = append(cfg.Spec.Mounts, specs.Mount{
+			Destination: "/shown", Type: "bind", Source: volume, Options: []string{"rbind", "rprivate", "x-cove.subpath=" + path},
+		})
+		expect(t, cfg, 0, "deep\nmine")
+	}
+}

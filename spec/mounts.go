@@ -65,6 +65,9 @@ func options(m Mount) []string {
 	if m.Type == "bind" {
 		out = append(out, cmp.Or(map[bool]string{true: "bind"}[m.NonRecursive], "rbind"), cmp.Or(m.Propagation, "rprivate"))
 	}
+	if m.Subpath != "" {
+		out = append(out, "x-cove.subpath="+m.Subpath) // our runtime's own word
+	}
 	switch {
 	case !m.ReadOnly:
 		return out

@@ -24,6 +24,8 @@ type Mount struct {
 	Type string
 	// Source is a host path for a bind, else what the file system takes as its source.
 	Source string
+	// Subpath is the part of a bind's source that is shown; links in it are resolved inside the source.
+	Subpath string
 	// Target is the path inside; links in it are resolved inside the root.
 	Target string
 	// Options are extra mount options in the words of mount(8).

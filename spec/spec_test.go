@@ -239,3 +239,12 @@ func FuzzDeviceRule(f *testing.F) {
 		}
 	})
 }
+
+func TestSubpath(t *testing.T) {
+	doc := document(t, func(s *Settings) {
+		s.Mounts = []Mount{{Type: "bind", Source: "/v", Subpath: "a/b", Target: "/m"}}
+	})
+	if m, _ := mountAt(doc, "/m"); m.Source != "/v" || !slices.Contains(m.Options, "x-cove.subpath=a/b") {
+		t.Errorf("mount %+v", m)
+	}
+}

@@ -14,6 +14,8 @@ type options struct {
 	bind, recursive bool
 	// copyUp fills a new file system with what it hides.
 	copyUp bool
+	// subpath is the part of a bind's source to show, looked up inside the source.
+	subpath string
 	// own are the attributes of the mount itself, below those of it and all mounts below it.
 	own, below unix.MountAttr
 	// propagations are applied in the order given.
@@ -91,6 +93,8 @@ func parseOptions(kind string, words []string) (options, error) {
 			o.bind, o.recursive = true, true
 		case w == "tmpcopyup":
 			o.copyUp = true
+		case key == "x-cove.subpath":
+			o.subpath = value
 		case w == "idmap" || w == "ridmap":
 			return o, fmt.Errorf("mount option %q: %w", w, errdefs.ErrNotImplemented)
 		default:

@@ -43,9 +43,12 @@ func (r *Root) openSource(m *mount) error {
 		source = filepath.Join(r.settings.Bundle, source)
 	}
 	var err error
-	if pid, path, other := otherRoot(source); other {
+	switch pid, path, other := otherRoot(source); {
+	case other:
 		m.source, err = openElsewhere(pid, path, m.options.recursive)
-	} else {
+	case m.options.subpath != "":
+		m.source, err = openBelow(source, m.options.subpath, m.options.recursive)
+	default:
 		m.source, err = openTree(unix.AT_FDCWD, source, m.options.recursive)
 	}
 	if err != nil {
@@ -107,6 +110,22 @@ func openElsewhere(pid, path string, recursive bool) (*os.File, error) {
 		return err
 	})
 	return tree, err
+}
+
+// openBelow copies the part of source that path leads to inside it. Other containers may be changing the links there:
+// what was found is what is copied, by whatever name.
+func openBelow(source, path string, recursive bool) (*os.File, error) {
+	root, err := os.OpenFile(source, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	found, err := sys.OpenPathInRoot(root, path, true)
+	if err != nil {
+		return nil, fmt.Errorf("cannot access path %s: %w", filepath.Join(source, path), err)
+	}
+	defer found.Close()
+	return openTree(int(found.Fd()), "", recursive)
 }
 
 // makeFilesystem mounts a file system that is no bind, detached.
