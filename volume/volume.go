@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -74,7 +75,8 @@ func Open(root string, db *state.DB) (*Store, error) {
 		root: root, table: table, records: records, users: map[string]map[string]bool{},
 		tell: func(string, string, map[string]string) {},
 	}
-	if err := makeFolder(root, 0o701); err != nil {
+	// Set-user-id programs of containers must be out of reach of the host's users.
+	if err := errors.Join(makeFolder(root, 0o700), os.Chmod(root, 0o700)); err != nil {
 		return nil, fmt.Errorf("open volumes: %w", err)
 	}
 	if err := s.repair(); err != nil {

@@ -343,3 +343,22 @@ func FuzzValidName(f *testing.F) {
 		}
 	})
 }
+
+// TestOutOfReach: the host's users must not come to programs that containers make set-user-id.
+func TestOutOfReach(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "volumes")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	db, err := state.Open(filepath.Join(t.TempDir(), "cove.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := Open(root, db); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(root); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}

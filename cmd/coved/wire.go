@@ -202,15 +202,15 @@ func findRuntime() (string, error) {
 	return filepath.Abs(found)
 }
 
-// makeFolders makes the two roots. What containers must reach inside is open to pass through, not to list.
+// makeFolders makes the two roots. Clients pass through the second to the socket; the first is nobody's business.
 func makeFolders(s *settings) error {
-	for _, root := range []*string{&s.dataRoot, &s.execRoot} {
+	for root, perm := range map[*string]os.FileMode{&s.dataRoot: 0o710, &s.execRoot: 0o711} {
 		absolute, err := filepath.Abs(*root)
 		if err != nil {
 			return err
 		}
 		*root = absolute
-		if err := os.MkdirAll(absolute, 0o711); err != nil {
+		if err := os.MkdirAll(absolute, perm); err != nil {
 			return fmt.Errorf("create %s: %w", absolute, err)
 		}
 	}
