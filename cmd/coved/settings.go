@@ -15,6 +15,9 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/spf13/pflag"
+
+	"github.com/cove-containers/cove/logs"
+	"github.com/cove-containers/cove/remote"
 )
 
 // defaultRoot is the data root of the instance whose names on the host carry no mark.
@@ -166,7 +169,8 @@ func (s *settings) check() error {
 		func() error { _, err := addresses(oneOf(s.ip)); return err },
 		func() error { _, err := addresses(oneOf(s.hostGateway)); return err },
 		func() error { _, err := s.runtimePaths(); return err },
-		func() error { _, err := pairs(s.logOptions); return err },
+		s.checkLogs,
+		func() error { _, err := remote.New(remote.Config{Insecure: s.insecure, Mirrors: s.mirrors}); return err },
 		func() error { _, err := s.parent(); return err },
 	} {
 		if err := step(); err != nil {
@@ -174,6 +178,15 @@ func (s *settings) check() error {
 		}
 	}
 	return nil
+}
+
+// checkLogs refuses what no container could be created with.
+func (s *settings) checkLogs() error {
+	options, err := pairs(s.logOptions)
+	if err != nil {
+		return err
+	}
+	return logs.ValidateOptions(s.logDriver, options)
 }
 
 // mark is the short text that tells this instance's names on the host from those of others.

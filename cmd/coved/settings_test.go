@@ -69,6 +69,10 @@ func TestRefusedSettings(t *testing.T) {
 		{file: `{}`, args: []string{"--add-runtime", "cove=/x"}, want: "is reserved"},
 		{file: `{}`, args: []string{"--default-ulimit", "nofile=2:1"}, want: "soft limit must be less than or equal to hard limit"},
 		{file: `{}`, args: []string{"--storage-driver", "zfs"}, want: "only overlay2 is"},
+		{file: `{"log-driver": "nope"}`, want: "no log driver named 'nope' is registered"},
+		{file: `{"log-opts": {"bad": "1"}}`, want: "bad"},
+		{file: `{"registry-mirrors": ["ftp://x"]}`, want: "invalid mirror"},
+		{file: `{"insecure-registries": ["http://x"]}`, want: `insecure registry "http://x"`},
 		{file: `{}`, args: []string{"--exec-opt", "x"}, want: "unknown exec option"},
 		{file: `{}`, args: []string{"rest"}, want: "unknown argument"},
 	} {
