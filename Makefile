@@ -1,7 +1,7 @@
 # Cove: build, show, test, install. `make help` lists the targets.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-LDFLAGS  = -s -w -X github.com/cove-containers/cove/api.GitCommit=$(COMMIT)
+LDFLAGS  = -s -w -X github.com/cove-containers/cove/release.Commit=$(COMMIT)
 GO       = CGO_ENABLED=0 go
 PREFIX  ?= /usr/local
 

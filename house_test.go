@@ -21,7 +21,7 @@ const module = "github.com/cove-containers/cove"
 
 // floors, from the ground up. A package imports only from floors below its own. cmd wires and is free.
 var floors = map[string]int{
-	"api": 1, "oci": 1, "ref": 1, "state": 1, "sys": 1,
+	"api": 1, "oci": 1, "ref": 1, "release": 1, "state": 1, "sys": 1,
 	"runtime": 2, "spec": 2, "blob": 2, "archive": 2, "logs": 2, "remote": 2, "client": 2,
 	"container": 3, "image": 3, "layer": 3, "network": 3, "volume": 3, "access": 3, "shim": 3,
 	"engine": 4, "build": 4,

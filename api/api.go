@@ -10,9 +10,3 @@ const (
 	// DefaultSocket is where the daemon listens when nothing else is said.
 	DefaultSocket = "/run/cove/cove.sock"
 )
-
-// EngineVersion is the release of Cove; the build sets it with -ldflags -X.
-var EngineVersion = "0.1.0"
-
-// GitCommit is the source revision; the build sets it with -ldflags -X.
-var GitCommit = "unknown"

@@ -3,7 +3,7 @@ package cli
 import (
 	"strings"
 
-	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/release"
 	"github.com/spf13/cobra"
 )
 
@@ -59,7 +59,7 @@ func (a *app) root(args []string) *cobra.Command {
 			cmd.HelpFunc()(cmd, nil)
 			return nil
 		},
-		Version:           api.EngineVersion + ", build " + api.GitCommit,
+		Version:           release.Version + ", build " + release.Commit,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	cmd.SetVersionTemplate("Cove version {{.Version}}\n")

@@ -10,6 +10,7 @@ import (
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/cli/format"
 	"github.com/cove-containers/cove/client"
+	"github.com/cove-containers/cove/release"
 	"github.com/moby/moby/api/types/system"
 	"github.com/spf13/cobra"
 )
@@ -45,7 +46,7 @@ func (a *app) version() *cobra.Command {
 
 func (a *app) clientVersion() format.ClientVersion {
 	return format.ClientVersion{
-		Version: api.EngineVersion, APIVersion: api.Version, DefaultAPIVersion: api.Version, GitCommit: api.GitCommit,
+		Version: release.Version, APIVersion: api.Version, DefaultAPIVersion: api.Version, GitCommit: release.Commit,
 		GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, Context: a.contextName(),
 	}
 }

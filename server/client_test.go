@@ -14,6 +14,7 @@ import (
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/engine"
+	"github.com/cove-containers/cove/release"
 )
 
 // docker runs the stock client against the socket.
@@ -40,10 +41,10 @@ func docker(t *testing.T, path, stdin, version string, args ...string) (string, 
 
 func TestStockClientNegotiates(t *testing.T) {
 	p := samples()
-	p.System = fakeSystem{version: st.VersionResponse{Version: api.EngineVersion, APIVersion: api.Version, MinAPIVersion: api.MinVersion, Os: "linux", Arch: "amd64"}}
+	p.System = fakeSystem{version: st.VersionResponse{Version: release.Version, APIVersion: api.Version, MinAPIVersion: api.MinVersion, Os: "linux", Arch: "amd64"}}
 	_, path := serve(t, p)
 	out, code := docker(t, path, "", "", "version", "--format", "{{.Server.APIVersion}} {{.Server.Version}}")
-	if code != 0 || out != api.Version+" "+api.EngineVersion+"\n" {
+	if code != 0 || out != api.Version+" "+release.Version+"\n" {
 		t.Errorf("%d %s", code, out)
 	}
 	for version, want := range map[string]string{

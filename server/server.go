@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/common"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/release"
 )
 
 // Server answers Engine API requests. It is an http.Handler, safe for concurrent use.
@@ -44,7 +45,7 @@ func (s *Server) Drain() { s.drain.Do(func() { close(s.closed) }) }
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	header.Set("Server", "Cove/"+api.EngineVersion+" ("+runtime.GOOS+")")
+	header.Set("Server", "Cove/"+release.Version+" ("+runtime.GOOS+")")
 	header.Set("Api-Version", api.Version)
 	header.Set("Docker-Experimental", "false")
 	header.Set("Ostype", runtime.GOOS)

@@ -8,7 +8,7 @@ import (
 	"os"
 	goruntime "runtime"
 
-	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/release"
 	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/shim"
 )
@@ -31,7 +31,7 @@ func main() {
 	case "hello":
 		hello(os.Stdout)
 	case "--version", "-v":
-		fmt.Println("cove-runtime version " + api.EngineVersion)
+		fmt.Println("cove-runtime version " + release.Version)
 		fmt.Println("spec: " + ociVersion)
 	default:
 		os.Exit(ociMain(os.Args[1:]))

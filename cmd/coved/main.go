@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/release"
 	"github.com/cove-containers/cove/server"
 )
 
@@ -39,7 +39,7 @@ func run(args []string) error {
 	}
 	switch {
 	case s.version:
-		fmt.Printf("Cove version %s, build %s\n", api.EngineVersion, api.GitCommit)
+		fmt.Printf("Cove version %s, build %s\n", release.Version, release.Commit)
 		return nil
 	case s.validate:
 		fmt.Println("configuration OK")
@@ -66,7 +66,7 @@ func run(args []string) error {
 			s.reload(log)
 		}
 	}()
-	log.Info("API listen", "hosts", s.hosts, "version", api.EngineVersion)
+	log.Info("API listen", "hosts", s.hosts, "version", release.Version)
 	notifySystemd("READY=1")
 	err = server.Serve(ctx, d.server, d.listeners, grace)
 	notifySystemd("STOPPING=1")

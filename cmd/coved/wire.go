@@ -15,7 +15,6 @@ import (
 
 	"github.com/docker/go-units"
 
-	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine"
@@ -23,6 +22,7 @@ import (
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
+	"github.com/cove-containers/cove/release"
 	"github.com/cove-containers/cove/remote"
 	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/server"
@@ -128,7 +128,7 @@ func tools(s *settings) (*blob.Store, *remote.Client, error) {
 		return nil, nil, err
 	}
 	registries, err := remote.New(remote.Config{
-		Insecure: s.insecure, Mirrors: s.mirrors, UserAgent: "cove/" + api.EngineVersion, CertsDirs: s.certsDirs,
+		Insecure: s.insecure, Mirrors: s.mirrors, UserAgent: "cove/" + release.Version, CertsDirs: s.certsDirs,
 	})
 	return blobs, registries, err
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/image"
+	"github.com/cove-containers/cove/release"
 )
 
 // Info tells about the engine and the machine it runs on.
@@ -44,12 +45,12 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 		KernelVersion:   oneLine("/proc/sys/kernel/osrelease"), OperatingSystem: h.system, OSVersion: h.systemVersion,
 		OSType: goruntime.GOOS, Architecture: architecture(), NCPU: goruntime.NumCPU(), MemTotal: h.memory,
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: v.registries(),
-		DockerRootDir: cfg.Root, Name: cfg.Name, Labels: cfg.Labels, ServerVersion: api.EngineVersion,
+		DockerRootDir: cfg.Root, Name: cfg.Name, Labels: cfg.Labels, ServerVersion: release.Version,
 		HTTPProxy: proxy("HTTP_PROXY"), HTTPSProxy: proxy("HTTPS_PROXY"), NoProxy: proxy("NO_PROXY"),
 		Runtimes: map[string]st.RuntimeWithStatus{}, DefaultRuntime: cfg.DefaultRuntime,
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, InitBinary: "cove-runtime",
-		RuncCommit:      st.Commit{ID: api.GitCommit},
+		RuncCommit:      st.Commit{ID: release.Commit},
 		SecurityOptions: v.securityOptions(), FirewallBackend: &st.FirewallInfo{Driver: "nftables"},
 		CDISpecDirs: []string{}, Warnings: append(h.warnings(), v.parts.Networks.Warnings()...),
 	}
@@ -166,15 +167,15 @@ func (v *View) Version(ctx context.Context) (st.VersionResponse, error) {
 	kernel := oneLine("/proc/sys/kernel/osrelease")
 	details := map[string]string{
 		"ApiVersion": api.Version, "MinAPIVersion": api.MinVersion, "Arch": goruntime.GOARCH, "Os": goruntime.GOOS,
-		"GitCommit": api.GitCommit, "GoVersion": goruntime.Version(), "KernelVersion": kernel, "Experimental": "false",
+		"GitCommit": release.Commit, "GoVersion": goruntime.Version(), "KernelVersion": kernel, "Experimental": "false",
 		"BuildTime": buildTime(),
 	}
 	return st.VersionResponse{
-		Platform: st.PlatformInfo{Name: "Cove"}, Version: api.EngineVersion, APIVersion: api.Version, MinAPIVersion: api.MinVersion,
-		Os: goruntime.GOOS, Arch: goruntime.GOARCH, GitCommit: api.GitCommit, GoVersion: goruntime.Version(), KernelVersion: kernel, BuildTime: buildTime(),
+		Platform: st.PlatformInfo{Name: "Cove"}, Version: release.Version, APIVersion: api.Version, MinAPIVersion: api.MinVersion,
+		Os: goruntime.GOOS, Arch: goruntime.GOARCH, GitCommit: release.Commit, GoVersion: goruntime.Version(), KernelVersion: kernel, BuildTime: buildTime(),
 		Components: []st.ComponentVersion{
-			{Name: "Engine", Version: api.EngineVersion, Details: details},
-			{Name: "cove-runtime", Version: api.EngineVersion, Details: map[string]string{"GitCommit": api.GitCommit}},
+			{Name: "Engine", Version: release.Version, Details: details},
+			{Name: "cove-runtime", Version: release.Version, Details: map[string]string{"GitCommit": release.Commit}},
 		},
 	}, nil
 }
