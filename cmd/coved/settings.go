@@ -170,7 +170,10 @@ func (s *settings) check() error {
 		func() error { _, err := addresses(oneOf(s.hostGateway)); return err },
 		func() error { _, err := s.runtimePaths(); return err },
 		s.checkLogs,
-		func() error { _, err := remote.New(remote.Config{Insecure: s.insecure, Mirrors: s.mirrors}); return err },
+		func() error {
+			_, err := remote.New(remote.Config{Insecure: s.insecure, Mirrors: s.mirrors})
+			return err
+		},
 		func() error { _, err := s.parent(); return err },
 	} {
 		if err := step(); err != nil {

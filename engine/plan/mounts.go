@@ -16,8 +16,6 @@ import (
 // Mount is one mount a container is to get, before its volume exists.
 type Mount struct {
 	container.Mount
-	// MakeSource makes a missing bind source as a folder.
-	MakeSource bool
 	// CopyUp fills an empty volume from what the image has at the target.
 	CopyUp bool
 	// Labels and DriverOptions are for a volume that has to be made.
@@ -137,7 +135,7 @@ func (l *list) finish() {
 // parseBind reads the value of -v: [source:]target[:mode].
 func parseBind(raw string) (Mount, error) {
 	parts := strings.SplitN(raw, ":", 4)
-	m := Mount{Mount: container.Mount{RW: true}, MakeSource: true, CopyUp: true}
+	m := Mount{Mount: container.Mount{RW: true}, CopyUp: true}
 	switch {
 	case parts[0] == "" || len(parts) > 3:
 		return m, invalid("invalid volume specification: '%s'", raw)
@@ -161,7 +159,7 @@ func parseBind(raw string) (Mount, error) {
 		m.Type, m.Source, m.CopyUp = mount.TypeBind, path.Clean(m.Source), false
 		m.Propagation = mount.PropagationRPrivate
 	} else {
-		m.Type, m.Name, m.Source, m.MakeSource = mount.TypeVolume, m.Source, "", false
+		m.Type, m.Name, m.Source = mount.TypeVolume, m.Source, ""
 		if m.Mode == "" {
 			m.Mode = "z"
 		}
@@ -241,7 +239,6 @@ func parseSpec(s mount.Mount) (Mount, error) {
 		m.Source, m.Propagation = path.Clean(s.Source), mount.PropagationRPrivate
 		if s.BindOptions != nil {
 			m.Propagation = or(s.BindOptions.Propagation, m.Propagation)
-			m.MakeSource = s.BindOptions.CreateMountpoint
 		}
 	case mount.TypeVolume:
 		m.Name, m.Mode, m.CopyUp = s.Source, "z", true
