@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -20,12 +21,18 @@ const greeting = `Hello from Cove: this is a file of the image's first layer.
 `
 
 // Image makes the archive of the built-in image from the engine's own static runtime program, whose "hello" verb
-// tells what a container sees. Two layers: a text, and the program. The same program gives the same bytes.
+// tells what a container sees. Two layers: a text, and the program. It is as old as the program's file; the same file
+// gives the same bytes.
 func Image(runtimeBinary string) (io.ReadCloser, error) {
 	program, err := os.ReadFile(runtimeBinary)
 	if err != nil {
 		return nil, fmt.Errorf("make the hello image: %w", err)
 	}
+	info, err := os.Stat(runtimeBinary)
+	if err != nil {
+		return nil, fmt.Errorf("make the hello image: %w", err)
+	}
+	created := info.ModTime().UTC().Format(time.RFC3339)
 	text, err := layer(&tar.Header{Name: "hello.txt", Mode: 0o644}, []byte(greeting))
 	if err != nil {
 		return nil, err
@@ -35,11 +42,11 @@ func Image(runtimeBinary string) (io.ReadCloser, error) {
 		return nil, err
 	}
 	config, err := json.Marshal(map[string]any{
-		"architecture": runtime.GOARCH, "os": "linux", "created": "1970-01-01T00:00:00Z",
+		"architecture": runtime.GOARCH, "os": "linux", "created": created,
 		"config": map[string]any{"Entrypoint": []string{"/hello", "hello"}, "Env": []string{"PATH=/"}, "Labels": map[string]string{"org.opencontainers.image.title": "hello"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []digest.Digest{digest.FromBytes(text), digest.FromBytes(binary)}},
 		"history": []map[string]string{
-			{"created": "1970-01-01T00:00:00Z", "created_by": "hello.txt"}, {"created": "1970-01-01T00:00:00Z", "created_by": "/hello"},
+			{"created": created, "created_by": "hello.txt"}, {"created": created, "created_by": "/hello"},
 		},
 	})
 	if err != nil {
