@@ -86,9 +86,6 @@ type Mount struct {
 	FromTmpfs bool
 }
 
-// Hostname is the name the container calls itself.
-func (c *Container) Hostname() string { return c.Config.Hostname }
-
 // ShortID is the first 12 digits of the ID.
 func (c *Container) ShortID() string { return c.ID[:min(12, len(c.ID))] }
 

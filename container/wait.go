@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
 )
 
@@ -103,20 +102,4 @@ func (s *Store) Lock(ctx context.Context, id string) (release func(), err error)
 		return nil, noSuch(id)
 	}
 	return func() { <-e.deed }, nil
-}
-
-// TryLock is Lock that fails with errdefs.ErrConflict instead of waiting.
-func (s *Store) TryLock(id string) (release func(), err error) {
-	s.mu.RLock()
-	e := s.entries[id]
-	s.mu.RUnlock()
-	if e == nil {
-		return nil, noSuch(id)
-	}
-	select {
-	case e.deed <- struct{}{}:
-		return func() { <-e.deed }, nil
-	default:
-		return nil, fmt.Errorf("container %s is busy: %w", id, errdefs.ErrConflict)
-	}
 }

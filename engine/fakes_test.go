@@ -346,7 +346,6 @@ func (s *fakeShim) Delete(context.Context) error {
 	return nil
 }
 
-func (s *fakeShim) Close() error                                        { return nil }
 func (s *fakeShim) Exec(context.Context, string, shim.ExecConfig) error { return s.in(func() {}) }
 func (s *fakeShim) ExecStart(context.Context, string) (int, error)      { return 77, s.in(func() {}) }
 func (s *fakeShim) ExecDelete(context.Context, string) error            { return nil }

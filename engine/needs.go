@@ -116,7 +116,6 @@ type supervised interface {
 type endings interface {
 	Attach(ctx context.Context, proc string, o shim.AttachOptions) (Conn, error)
 	Delete(ctx context.Context) error
-	Close() error
 }
 
 // execs is a supervisor's side of further processes in its container.

@@ -237,9 +237,6 @@ func TestNone(t *testing.T) {
 	if err == nil || err.Error() != "configured logging driver does not support reading" {
 		t.Errorf("reading none: %v", err)
 	}
-	if err := Remove(cfg); err != nil {
-		t.Error(err)
-	}
 }
 
 // TestTorn: a crash leaves half a record; it is neither shown nor in the way of what comes after it.

@@ -6,9 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 )
 
 const packed = ".gz"
@@ -100,44 +98,4 @@ func pack(path string) error {
 		return err
 	}
 	return os.Remove(path)
-}
-
-// Remove deletes the log's files, rotated ones too. An absent log is no error.
-func Remove(cfg Config) error {
-	if cfg.Driver == None || cfg.Path == "" {
-		return nil
-	}
-	entries, err := os.ReadDir(filepath.Dir(cfg.Path))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	base := filepath.Base(cfg.Path)
-	for _, entry := range entries {
-		if !belongs(entry.Name(), base) {
-			continue
-		}
-		err := os.Remove(filepath.Join(filepath.Dir(cfg.Path), entry.Name()))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// belongs tells whether name is one of the names this package gives to the files of the log called base.
-func belongs(name, base string) bool {
-	rest, ok := strings.CutPrefix(name, base)
-	if !ok {
-		return false
-	}
-	if rest == "" || rest == ".new" {
-		return true
-	}
-	rest = strings.TrimSuffix(strings.TrimSuffix(rest, ".part"), packed)
-	number, ok := strings.CutPrefix(rest, ".")
-	if !ok {
-		return false
-	}
-	_, err := strconv.ParseUint(number, 10, 31)
-	return err == nil
 }

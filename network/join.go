@@ -3,7 +3,6 @@ package network
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -53,17 +52,6 @@ type Sandbox struct {
 	Endpoints map[string]*nt.EndpointSettings
 	// Ports as inspect shows them: published ones with the host ports chosen, exposed ones without bindings.
 	Ports nt.PortMap
-}
-
-// Addresses are the container's own, for its hosts file.
-func (s *Sandbox) Addresses() []netip.Addr {
-	var all []netip.Addr
-	for _, name := range slices.Sorted(maps.Keys(s.Endpoints)) {
-		if a := s.Endpoints[name].IPAddress; a.IsValid() {
-			all = append(all, a)
-		}
-	}
-	return all
 }
 
 // Validate checks what can be checked of a request before the container is made.

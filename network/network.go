@@ -39,15 +39,6 @@ type Pool struct {
 	Size int
 }
 
-// DefaultPools are the ranges used when none are configured.
-func DefaultPools() []Pool {
-	var pools []Pool
-	for _, p := range ipam.Defaults() {
-		pools = append(pools, Pool(p))
-	}
-	return pools
-}
-
 // Config is how an instance's networks are set up. The zero value is the default instance's.
 type Config struct {
 	// Mark tells this instance's names on the host from those of others; empty for the default instance.
@@ -381,14 +372,6 @@ func (k *Keeper) HostGateway() netip.Addr {
 		return k.cfg.HostGateway
 	}
 	return k.gateway
-}
-
-// Pools are the ranges subnets are taken from.
-func (k *Keeper) Pools() []Pool {
-	if k.cfg.Pools != nil {
-		return k.cfg.Pools
-	}
-	return DefaultPools()
 }
 
 // newID is a random identifier of 64 hexadecimal digits.

@@ -54,9 +54,6 @@ func IsBadName(err error) bool {
 	return IsNotDir(err) || errors.Is(err, unix.ENAMETOOLONG) || errors.Is(err, unix.EINVAL)
 }
 
-// IsFull tells that a write failed because there is no space left.
-func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
-
 func openAt(dir FD, name string, flags int, perm uint32) (FD, error) {
 	for {
 		fd, err := unix.Openat(int(dir), name, flags|unix.O_CLOEXEC, perm)
