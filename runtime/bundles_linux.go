@@ -142,6 +142,7 @@ func (b *Bundles) create(id, bundle string, spec *specs.Spec, o CreateOptions) (
 			spec.Linux.CgroupsPath = "system.slice:cove:" + id
 		}
 	}
+	guardDevices(spec.Linux)
 	c, err := Create(cfg, streams(spec.Process))
 	if err != nil {
 		return nil, err

@@ -103,3 +103,28 @@ func TestSubpathStaysInside(t *testing.T) {
 		expect(t, cfg, 0, "deep\nmine")
 	}
 }
+
+// TestBundleDevices: a bundle that says nothing of devices does not open the host's to its container, and one that
+// denies all leaves it those that every container has.
+func TestBundleDevices(t *testing.T) {
+	for name, rules := range map[string][]specs.LinuxDeviceCgroup{"silent": nil, "deny": {{Access: "rwm"}}} {
+		// Only the older controller shows its rules.
+		script := "(cat /dev/null; grep -s ^a /sys/fs/cgroup/devices/devices.list; echo end) >/out 2>&1"
+		b := OpenBundles(t.TempDir())
+		id, bundle := testBundle(t, script, func(s *specs.Spec) { s.Linux.Resources = &specs.LinuxResources{Devices: rules} })
+		c, err := b.Create(id, CreateOptions{Bundle: bundle})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer destroy(t, c)
+		if err := b.Start(id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := os.ReadFile(filepath.Join(bundle, "rootfs/out")); string(out) != "end\n" || err != nil {
+			t.Errorf("%s: %q, %v", name, out, err)
+		}
+	}
+}
