@@ -125,7 +125,7 @@ func fork(p *program, request *[3]uintptr, pidfd uintptr) (uintptr, syscall.Errn
 //go:norace
 func exitChild() {
 	for {
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, statusFailed, 0, 0)
 	}
 }
 

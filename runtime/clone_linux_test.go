@@ -31,7 +31,7 @@ func waitingChild(t *testing.T, cgroup int, add func(*program)) (*Process, error
 	}
 	pipes.closeChild()
 	child := &Process{}
-	child.born(pid, pidfd, p, pipes, "")
+	child.born(pid, pidfd, p, pipes, "", "")
 	t.Cleanup(func() {
 		if err := child.end(); err != nil {
 			t.Error(err)
@@ -97,7 +97,7 @@ func TestChildOfDeadParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	child.pipes.start.Close()
-	if status, err := child.Wait(); err != nil || status.Code != 1 {
+	if status, err := child.Wait(); err != nil || status.Code != statusFailed {
 		t.Errorf("got %+v, %v", status, err)
 	}
 }

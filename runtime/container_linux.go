@@ -22,8 +22,9 @@ type Process struct {
 	console *os.File
 	program *program
 	pipes   *pipes
-	// name is the program's name as it was asked for.
+	// name is the program's name as it was asked for, path where it was found.
 	name    string
+	path    string
 	started atomic.Bool
 
 	// holding keeps pidfd open while it is used; gone tells that the process was reaped and pidfd closed.
@@ -35,8 +36,8 @@ type Process struct {
 	err    error
 }
 
-func (p *Process) born(pid int, pidfd *os.File, program *program, pipes *pipes, name string) {
-	p.pid, p.pidfd, p.program, p.pipes, p.name = pid, pidfd, program, pipes, name
+func (p *Process) born(pid int, pidfd *os.File, program *program, pipes *pipes, name, path string) {
+	p.pid, p.pidfd, p.program, p.pipes, p.name, p.path = pid, pidfd, program, pipes, name, path
 }
 
 // Pid is the process's number on the host.
@@ -46,7 +47,9 @@ func (p *Process) Pid() int { return p.pid }
 func (p *Process) Console() *os.File { return p.console }
 
 // Start lets the process become its program and tells why that failed, as a *StartError where the program is to
-// blame. A process that failed has ended.
+// blame. A process that failed has ended. A program that is there and may be executed, but is none the kernel can
+// load (it lacks its interpreter, is a script without one, or for another machine), is no failure of the start: its
+// process says so on its standard error and ends with statusFailed.
 func (p *Process) Start() error {
 	if p.started.Swap(true) {
 		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("process %d was started before", p.pid))
@@ -68,10 +71,20 @@ func (p *Process) Start() error {
 	}
 	var failed *stepError
 	if errors.As(err, &failed) && failed.step == stepExec {
-		return execError(p.name, failed.errno)
+		if p.pipes.stderr == nil || failed.errno == unix.EACCES {
+			return execError(p.name, failed.errno)
+		}
+		_, err := fmt.Fprintf(p.pipes.stderr, "exec %s: %s\n", p.path, failed.errno)
+		if errors.Is(err, unix.EPIPE) {
+			return nil
+		}
+		return err
 	}
 	return asStartError(err)
 }
+
+// statusFailed is the exit status of a process that could not become its program.
+const statusFailed = 255
 
 // Wait returns when the process has ended; every call gets the same answer. It keeps no thread waiting.
 func (p *Process) Wait() (ExitStatus, error) {

@@ -72,6 +72,7 @@ func create(cfg Config, io IO, before func(step string) error) (*Container, erro
 	c.container.root = c.root.Release()
 	c.container.filter, c.container.personality = c.birth.filter, c.birth.personality
 	c.container.ownTime = c.namespaces.has(unix.CLONE_NEWTIME)
+	c.birth.lendStderr(c.pipes)
 	c.birth.close()
 	c.namespaces.Close()
 	return c.container, nil
@@ -225,7 +226,7 @@ func placeholder() (pid int, stop func(), err error) {
 		pipes.Close()
 		return 0, nil, err
 	}
-	holder.born(pid, pidfd, wait, pipes, "")
+	holder.born(pid, pidfd, wait, pipes, "", "")
 	return pid, func() {
 		pipes.Close()
 		discard(holder.end())
@@ -373,7 +374,7 @@ func (c *creation) clone() error {
 	}
 	// The child has its own copies now, and its end must show.
 	c.pipes.closeChild()
-	c.container.born(pid, pidfd, &c.program, c.pipes, c.spec.Process.Args[0])
+	c.container.born(pid, pidfd, &c.program, c.pipes, c.spec.Process.Args[0], c.birth.path)
 	c.undo.push(func() {
 		discard(c.container.end())
 	})

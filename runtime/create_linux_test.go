@@ -94,12 +94,29 @@ func TestCommandErrors(t *testing.T) {
 			t.Errorf("%q: got %#v %v", tc.command, failed, err)
 		}
 	}
-	cfg := testConfig(t, busybox(t), "/bad")
-	writeFile(t, filepath.Join(cfg.Overlay.Upper, "bad"), "not a program", 0o755)
+}
+
+// TestUnloadablePrograms: what may be executed but cannot be loaded has run, and says why it ended.
+func TestUnloadablePrograms(t *testing.T) {
+	for name, tc := range map[string]struct{ content, words string }{
+		"bad":   {"not a program", "exec /bad: exec format error\n"},
+		"lost":  {"#!/bin/nosuch\n", "exec /lost: no such file or directory\n"},
+		"crlf":  {"#!/bin/sh\r\nexit 3\r\n", "exec /crlf: no such file or directory\n"},
+		"empty": {"", "exec /empty: exec format error\n"},
+	} {
+		cfg := testConfig(t, busybox(t), "/"+name)
+		writeFile(t, filepath.Join(cfg.Overlay.Upper, name), tc.content, 0o755)
+		if res := runContainer(t, cfg); res.status.Code != 255 || res.out != tc.words {
+			t.Errorf("%s: %+v", name, res)
+		}
+	}
+	cfg := testConfig(t, busybox(t), "/private")
+	cfg.User, cfg.Spec.Process.Capabilities = "1000", nil
+	writeFile(t, filepath.Join(cfg.Overlay.Upper, "private"), "#!/bin/sh\n", 0o700)
 	_, err := tryContainer(t, cfg)
 	var failed *StartError
-	if !errors.As(err, &failed) || failed.Code != 126 || !strings.Contains(err.Error(), "exec format error") {
-		t.Errorf("bad format: %#v %v", failed, err)
+	if !errors.As(err, &failed) || failed.Code != 126 || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("another's program: %#v %v", failed, err)
 	}
 }
 

@@ -48,6 +48,9 @@ func (c *Container) exec(p specs.Process, user string, groups []string, io IO, f
 		{"adjust the process", e.adjust},
 		{"await readiness", func() error { return e.program.listen(int(e.pipes.report.Fd()), markWaiting) }},
 	})
+	if err == nil {
+		e.birth.lendStderr(e.pipes)
+	}
 	e.birth.close()
 	if err != nil {
 		e.undo.run()
@@ -182,7 +185,7 @@ func (e *execution) clone() error {
 		return err
 	}
 	e.pipes.closeChild()
-	e.process.born(pid, pidfd, &e.program, e.pipes, e.birth.process.Args[0])
+	e.process.born(pid, pidfd, &e.program, e.pipes, e.birth.process.Args[0], e.birth.path)
 	e.undo.push(func() {
 		discard(e.process.end())
 	})

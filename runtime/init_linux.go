@@ -98,7 +98,7 @@ func startChild(args, env []string) (*Process, error) {
 	}
 	pipes.closeChild()
 	child := &Process{}
-	child.born(pid, pidfd, p, pipes, args[0])
+	child.born(pid, pidfd, p, pipes, args[0], path)
 	if err := unix.Setpgid(pid, pid); err != nil {
 		return nil, fmt.Errorf("make process group: %w", err)
 	}

@@ -208,6 +208,8 @@ type pipes struct {
 	// report carries records from the child, start a byte to it.
 	report, start           *os.File
 	childReport, childStart *os.File
+	// stderr is the child's standard error as long as the runtime may have to speak for it; nil where it may not.
+	stderr *os.File
 }
 
 func openPipes() (*pipes, error) {
@@ -227,7 +229,9 @@ func openPipes() (*pipes, error) {
 func (p *pipes) closeChild() { closeAll([]*os.File{p.childReport, p.childStart}) }
 
 // Close closes all ends.
-func (p *pipes) Close() { closeAll([]*os.File{p.childReport, p.childStart, p.report, p.start}) }
+func (p *pipes) Close() {
+	closeAll([]*os.File{p.childReport, p.childStart, p.report, p.start, p.stderr})
+}
 
 // let writes the byte the child waits for. A child that has ended is noticed by its report.
 func (p *pipes) let() error {
@@ -329,6 +333,14 @@ func (b *birth) useTerminal(master, slave *os.File, io IO) error {
 	var err error
 	b.stdio, err = duplicate(IO{Stdin: slave, Stdout: slave, Stderr: slave}, b.preserve)
 	return err
+}
+
+// lendStderr lets the runtime speak on the process's standard error until it is its program, where the runtime itself
+// will start it.
+func (b *birth) lendStderr(p *pipes) {
+	if b.handover == nil {
+		p.stderr, b.stdio[2] = b.stdio[2], nil
+	}
 }
 
 // close closes the runtime's copies of what the process was born with.
