@@ -1,5 +1,5 @@
 // Package spec turns a container's settings into an OCI runtime document, as a list of small rules. It decides
-// and touches nothing but device nodes' numbers, so it is tested without root.
+// and reads nothing but device nodes' numbers and which processors there are, so it is tested without root.
 //
 // The document follows the OCI runtime specification 1.3; the defaults (capabilities, masked paths, devices,
 // seccomp profile) are those a Docker user expects.
