@@ -83,22 +83,6 @@ func withHelp(err error, command string, code int) error {
 	return &statusError{code: code, cause: err, text: fmt.Sprintf("%s: %s\n\nRun '%s %s --help' for more information", Name, err, Name, command)}
 }
 
-// each does what is asked of every argument and goes on after failures, which are printed. It ends with code 1 when
-// there were any.
-func (a *app) each(args []string, do func(arg string) error) error {
-	failed := false
-	for _, arg := range args {
-		if err := do(arg); err != nil {
-			fmt.Fprintln(a.err, err)
-			failed = true
-		}
-	}
-	if failed {
-		return exit(1)
-	}
-	return nil
-}
-
 // between refuses fewer than low and more than high arguments.
 func between(low, high int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {

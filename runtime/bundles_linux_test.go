@@ -155,6 +155,7 @@ func TestHooks(t *testing.T) {
 	inside := []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat >/hooked; readlink /proc/self/ns/net >>/hooked"}, Env: []string{"PATH=/bin"}}}
 	id, bundle := testBundle(t, "cat /hooked >/seen", func(s *specs.Spec) {
 		s.Hooks = &specs.Hooks{
+			//lint:ignore SA1019 kept for older bundles
 			Prestart: hook("prestart"), CreateRuntime: hook("createRuntime"), CreateContainer: hook("createContainer"),
 			StartContainer: inside, Poststart: hook("poststart"), Poststop: hook("poststop"),
 		}
@@ -188,6 +189,7 @@ func TestHooks(t *testing.T) {
 		t.Errorf("a failing hook: %v", err)
 	}
 	id, bundle = testBundle(t, "true", func(s *specs.Spec) {
+		//lint:ignore SA1019 kept for older bundles
 		s.Hooks = &specs.Hooks{Prestart: []specs.Hook{{Path: "/bin/sleep", Args: []string{"sleep", "100"}, Timeout: ptr(1)}}}
 	})
 	if _, err := b.Create(id, CreateOptions{Bundle: bundle}); err == nil || !strings.Contains(err.Error(), "timeout") {

@@ -29,6 +29,7 @@ func (c *creation) runHooks() error {
 	for _, kind := range []struct {
 		name  string
 		hooks []specs.Hook
+		//lint:ignore SA1019 bundles written for older versions of the specification still have them
 	}{{"prestart", h.Prestart}, {"createRuntime", h.CreateRuntime}} {
 		err := sys.OnOtherThread(func() error { return runHooks(kind.name, kind.hooks, state) })
 		if err != nil {

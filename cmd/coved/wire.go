@@ -145,6 +145,7 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 	if parts.Layers, err = layer.Open(filepath.Join(s.dataRoot, "layers"), db); err != nil {
 		return parts, err
 	}
+	parts.Layers.Limit(layer.Limits{Bytes: maxLayerBytes, Entries: maxLayerEntries})
 	if parts.Images, err = image.Open(db, blobs, registries, parts.Layers, parts.Bus.Image); err != nil {
 		return parts, err
 	}
