@@ -187,12 +187,16 @@ func (b *bench) crun() (*peer, error) {
 	return p, nil
 }
 
-// processesOf lists the processes that run a program.
+// processesOf lists the processes that run a program, from whatever mount they started it.
 func processesOf(program string) []int {
 	var pids []int
+	file, err := os.Stat(program)
+	if err != nil {
+		return nil
+	}
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, d := range dirs {
-		if exe, err := os.Readlink(d + "/exe"); err == nil && exe == program {
+		if exe, err := os.Stat(d + "/exe"); err == nil && os.SameFile(exe, file) {
 			pid, _ := strconv.Atoi(filepath.Base(d))
 			pids = append(pids, pid)
 		}
