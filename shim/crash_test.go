@@ -32,7 +32,7 @@ func TestKilledDaemon(t *testing.T) {
 	for id, script := range scripts {
 		configs[id] = w.config(id, script)
 	}
-	w.killedDaemon(played{Dir: w.Keeper.dir, Containers: configs, Half: ids["half"], Exec: `read x; sleep .7; exit 21`})
+	w.killedDaemon(played{Dir: w.Keeper.dir, Containers: configs, Half: ids["half"], Exec: `read x && exit 21; exit 22`})
 	time.Sleep(600 * time.Millisecond)
 
 	k := w.open()
@@ -199,6 +199,10 @@ func TestNothingLeaks(t *testing.T) {
 		once(i)
 	}
 	time.Sleep(10 * refillAfterStart)
+	// With the race detector a program takes a second to end.
+	for late := time.Now().Add(5 * time.Second); len(w.spares()) > max(processes, 1) && time.Now().Before(late); {
+		time.Sleep(refillAfterStart)
+	}
 	if now := count("/proc/self/fd"); now > files+2 {
 		t.Errorf("%d open files, %d before", now, files)
 	}

@@ -282,7 +282,9 @@ func playDaemon(text string) int {
 			continue
 		}
 		if err = s.Start(background); err == nil && p.Exec != "" {
-			err = s.Exec(background, "probe", execConfig(p.Exec))
+			probe := execConfig(p.Exec)
+			probe.Stdin = true
+			err = s.Exec(background, "probe", probe)
 		}
 		if err == nil && p.Exec != "" {
 			_, err = s.Attach(background, "probe", AttachOptions{Stdin: true, Stdout: true})
