@@ -61,7 +61,7 @@ func (p *Process) Start() error {
 	if err := p.pipes.let(); err != nil {
 		return err
 	}
-	// The report ends without a word when execve closes the child's end.
+	// The report ends without a word when execve, or init, closes the child's end.
 	err := p.program.listen(int(p.pipes.report.Fd()), markWaiting)
 	if errors.Is(err, errChildGone) {
 		return nil

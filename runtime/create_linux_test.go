@@ -309,7 +309,7 @@ func TestInit(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "init's child", func() bool { pids, err := c.Cgroup().Pids(); return err == nil && len(pids) == 2 })
+	// At once: init may not have a child yet.
 	begin := time.Now()
 	if err := c.Kill(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,11 +19,14 @@ const InitName = "/sbin/docker-init"
 // which would be forwarded.
 const initSetting = "GODEBUG=asyncpreemptoff=1"
 
+// readySetting comes next, with the number of the descriptor that process 1 closes once it forwards signals.
+const readySetting = "COVE_INIT_READY="
+
 // useInit makes this program process 1, from a read-only mount of its file that exists nowhere else: nothing inside
 // can write to it, not even through /proc/1/exe.
 func (b *birth) useInit() {
 	b.process.Args = append([]string{InitName, "--"}, b.process.Args...)
-	b.env = append([]string{initSetting}, b.env...)
+	b.env = append([]string{initSetting, readySetting + strconv.Itoa(int(b.report.Fd()))}, b.env...)
 }
 
 // IsInit tells whether this program was started as process 1 of a container.
@@ -34,7 +39,11 @@ func Init(args []string) int {
 		args = args[1:]
 	}
 	env := os.Environ()
-	if len(env) > 0 && env[0] == initSetting {
+	ready := -1
+	if len(env) > 1 && env[0] == initSetting {
+		if n, err := strconv.Atoi(strings.TrimPrefix(env[1], readySetting)); err == nil {
+			ready, env = n, env[1:]
+		}
 		env = env[1:]
 	}
 	if len(args) < 2 {
@@ -44,6 +53,9 @@ func Init(args []string) int {
 	// Before there is a child, so that no signal is lost.
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
+	if ready >= 0 {
+		_ = unix.Close(ready)
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		fmt.Fprintln(os.Stderr, "init: become subreaper:", err)
 	}

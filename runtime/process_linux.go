@@ -108,6 +108,12 @@ func (b *birth) epilogue(p *program) error {
 		umask = uintptr(*b.process.User.Umask & 0o777)
 	}
 	p.add("set umask", unix.SYS_UMASK, umask)
+	closing := uintptr(unix.O_CLOEXEC)
+	if b.program != nil {
+		// Init counts as started when it can forward signals: until then they would be lost, or end it.
+		closing = 0
+		p.add("keep the report for init", unix.SYS_FCNTL, uintptr(p.report), unix.F_SETFD, 0)
+	}
 	if err := b.become(p); err != nil {
 		return err
 	}
@@ -115,7 +121,7 @@ func (b *birth) epilogue(p *program) error {
 	start := b.start
 	if b.handover != nil {
 		start = b.handover.start
-		p.add("hand over", unix.SYS_DUP3, b.handover.report.Fd(), uintptr(p.report), unix.O_CLOEXEC)
+		p.add("hand over", unix.SYS_DUP3, b.handover.report.Fd(), uintptr(p.report), closing)
 	}
 	p.wait(int(start.Fd()))
 	argv, envp := p.vector(b.process.Args), p.vector(b.env)
