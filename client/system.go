@@ -90,11 +90,6 @@ func (c *Client) Login(ctx context.Context, auth registry.AuthConfig) (answer re
 	return answer, err
 }
 
-// Raw sends a GET for path and gives the answer as it is, for objects that are shown as the daemon describes them.
-func (c *Client) Raw(ctx context.Context, path string, query url.Values) ([]byte, error) {
-	return c.raw(ctx, path, query)
-}
-
 // stream decodes one JSON value after another from the answer to k.
 func stream[T any](ctx context.Context, c *Client, k call, emit func(T) error) error {
 	res, err := c.do(ctx, k)

@@ -65,9 +65,6 @@ func (c *Container) AddFlags(fs *pflag.FlagSet) {
 // Attached tells whether -a was given.
 func (c *Container) Attached() bool { return len(c.attach) > 0 }
 
-// AutoRemove tells whether --rm was given.
-func (c *Container) AutoRemove() bool { return c.autoRemove }
-
 func (c *Container) processFlags(fs *pflag.FlagSet) {
 	List(fs, &c.attach, "attach", "a", "Attach to STDIN, STDOUT or STDERR", checkStream)
 	List(fs, &c.env, "env", "e", "Set environment variables", Env)
