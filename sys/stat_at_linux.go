@@ -1,6 +1,10 @@
 package sys
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // Stat is what the kernel knows of a file.
 type Stat struct {
@@ -30,6 +34,9 @@ func (s *Stat) Kind() uint32 { return s.Mode & KindMask }
 
 // Whiteout tells that the file is overlayfs' sign that nothing is there.
 func (s *Stat) Whiteout() bool { return s.Kind() == KindChar && s.Rdev == 0 }
+
+// ModTime is when the content last changed.
+func (s *Stat) ModTime() time.Time { return time.Unix(s.Mtim.Unix()) }
 
 // StatAt looks at name in dir, without following a link; the empty name is dir itself.
 func StatAt(dir FD, name string) (Stat, error) {
