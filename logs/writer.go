@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -23,6 +24,7 @@ type Writer struct {
 	file    *os.File
 	size    int64  // of the file
 	pending []byte // encoded records not yet in the file
+	ends    []int  // where each of them ends in pending
 	stamp   int64  // time of the last record
 	line    Line   // being encoded, kept here so that it costs no allocation
 
@@ -204,26 +206,34 @@ func (w *Writer) add(line Line, now int64) error {
 		w.pending = w.pending[:before]
 		err := first(w.flush(), w.rotate())
 		w.pending = append(w.pending, record...)
+		w.ends = append(w.ends, len(w.pending))
 		return err
 	}
+	w.ends = append(w.ends, len(w.pending))
 	if len(w.pending) >= flushSize {
 		return w.flush()
 	}
 	return nil
 }
 
-// flush writes what is pending. If the disk is full, the file is cut back to whole records and the rest is lost.
+// flush writes what is pending. If the disk is full, the records that went in whole stay, the torn one is cut off, and
+// the rest is lost: what a reader has seen of the log is never taken back.
 func (w *Writer) flush() error {
 	if len(w.pending) == 0 || w.file == nil {
 		return nil
 	}
 	n, err := w.file.Write(w.pending)
 	if err != nil && n > 0 {
-		err = first(err, w.file.Truncate(w.size))
-		n = 0
+		torn, _ := slices.BinarySearch(w.ends, n+1)
+		whole := 0
+		if torn > 0 {
+			whole = w.ends[torn-1]
+		}
+		err = first(err, w.file.Truncate(w.size+int64(whole)))
+		n = whole
 	}
 	w.size += int64(n)
-	w.pending = w.pending[:0]
+	w.pending, w.ends = w.pending[:0], w.ends[:0]
 	if cap(w.pending) > 2*flushSize {
 		w.pending = nil
 	}
