@@ -50,10 +50,12 @@ func TestFullDiskKeepsWholeRecords(t *testing.T) {
 			n++
 			return nil
 		})
-		if err != nil || n < 100 {
-			t.Errorf("%s: %d lines, %v", driver, n, err)
+		if err != nil || n < 100 || !full {
+			t.Errorf("%s: %d lines, full was told: %v, %v", driver, n, full, err)
 		}
-		t.Logf("%s: %d lines in %d bytes, full was told: %v", driver, n, seen, full)
+		if seen < 60_000 {
+			t.Errorf("%s: %d bytes of 65536 were kept: whole records were taken back", driver, seen)
+		}
 		os.Remove(path)
 	}
 }
