@@ -63,7 +63,6 @@ func TestTable(t *testing.T) {
 
 // TestKilledWriterLosesNothing kills a process between two commits and expects all that it said was stored.
 func TestKilledWriterLosesNothing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cove.db")
 	if os.Getenv("COVE_STATE_WRITER") != "" {
 		db, _ := Open(os.Getenv("COVE_STATE_WRITER"))
 		table, _ := NewTable[doc](db, "docs")
@@ -73,6 +72,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 			}
 		}
 	}
+	path := filepath.Join(t.TempDir(), "cove.db")
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledWriterLosesNothing$")
 	cmd.Env = append(os.Environ(), "COVE_STATE_WRITER="+path)
 	if err := cmd.Run(); err == nil {
