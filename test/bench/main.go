@@ -37,7 +37,7 @@ func measure(rounds int, debian string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "cove-bench-")
+	dir, err := os.MkdirTemp("", "cb") // short: podman takes no longer folder for its state
 	if err != nil {
 		return err
 	}
