@@ -81,7 +81,8 @@ func TestEarlySignal(t *testing.T) {
 	e.Start()
 	e.Load("busybox")
 	for delay := 0 * time.Millisecond; delay < 60*time.Millisecond; delay += 6 * time.Millisecond {
-		cmd := e.Command("cove", "run", "--rm", "busybox", "sh", "-c", `trap "exit 5" TERM; while :; do sleep .05; done`)
+		// With an init, because the kernel drops a signal for a process 1 that has not set its trap yet.
+		cmd := e.Command("cove", "run", "--rm", "--init", "busybox", "sh", "-c", `trap "exit 5" TERM; while :; do sleep .05; done`)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
