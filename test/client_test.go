@@ -41,7 +41,7 @@ func TestSignalsToTheClient(t *testing.T) {
 		if lines.Text() != "ready" {
 			t.Errorf("%s: first line %q", client, lines.Text())
 		}
-		for _, s := range []syscall.Signal{syscall.SIGWINCH, syscall.SIGURG, syscall.SIGCHLD} {
+		for _, s := range []syscall.Signal{syscall.SIGWINCH, syscall.SIGURG, syscall.SIGCHLD, syscall.SIGPIPE} {
 			cmd.Process.Signal(s)
 		}
 		time.Sleep(300 * time.Millisecond)
