@@ -1,4 +1,5 @@
-// Package cli is the command line: flags in, text out; one file for each command. It knows the daemon only through
+// Package cli is the command line: it knows all commands, builds the one that is called, runs it and turns how it ended
+// into an exit code. The commands themselves stand in its children, one file each; they know the daemon only through
 // package client. Commands, flags, output and exit codes are those of docker's command line, so that scripts need not
 // know which of the two they call.
 package cli
@@ -7,79 +8,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"sync/atomic"
 	"syscall"
 
-	"github.com/cove-containers/cove/cli/config"
+	"github.com/cove-containers/cove/cli/command"
 	"github.com/cove-containers/cove/cli/terminal"
-	"github.com/cove-containers/cove/client"
 )
-
-// Name is what the program calls itself in its messages.
-const Name = "cove"
-
-// app is one run of the program: its streams, and what commands share.
-type app struct {
-	in       *os.File
-	out, err io.Writer
-	stdout   *os.File // what out writes to, when that is a file
-	global   globalFlags
-	settings *config.File
-	daemon   *client.Client
-	restore  atomic.Pointer[func()] // gives the terminal back
-}
-
-// statusError ends the program with a code; its text, which may be empty, is printed as it is.
-type statusError struct {
-	code  int
-	text  string
-	cause error
-}
-
-func (e *statusError) Error() string { return e.text }
-func (e *statusError) Unwrap() error { return e.cause }
-
-// exit is the error that ends the program with code and says nothing.
-func exit(code int) error {
-	if code == 0 {
-		return nil
-	}
-	return &statusError{code: code}
-}
 
 // Main runs the command line args (without the program's name) and returns the exit code.
 func Main(args []string) int {
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, stdout: os.Stdout}
-	ctx, stop := a.untilSignal(context.Background())
+	a := &command.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Stdout: os.Stdout}
+	ctx, stop := untilSignal(context.Background(), a)
 	defer stop()
-	return a.main(ctx, args)
+	return main(ctx, a, args)
 }
 
-func (a *app) main(ctx context.Context, args []string) int {
-	root := a.root(args)
+func main(ctx context.Context, a *command.App, args []string) int {
+	root := root(a, args)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if a.daemon != nil {
-		a.daemon.Close()
-	}
+	a.Close()
 	if err == nil {
 		return 0
 	}
-	var status *statusError
+	var status *command.StatusError
 	var by *signaled
 	switch {
 	case errors.As(err, &status):
-		if status.text != "" {
-			fmt.Fprintln(a.err, status.text)
+		if status.Text != "" {
+			fmt.Fprintln(a.Err, status.Text)
 		}
-		return status.code
+		return status.Code
 	case errors.As(context.Cause(ctx), &by): // what went wrong then is only that
 		return by.code()
 	}
-	fmt.Fprintln(a.err, err)
+	fmt.Fprintln(a.Err, err)
 	return 1
 }
 
@@ -98,7 +62,7 @@ func (s *signaled) code() int {
 
 // untilSignal gives a context that ends with the first signal that asks the program to. The third one ends the
 // program whatever it is doing.
-func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
+func untilSignal(parent context.Context, a *command.App) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, terminal.TerminationSignals()...)
@@ -110,9 +74,7 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			}
 			cancel(&signaled{s})
 			if n == 3 {
-				if restore := a.restore.Load(); restore != nil {
-					(*restore)()
-				}
+				a.RestoreTerminal()
 				fmt.Fprintln(os.Stderr, "\ngot 3 SIGTERM/SIGINTs, forcefully exiting")
 				os.Exit(1)
 			}

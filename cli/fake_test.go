@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cove-containers/cove/cli/command"
 	"github.com/moby/moby/api/types/container"
 )
 
@@ -238,7 +239,7 @@ func (f *fake) cove(ctx context.Context, input string, args ...string) (stdout, 
 	}
 	defer file.Close()
 	var out, errs bytes.Buffer
-	a := &app{in: file, out: &out, err: &errs}
-	code = a.main(ctx, append([]string{"-H", f.host}, args...))
+	a := &command.App{In: file, Out: &out, Err: &errs}
+	code = main(ctx, a, append([]string{"-H", f.host}, args...))
 	return out.String(), errs.String(), code
 }

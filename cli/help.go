@@ -5,17 +5,18 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cove-containers/cove/cli/command"
 	"github.com/cove-containers/cove/cli/terminal"
 	"github.com/spf13/cobra"
 )
 
 // help prints what a command is for and how it is called.
-func (a *app) help(cmd *cobra.Command, _ []string) {
+func help(a *command.App, cmd *cobra.Command) {
 	var b strings.Builder
 	line := cmd.UseLine()
 	switch {
 	case !cmd.HasParent():
-		line = Name + " [OPTIONS] COMMAND"
+		line = command.Name + " [OPTIONS] COMMAND"
 	case cmd.HasSubCommands():
 		line = cmd.CommandPath() + " COMMAND"
 	}
@@ -29,20 +30,20 @@ func (a *app) help(cmd *cobra.Command, _ []string) {
 		fmt.Fprintf(&b, "\nAliases:\n  %s\n", names)
 	}
 	if cmd.HasParent() {
-		options(&b, "Options", cmd, a.width())
+		options(&b, "Options", cmd, width(a))
 		children(&b, plain, cmd.Commands(), "")
 	} else {
 		commands := cmd.Commands()
-		slices.SortStableFunc(commands, func(x, y *cobra.Command) int { return a.place(x) - a.place(y) })
+		slices.SortStableFunc(commands, func(x, y *cobra.Command) int { return place(x) - place(y) })
 		for _, heading := range []string{common, management, plain} {
 			children(&b, heading, commands, heading)
 		}
-		options(&b, "Global Options", cmd, a.width())
+		options(&b, "Global Options", cmd, width(a))
 	}
 	if cmd.HasAvailableSubCommands() {
 		fmt.Fprintf(&b, "\nRun '%s COMMAND --help' for more information on a command.\n", cmd.CommandPath())
 	}
-	fmt.Fprint(a.out, b.String())
+	fmt.Fprint(a.Out, b.String())
 }
 
 // options lists the flags of cmd.
@@ -58,8 +59,8 @@ func options(b *strings.Builder, heading string, cmd *cobra.Command, width int) 
 }
 
 // place is where a command of the first level stands among its like.
-func (a *app) place(cmd *cobra.Command) int {
-	return slices.IndexFunc(a.entries(), func(e entry) bool { return e.name == cmd.Name() })
+func place(cmd *cobra.Command) int {
+	return slices.IndexFunc(entries(), func(e entry) bool { return e.name == cmd.Name() })
 }
 
 // children lists those of commands that belong under heading; with no group all of them do.
@@ -77,15 +78,15 @@ func children(b *strings.Builder, heading string, commands []*cobra.Command, gro
 	}
 }
 
-func (a *app) width() int {
-	if _, w := terminal.Size(a.in); w > 0 {
+func width(a *command.App) int {
+	if _, w := terminal.Size(a.In); w > 0 {
 		return int(w)
 	}
 	return 80
 }
 
 // helpCommand is "help COMMAND".
-func (a *app) helpCommand(root *cobra.Command) *cobra.Command {
+func helpCommand(a *command.App, root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:    "help [COMMAND]",
 		Short:  "Help about the command",
@@ -95,7 +96,7 @@ func (a *app) helpCommand(root *cobra.Command) *cobra.Command {
 			if err != nil || len(rest) > 0 {
 				return fmt.Errorf("unknown help topic: %s", strings.Join(args, " "))
 			}
-			a.help(cmd, nil)
+			help(a, cmd)
 			return nil
 		},
 	}

@@ -34,7 +34,7 @@ Options:
 // TestEveryCommand asks every command for its help: flags that clash panic.
 func TestEveryCommand(t *testing.T) {
 	f := newFake(t)
-	for _, e := range (&app{}).entries() {
+	for _, e := range entries() {
 		if e.group == "" {
 			continue
 		}

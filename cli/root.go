@@ -3,6 +3,14 @@ package cli
 import (
 	"strings"
 
+	"github.com/cove-containers/cove/cli/command"
+	"github.com/cove-containers/cove/cli/container"
+	"github.com/cove-containers/cove/cli/contexts"
+	"github.com/cove-containers/cove/cli/image"
+	"github.com/cove-containers/cove/cli/network"
+	"github.com/cove-containers/cove/cli/registry"
+	"github.com/cove-containers/cove/cli/system"
+	"github.com/cove-containers/cove/cli/volume"
 	"github.com/cove-containers/cove/release"
 	"github.com/spf13/cobra"
 )
@@ -10,7 +18,7 @@ import (
 // entry is one command of the first level; group is the heading it stands under in the help.
 type entry struct {
 	name, group string
-	build       func() *cobra.Command
+	build       func(*command.App) *cobra.Command
 }
 
 const (
@@ -20,41 +28,42 @@ const (
 )
 
 // entries are the commands of the first level. Only the one that is called is built: flags cost time.
-func (a *app) entries() []entry {
+func entries() []entry {
 	return []entry{
-		{"run", common, a.containerRun}, {"exec", common, a.containerExec}, {"ps", common, a.containerPs},
-		{"pull", common, a.imagePull}, {"images", common, a.images}, {"login", common, a.login}, {"logout", common, a.logout},
-		{"version", common, a.version}, {"info", common, a.info},
-		{"container", management, a.container}, {"context", management, a.context}, {"image", management, a.image},
-		{"network", management, a.network}, {"system", management, a.system}, {"volume", management, a.volume},
-		{"attach", plain, a.containerAttach}, {"create", plain, a.containerCreate}, {"diff", plain, a.containerDiff},
-		{"events", plain, a.events}, {"history", plain, a.imageHistory}, {"inspect", plain, a.inspect},
-		{"kill", plain, a.containerKill}, {"load", plain, a.imageLoad}, {"logs", plain, a.containerLogs},
-		{"pause", plain, a.containerPause}, {"port", plain, a.containerPort}, {"rename", plain, a.containerRename},
-		{"restart", plain, a.containerRestart}, {"rm", plain, a.containerRm}, {"rmi", plain, a.rmi}, {"save", plain, a.imageSave},
-		{"start", plain, a.containerStart}, {"stats", plain, a.containerStats}, {"stop", plain, a.containerStop},
-		{"tag", plain, a.imageTag}, {"top", plain, a.containerTop}, {"unpause", plain, a.containerUnpause},
-		{"update", plain, a.containerUpdate}, {"wait", plain, a.containerWait},
-		{"build", "", a.missing("build", "building images")}, {"push", "", a.missing("push", "pushing images")},
-		{"commit", "", a.missing("commit", "making images from containers")}, {"cp", "", a.missing("cp", "copying files into and out of containers")},
-		{"export", "", a.missing("export", "exporting containers")}, {"import", "", a.missing("import", "importing images")},
-		{"search", "", a.missing("search", "searching registries")}, {"buildx", "", a.missing("buildx", "building images")},
-		{"compose", "", a.missing("compose", "compose files")}, {"swarm", "", a.missing("swarm", "swarm mode")},
-		{"checkpoint", "", a.missing("checkpoint", "checkpoints")}, {"plugin", "", a.missing("plugin", "plugins")},
-		{"builder", "", a.missing("builder", "building images")}, {"manifest", "", a.missing("manifest", "editing manifests")},
+		{"run", common, container.Run}, {"exec", common, container.Exec}, {"ps", common, container.Ps},
+		{"pull", common, image.Pull}, {"images", common, image.Images}, {"login", common, registry.Login}, {"logout", common, registry.Logout},
+		{"version", common, system.Version}, {"info", common, system.Info},
+		{"container", management, container.Group}, {"context", management, contexts.Group}, {"image", management, image.Group},
+		{"network", management, network.Group}, {"system", management, system.Group}, {"volume", management, volume.Group},
+		{"attach", plain, container.Attach}, {"create", plain, container.Create}, {"diff", plain, container.Diff},
+		{"events", plain, system.Events}, {"history", plain, image.History}, {"inspect", plain, system.Inspect},
+		{"kill", plain, container.Kill}, {"load", plain, image.Load}, {"logs", plain, container.Logs},
+		{"pause", plain, container.Pause}, {"port", plain, container.Port}, {"rename", plain, container.Rename},
+		{"restart", plain, container.Restart}, {"rm", plain, container.Rm}, {"rmi", plain, image.Rmi}, {"save", plain, image.Save},
+		{"start", plain, container.Start}, {"stats", plain, container.Stats}, {"stop", plain, container.Stop},
+		{"tag", plain, image.Tag}, {"top", plain, container.Top}, {"unpause", plain, container.Unpause},
+		{"update", plain, container.Update}, {"wait", plain, container.Wait},
+		{"build", "", command.Missing("build", "building images")}, {"push", "", command.Missing("push", "pushing images")},
+		{"commit", "", command.Missing("commit", "making images from containers")},
+		{"cp", "", command.Missing("cp", "copying files into and out of containers")},
+		{"export", "", command.Missing("export", "exporting containers")}, {"import", "", command.Missing("import", "importing images")},
+		{"search", "", command.Missing("search", "searching registries")}, {"buildx", "", command.Missing("buildx", "building images")},
+		{"compose", "", command.Missing("compose", "compose files")}, {"swarm", "", command.Missing("swarm", "swarm mode")},
+		{"checkpoint", "", command.Missing("checkpoint", "checkpoints")}, {"plugin", "", command.Missing("plugin", "plugins")},
+		{"builder", "", command.Missing("builder", "building images")}, {"manifest", "", command.Missing("manifest", "editing manifests")},
 	}
 }
 
 // root builds the command of the program itself and, of the others, the one that args call; all of them when help or
 // completion has to know them.
-func (a *app) root(args []string) *cobra.Command {
+func root(a *command.App, args []string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:              Name + " [OPTIONS] COMMAND [ARG...]",
+		Use:              command.Name + " [OPTIONS] COMMAND [ARG...]",
 		Short:            "A container engine for images, containers, networks and volumes",
 		SilenceUsage:     true,
 		SilenceErrors:    true,
 		TraverseChildren: true,
-		Args:             unknownCommand,
+		Args:             command.UnknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.HelpFunc()(cmd, nil)
 			return nil
@@ -63,16 +72,16 @@ func (a *app) root(args []string) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	cmd.SetVersionTemplate("Cove version {{.Version}}\n")
-	cmd.SetOut(a.out)
-	cmd.SetErr(a.err)
-	cmd.SetHelpFunc(a.help)
-	cmd.SetUsageFunc(func(c *cobra.Command) error { a.help(c, nil); return nil })
-	cmd.SetFlagErrorFunc(flagError)
-	a.global.add(cmd.Flags())
-	called := a.called(args)
-	for _, e := range a.entries() {
+	cmd.SetOut(a.Out)
+	cmd.SetErr(a.Err)
+	cmd.SetHelpFunc(func(c *cobra.Command, _ []string) { help(a, c) })
+	cmd.SetUsageFunc(func(c *cobra.Command) error { help(a, c); return nil })
+	cmd.SetFlagErrorFunc(command.FlagError)
+	a.Global.Add(cmd.Flags())
+	called := called(args)
+	for _, e := range entries() {
 		if called == "" || called == e.name {
-			child := e.build()
+			child := e.build(a)
 			child.Annotations = withAnnotation(child.Annotations, "group", e.group)
 			child.Hidden = e.group == ""
 			cmd.AddCommand(child)
@@ -81,7 +90,7 @@ func (a *app) root(args []string) *cobra.Command {
 	if called == "" {
 		cmd.InitDefaultCompletionCmd(args...)
 	}
-	cmd.SetHelpCommand(a.helpCommand(cmd))
+	cmd.SetHelpCommand(helpCommand(a, cmd))
 	exactUse(cmd)
 	return cmd
 }
@@ -95,18 +104,18 @@ func exactUse(cmd *cobra.Command) {
 }
 
 // called gives the name of the command that args call, empty when it is none of entries.
-func (a *app) called(args []string) string {
+func called(args []string) string {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if !strings.HasPrefix(arg, "-") {
-			for _, e := range a.entries() {
+			for _, e := range entries() {
 				if e.name == arg {
 					return arg
 				}
 			}
 			return ""
 		}
-		if takesValue(arg) {
+		if command.TakesValue(arg) {
 			i++
 		}
 	}
@@ -119,69 +128,4 @@ func withAnnotation(m map[string]string, key, val string) map[string]string {
 	}
 	m[key] = val
 	return m
-}
-
-// group is a command that only holds others.
-func group(name, short string, children ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   name,
-		Short: short,
-		Args:  unknownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.HelpFunc()(cmd, nil)
-			return nil
-		},
-	}
-	cmd.AddCommand(children...)
-	return cmd
-}
-
-// missing makes a command that says that it is not there yet, whatever flags it is called with.
-func (a *app) missing(name, what string) func() *cobra.Command {
-	return func() *cobra.Command {
-		return &cobra.Command{
-			Use:                name,
-			Short:              "Not supported yet",
-			DisableFlagParsing: true,
-			Hidden:             true,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				return &statusError{code: 1, text: Name + ": '" + cmd.CommandPath() + "' is not supported yet: " + what + " is still missing in Cove"}
-			},
-		}
-	}
-}
-
-func (a *app) container() *cobra.Command {
-	return group("container", "Manage containers",
-		a.containerAttach(), a.containerCreate(), a.containerDiff(), a.containerExec(), a.containerInspect(), a.containerKill(),
-		a.containerLogs(), a.containerLs(), a.containerPause(), a.containerPort(), a.containerPrune(), a.containerRename(),
-		a.containerRestart(), a.containerRm(), a.containerRun(), a.containerStart(), a.containerStats(), a.containerStop(),
-		a.containerTop(), a.containerUnpause(), a.containerUpdate(), a.containerWait(),
-		a.missing("commit", "making images from containers")(), a.missing("cp", "copying files into and out of containers")(),
-		a.missing("export", "exporting containers")())
-}
-
-func (a *app) image() *cobra.Command {
-	return group("image", "Manage images",
-		a.imageHistory(), a.imageInspect(), a.imageLoad(), a.imageLs(), a.imagePrune(), a.imagePull(), a.imageRm(), a.imageSave(), a.imageTag(),
-		a.missing("build", "building images")(), a.missing("push", "pushing images")(), a.missing("import", "importing images")())
-}
-
-func (a *app) volume() *cobra.Command {
-	return group("volume", "Manage volumes", a.volumeCreate(), a.volumeInspect(), a.volumeLs(), a.volumePrune(), a.volumeRm())
-}
-
-func (a *app) network() *cobra.Command {
-	const what = "user-defined networks"
-	return group("network", "Manage networks", a.networkInspect(), a.networkLs(), a.networkPrune(),
-		a.missing("create", what)(), a.missing("rm", what)(), a.missing("connect", what)(), a.missing("disconnect", what)())
-}
-
-func (a *app) system() *cobra.Command {
-	return group("system", "Manage the engine", a.systemDf(), a.events(), a.info(), a.systemPrune())
-}
-
-func (a *app) context() *cobra.Command {
-	return group("context", "Manage contexts", a.contextLs(), a.contextShow(), a.contextUse(), a.contextInspect(),
-		a.missing("create", "making contexts")(), a.missing("rm", "removing contexts")())
 }

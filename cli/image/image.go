@@ -1,0 +1,16 @@
+// Package image has the commands that deal with images. A function with a command's name builds that command.
+package image
+
+import (
+	"github.com/cove-containers/cove/cli/command"
+	"github.com/spf13/cobra"
+)
+
+// Group builds "image" with all that stands below it.
+func Group(a *command.App) *cobra.Command {
+	return command.Group("image", "Manage images",
+		History(a), Inspect(a), Load(a), Ls(a), Prune(a), Pull(a), Rm(a), Save(a), Tag(a),
+		command.Missing("build", "building images")(a),
+		command.Missing("push", "pushing images")(a),
+		command.Missing("import", "importing images")(a))
+}

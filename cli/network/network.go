@@ -1,0 +1,15 @@
+// Package network has the commands that deal with networks. A function with a command's name builds that command.
+package network
+
+import (
+	"github.com/cove-containers/cove/cli/command"
+	"github.com/spf13/cobra"
+)
+
+// Group builds "network" with all that stands below it.
+func Group(a *command.App) *cobra.Command {
+	const what = "user-defined networks"
+	return command.Group("network", "Manage networks", Inspect(a), Ls(a), Prune(a),
+		command.Missing("create", what)(a), command.Missing("rm", what)(a),
+		command.Missing("connect", what)(a), command.Missing("disconnect", what)(a))
+}

@@ -1,0 +1,37 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cove-containers/cove/cli/command"
+	"github.com/cove-containers/cove/client"
+	"github.com/spf13/cobra"
+)
+
+func Rm(a *command.App) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:               "rm [OPTIONS] VOLUME [VOLUME...]",
+		Short:             "Remove one or more volumes",
+		Long:              "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
+		Aliases:           []string{"remove"},
+		Args:              command.AtLeast(1),
+		Annotations:       command.Aliases("volume rm", "volume remove"),
+		ValidArgsFunction: a.CompleteVolumes,
+		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
+			var errs []error
+			for _, name := range args {
+				if err := daemon.VolumeRemove(ctx, name, force); err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				fmt.Fprintln(a.Out, name)
+			}
+			return errors.Join(errs...)
+		}),
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not mind volumes that do not exist")
+	return cmd
+}
