@@ -8,6 +8,7 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/plan"
 )
 
 // ContainerKill sends a signal, by name or number ("" is KILL), to the first process. A signal that means the end,
@@ -16,7 +17,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	if signal == "" {
 		signal = "KILL"
 	}
-	number, err := signalNumber(signal)
+	number, err := plan.Signal(signal)
 	if err != nil {
 		return err
 	}
@@ -25,7 +26,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 		return err
 	}
 	final := number == int(syscall.SIGKILL)
-	if own, err := stopSignal(c, ""); err == nil && own == number {
+	if own, err := plan.Signal(c.StopSignal()); err == nil && own == number {
 		final = true
 	}
 	if !c.State.Busy() || c.State.Status == ct.StateRestarting && !final {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +11,9 @@ import (
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
 	et "github.com/moby/moby/api/types/events"
-	"github.com/moby/sys/signal"
 
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/plan"
 )
 
 // Seconds that things may take.
@@ -24,9 +25,6 @@ const (
 	// longestWait is a hundred years: more would not fit a time.Duration.
 	longestWait = 100 * 365 * 24 * 3600
 )
-
-// lastSignal is the highest signal there is.
-const lastSignal = 64
 
 // ContainerStop asks the container to end and kills it after timeout seconds; nil is the container's own
 // timeout, negative waits for ever. A stopped one is errdefs.ErrNotModified.
@@ -59,7 +57,7 @@ func (e *Engine) awaitRemoval(ctx context.Context, c *container.Container) {
 
 // stop ends a running container for good: no restart policy brings it back.
 func (e *Engine) stop(ctx context.Context, c *container.Container, name string, timeout *int) error {
-	number, err := stopSignal(c, name)
+	number, err := plan.Signal(cmp.Or(name, c.StopSignal()))
 	if err != nil {
 		return err
 	}
@@ -161,23 +159,4 @@ func within(ctx context.Context, ended <-chan container.State, seconds int) bool
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// stopSignal is the number of the signal that asks c to end: name if given, else its own.
-func stopSignal(c *container.Container, name string) (int, error) {
-	if name == "" {
-		name = c.StopSignal()
-	}
-	return signalNumber(name)
-}
-
-func signalNumber(name string) (int, error) {
-	number, err := signal.ParseSignal(name)
-	if err != nil {
-		return 0, errdefs.ErrInvalidArgument.WithMessage(err.Error())
-	}
-	if number < 1 || number > lastSignal {
-		return 0, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("the linux daemon does not support signal %d", number))
-	}
-	return int(number), nil
 }

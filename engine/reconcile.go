@@ -17,11 +17,16 @@ import (
 	"github.com/cove-containers/cove/engine/plan"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/runtime"
-	"github.com/cove-containers/cove/shim"
 )
 
-// beside is how many containers are taken up, or started, at a time when the daemon starts.
-const beside = 8
+const (
+	// beside is how many containers are taken up, or started, at a time when the daemon starts.
+	beside = 8
+	// answerTime is how long a supervisor may take to answer before the daemon starts without its container.
+	answerTime = 5 * time.Second
+)
+
+var errSilent = errors.New("the container's supervisor does not answer")
 
 // reconcile brings records, supervisors, networks and files in step.
 func (e *Engine) reconcile(ctx context.Context) error {
@@ -42,7 +47,18 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for running containers: %w", err)
 	}
-	if err := eachOf(found, beside, func(id string) error { return e.takeUp(ctx, id) }); err != nil {
+	err = eachOf(found, beside, func(id string) error {
+		err := e.takeUp(ctx, id)
+		if errors.Is(err, errSilent) {
+			e.runs.expectLate(id)
+			if c, err := e.containers.Get(id); err == nil {
+				e.restoreNetwork(c)
+			}
+			return nil
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("take up running containers: %w", err)
 	}
 	e.closeRecords(ctx)
@@ -51,7 +67,25 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	}
 	e.sweepFiles(ctx)
 	e.followPolicies(ctx)
+	for id, reached := range e.runs.late {
+		e.takeUpLate(id, reached)
+	}
 	return nil
+}
+
+// takeUpLate goes on asking for a supervisor that did not answer (a stopped process, a machine out of memory), so that
+// one container does not keep the others without a daemon.
+func (e *Engine) takeUpLate(id string, reached chan struct{}) {
+	e.log_.Error("a container's supervisor does not answer; asking on", "container", id)
+	e.work.Go(func() {
+		defer close(reached)
+		err := errSilent
+		for ; errors.Is(err, errSilent); err = e.takeUp(e.closing, id) {
+		}
+		if err != nil {
+			e.log_.Error("could not take up a container", "container", id, "error", err)
+		}
+	})
 }
 
 // imageUsers are all containers as the image keeper sees them.
@@ -70,11 +104,15 @@ func (e *Engine) imageUsers() []image.User {
 // takeUp connects to the supervisor of id: a running container goes on, one that ended meanwhile is recorded, and
 // what was never started, or has no record, is removed.
 func (e *Engine) takeUp(ctx context.Context, id string) error {
-	sup, err := e.shims.Reconnect(ctx, id)
-	if errdefs.IsNotFound(err) {
+	patience, cancel := context.WithTimeout(ctx, answerTime)
+	sup, err := e.shims.Reconnect(patience, id)
+	cancel()
+	switch {
+	case errdefs.IsNotFound(err):
 		return nil
-	}
-	if err != nil {
+	case err != nil && patience.Err() != nil && ctx.Err() == nil:
+		return errSilent
+	case err != nil:
 		return fmt.Errorf("reconnect to %s: %w", id, err)
 	}
 	c, err := e.containers.Get(id)
@@ -91,9 +129,7 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 		}
 		return nil
 	}
-	if err := e.networks.Restore(c.ID, c.Name, c.Networks, c.Ports); err != nil {
-		e.log_.Error("could not take up a container's network", "container", id, "error", err)
-	}
+	e.restoreNetwork(c)
 	c, err = e.containers.Note(id, func(c *container.Container) error {
 		health := c.State.Health
 		if health == nil || !c.State.Alive() {
@@ -118,6 +154,12 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 	return nil
 }
 
+func (e *Engine) restoreNetwork(c *container.Container) {
+	if err := e.networks.Restore(c.ID, c.Name, c.Networks, c.Ports); err != nil {
+		e.log_.Error("could not take up a container's network", "container", c.ID, "error", err)
+	}
+}
+
 // frozen tells whether the container's processes are paused, whatever the record says.
 func (e *Engine) frozen(c *container.Container) bool {
 	group, err := runtime.OpenCgroup(e.cgroupPath(c))
@@ -136,8 +178,8 @@ func (e *Engine) takeUpCommands(ctx context.Context, c *container.Container, r *
 	}
 	r.sup = sup
 	for _, s := range states {
-		x, err := readCommand(s)
-		if err != nil || s.Pid == 0 {
+		x := &command{}
+		if err := x.read(s.Note); err != nil || s.Pid == 0 {
 			sup.ExecDelete(ctx, s.ID)
 			continue
 		}
@@ -160,7 +202,7 @@ func (e *Engine) closeRecords(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		if c.State.Busy() && !e.runs.followed(c.ID) {
+		if c.State.Busy() && !e.runs.followed(c.ID) && e.runs.late[c.ID] == nil {
 			e.containers.Note(c.ID, func(c *container.Container) error {
 				leaveNetworks(c)
 				code := 255
@@ -215,7 +257,7 @@ func (e *Engine) finishRemoval(ctx context.Context, id string, gone bool) {
 	defer release()
 	folder := c.Dir(e.parts.Config.Root)
 	half := gone || c.AutoRemove() || c.State.Status == ct.StateDead || c.State.Status == ct.StateRemoving
-	if !half || e.runs.followed(c.ID) {
+	if !half || e.runs.followed(c.ID) || e.runs.late[c.ID] != nil {
 		spare(folder)
 		return
 	}
@@ -266,13 +308,4 @@ func (e *Engine) startAtBoot(ctx context.Context, id string) {
 	if err := e.startHeld(context.WithoutCancel(ctx), c, startMode{}); err != nil {
 		e.log_.Warn("could not start a container by its restart policy", "container", id, "name", c.Name, "error", err)
 	}
-}
-
-// readCommand reads what runCommand noted with the supervisor.
-func readCommand(s shim.ExecState) (*command, error) {
-	x := &command{}
-	if err := x.read(s.Note); err != nil {
-		return nil, err
-	}
-	return x, nil
 }

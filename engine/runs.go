@@ -38,10 +38,19 @@ type runs struct {
 	before map[string]*run
 	// waiting are the ended runs whose containers a policy will start again.
 	waiting map[string]*run
+	// late are the containers whose supervisors did not answer at the daemon's start; the channels close when they do.
+	late map[string]chan struct{}
 }
 
 func newRuns() *runs {
-	return &runs{byID: map[string]*run{}, before: map[string]*run{}, waiting: map[string]*run{}}
+	return &runs{byID: map[string]*run{}, before: map[string]*run{}, waiting: map[string]*run{}, late: map[string]chan struct{}{}}
+}
+
+// expectLate notes a container whose supervisor is still to be reached.
+func (rs *runs) expectLate(id string) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.late[id] = make(chan struct{})
 }
 
 // of returns the run of a container, the one to come if it does not run.
@@ -56,8 +65,14 @@ func (rs *runs) of(id string) *run {
 	return r
 }
 
-// live returns the run of a container that has a supervisor, or nil.
+// live returns the run of a container that has a supervisor, or nil. A supervisor that is late gets some time.
 func (rs *runs) live(id string) *run {
+	if reached := rs.late[id]; reached != nil {
+		select {
+		case <-reached:
+		case <-time.After(answerTime):
+		}
+	}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	r := rs.byID[id]
