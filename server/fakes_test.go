@@ -22,6 +22,7 @@ import (
 	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/logs"
+	"github.com/cove-containers/cove/server/listen"
 )
 
 // The fakes answer with what a test puts into their fields; what it leaves out is not called.
@@ -197,14 +198,14 @@ func ask(t *testing.T, p Parts, method, path, body string) *httptest.ResponseRec
 func serve(t *testing.T, p Parts) (*Server, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
-	listeners, err := Listen(ListenConfig{Hosts: []string{"unix://" + path}})
+	listeners, err := listen.Open(listen.Config{Hosts: []string{"unix://" + path}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	s := New(p)
-	go func() { ended <- Serve(ctx, s, listeners, 2*time.Second) }()
+	go func() { ended <- serving(s, 2*time.Second).Serve(ctx, listeners) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -212,6 +213,11 @@ func serve(t *testing.T, p Parts) (*Server, string) {
 		}
 	})
 	return s, path
+}
+
+// serving is how the daemon serves s.
+func serving(s *Server, grace time.Duration) listen.Service {
+	return listen.Service{Handler: s, Drain: s.Drain, Log: s.Log, Grace: grace}
 }
 
 // dialer gives an HTTP client that reaches the socket whatever the host.

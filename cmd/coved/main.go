@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cove-containers/cove/release"
-	"github.com/cove-containers/cove/server"
+	"github.com/cove-containers/cove/server/listen"
 )
 
 // grace is how long requests in progress may take to finish when the daemon ends.
@@ -68,7 +68,7 @@ func run(args []string) error {
 	}()
 	log.Info("API listen", "hosts", s.hosts, "version", release.Version)
 	notifySystemd("READY=1")
-	err = server.Serve(ctx, d.server, d.listeners, grace)
+	err = listen.Service{Handler: d.server, Drain: d.server.Drain, Log: log, Grace: grace}.Serve(ctx, d.listeners)
 	notifySystemd("STOPPING=1")
 	return err
 }

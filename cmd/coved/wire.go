@@ -26,6 +26,7 @@ import (
 	"github.com/cove-containers/cove/remote"
 	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/server"
+	"github.com/cove-containers/cove/server/listen"
 	"github.com/cove-containers/cove/shim"
 	"github.com/cove-containers/cove/state"
 	"github.com/cove-containers/cove/volume"
@@ -111,7 +112,7 @@ func (d *daemon) words(s *settings) (*state.DB, error) {
 		return nil, err
 	}
 	d.push(func() { os.Remove(s.pidfile) })
-	if d.listeners, err = server.Listen(listenConfig(s)); err != nil {
+	if d.listeners, err = listen.Open(listenConfig(s)); err != nil {
 		return nil, err
 	}
 	d.push(func() {
@@ -218,10 +219,10 @@ func makeFolders(s *settings) error {
 	return nil
 }
 
-func listenConfig(s *settings) server.ListenConfig {
-	c := server.ListenConfig{Hosts: s.hosts, Group: s.group}
+func listenConfig(s *settings) listen.Config {
+	c := listen.Config{Hosts: s.hosts, Group: s.group}
 	if s.tls || s.tlsVerify {
-		c.TLS = server.TLS{Verify: s.tlsVerify, CA: s.tlsCA, Cert: s.tlsCert, Key: s.tlsKey}
+		c.TLS = listen.TLS{Verify: s.tlsVerify, CA: s.tlsCA, Cert: s.tlsCert, Key: s.tlsKey}
 	}
 	return c
 }

@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"context"
@@ -12,13 +12,23 @@ import (
 // headerTimeout bounds how long a client may take to say what it wants.
 const headerTimeout = 60 * time.Second
 
+// Service is what is served.
+type Service struct {
+	Handler http.Handler
+	// Drain ends the streams that have no end of their own; nil when there are none.
+	Drain func()
+	Log   *slog.Logger
+	// Grace is how long work in progress may take at the end.
+	Grace time.Duration
+}
+
 // Serve answers requests on the listeners until ctx is done, then ends the streams without an end and lets work in
-// progress finish for at most grace. It closes the listeners. It fails early when a listener breaks.
-func Serve(ctx context.Context, s *Server, listeners []net.Listener, grace time.Duration) error {
+// progress finish. It closes the listeners. It fails early when a listener breaks.
+func (s Service) Serve(ctx context.Context, listeners []net.Listener) error {
 	work, abandon := context.WithCancel(context.Background())
 	defer abandon()
 	web := &http.Server{
-		Handler:           s,
+		Handler:           s.Handler,
 		ReadHeaderTimeout: headerTimeout,
 		BaseContext:       func(net.Listener) context.Context { return work },
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
@@ -34,12 +44,14 @@ func Serve(ctx context.Context, s *Server, listeners []net.Listener, grace time.
 		running--
 	case <-ctx.Done():
 	}
-	s.Drain()
-	bounded, cancel := context.WithTimeout(context.Background(), grace)
+	if s.Drain != nil {
+		s.Drain()
+	}
+	bounded, cancel := context.WithTimeout(context.Background(), s.Grace)
 	defer cancel()
 	if err := web.Shutdown(bounded); err != nil {
 		abandon()
-		s.Log.Warn("requests were still running at the end", "grace", grace)
+		s.Log.Warn("requests were still running at the end", "grace", s.Grace)
 		_ = web.Close()
 	}
 	for ; running > 0; running-- {

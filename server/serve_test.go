@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -22,121 +21,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/engine"
+	"github.com/cove-containers/cove/server/listen"
 )
-
-func TestListenUnix(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sub", "cove.sock")
-	config := ListenConfig{Hosts: []string{"unix://" + path}}
-	first, err := Listen(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
-		t.Errorf("%v %v", info.Mode(), err)
-	}
-	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
-		t.Errorf("left beside the socket: %v", entries)
-	}
-	if _, err := Listen(config); err == nil || !strings.Contains(err.Error(), "another daemon answers") {
-		t.Errorf("a second daemon: %v", err)
-	}
-	first[0].Close()
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket is still there: %v", err)
-	}
-
-	// A socket that a killed daemon left is replaced.
-	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	left.SetUnlinkOnClose(false)
-	left.Close()
-	second, err := Listen(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	second[0].Close()
-
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen(config); !errors.Is(err, errdefs.ErrAlreadyExists) {
-		t.Errorf("a file in the way: %v", err)
-	}
-}
-
-// TestCloseLeavesAnothersSocket: a daemon that ends late does not take away its successor's socket.
-func TestCloseLeavesAnothersSocket(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	first, err := Listen(ListenConfig{Hosts: []string{"unix://" + path}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	os.Remove(path)
-	second, err := Listen(ListenConfig{Hosts: []string{"unix://" + path}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer second[0].Close()
-	first[0].Close()
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.Close()
-}
-
-func TestListenRefusals(t *testing.T) {
-	for host, words := range map[string]string{
-		"tcp://0.0.0.0:0":      "without --tlsverify",
-		"tcp://:0":             "",
-		"tcp://[::1]:0":        "",
-		"tcp://192.0.2.1:2375": "without --tlsverify",
-		"tcp://example.com:1":  "without --tlsverify",
-		"tcp://127.0.0.1:x":    "invalid port",
-		"tcp://127.0.0.1:0":    "",
-		"tcp://localhost:0/":   "",
-		"npipe:////./pipe/x":   "is not supported",
-		"/run/x.sock":          "invalid address",
-		"fd://":                "socket activation",
-	} {
-		listeners, err := Listen(ListenConfig{Hosts: []string{host}})
-		for _, l := range listeners {
-			l.Close()
-		}
-		if strings.Contains(host, "::1") && err != nil && words == "" {
-			continue // no IPv6 here
-		}
-		if words == "" && err != nil || words != "" && (err == nil || !strings.Contains(err.Error(), words)) {
-			t.Errorf("%s: %v", host, err)
-		}
-	}
-	if _, err := Listen(ListenConfig{Hosts: []string{"unix://" + filepath.Join(t.TempDir(), "s")}, Group: "no-such-group-here"}); err == nil {
-		t.Error("a group that is not there was taken")
-	}
-	dir := t.TempDir()
-	if _, err := Listen(ListenConfig{Hosts: []string{"unix://" + filepath.Join(dir, "s"), "tcp://0.0.0.0:0"}}); err == nil {
-		t.Error("half a list of addresses was taken")
-	} else if entries, _ := os.ReadDir(dir); len(entries) != 0 {
-		t.Errorf("a socket is left: %v", entries)
-	}
-}
-
-func TestTCPAddresses(t *testing.T) {
-	for raw, want := range map[string]string{"": "127.0.0.1:2375", ":1": "127.0.0.1:1", "h": "h:2375", "h:2/": "h:2", "[::1]": "[::1]:2375", "::1": "[::1]:2375"} {
-		if got, err := tcpAddress(raw, false); err != nil || got != want {
-			t.Errorf("%q: %q %v", raw, got, err)
-		}
-	}
-	if got, _ := tcpAddress("h", true); got != "h:2376" {
-		t.Error(got)
-	}
-}
 
 // certify writes a certificate signed by parent, or by itself, and its key.
 func certify(t *testing.T, dir, name string, parent *tls.Certificate) tls.Certificate {
@@ -177,14 +66,14 @@ func TestMutualTLS(t *testing.T) {
 	certify(t, dir, "server", &ca)
 	client := certify(t, dir, "client", &ca)
 	stranger := certify(t, dir, "stranger", nil)
-	listeners, err := Listen(ListenConfig{Hosts: []string{"tcp://127.0.0.1:0"}, TLS: TLS{Verify: true, CA: dir + "/ca.pem", Cert: dir + "/server.pem", Key: dir + "/server.key"}})
+	listeners, err := listen.Open(listen.Config{Hosts: []string{"tcp://127.0.0.1:0"}, TLS: listen.TLS{Verify: true, CA: dir + "/ca.pem", Cert: dir + "/server.pem", Key: dir + "/server.key"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	p := Parts{Streams: fakeStreams{attach: echo}}
-	go func() { ended <- Serve(ctx, New(p), listeners, time.Second) }()
+	go func() { ended <- serving(New(p), time.Second).Serve(ctx, listeners) }()
 	defer func() { stop(); <-ended }()
 
 	address := listeners[0].Addr().String()
@@ -234,13 +123,13 @@ func TestGracefulStop(t *testing.T) {
 			attach: func(ctx context.Context, o engine.AttachOptions) error { <-ctx.Done(); return ctx.Err() },
 		},
 	}
-	listeners, err := Listen(ListenConfig{Hosts: []string{"unix://" + path}})
+	listeners, err := listen.Open(listen.Config{Hosts: []string{"unix://" + path}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, New(p), listeners, 5*time.Second) }()
+	go func() { ended <- serving(New(p), 5*time.Second).Serve(ctx, listeners) }()
 
 	if _, err := dialer(path).Post("http://cove/containers/x/wait", "", nil); err != nil { // a stream, left open
 		t.Fatal(err)
@@ -277,13 +166,13 @@ func TestStopGivesUp(t *testing.T) {
 	begun := make(chan struct{})
 	release := make(chan struct{})
 	p := Parts{Lives: fakeLives{start: func(string) error { close(begun); <-release; return nil }}}
-	listeners, err := Listen(ListenConfig{Hosts: []string{"unix://" + path}})
+	listeners, err := listen.Open(listen.Config{Hosts: []string{"unix://" + path}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, New(p), listeners, 50*time.Millisecond) }()
+	go func() { ended <- serving(New(p), 50*time.Millisecond).Serve(ctx, listeners) }()
 	go func() {
 		if res, err := dialer(path).Post("http://cove/containers/x/start", "", nil); err == nil {
 			res.Body.Close()
@@ -306,13 +195,13 @@ func TestStopGivesUp(t *testing.T) {
 func TestActivation(t *testing.T) {
 	if os.Getenv("COVE_TEST_ACTIVATED") != "" {
 		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid())) // systemd knows the number of the child, a test does not
-		listeners, err := Listen(ListenConfig{Hosts: []string{"fd://"}})
+		listeners, err := listen.Open(listen.Config{Hosts: []string{"fd://"}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, stop := context.WithTimeout(context.Background(), 3*time.Second)
 		defer stop()
-		if err := Serve(ctx, New(Parts{}), listeners, 0); err != nil {
+		if err := serving(New(Parts{}), 0).Serve(ctx, listeners); err != nil {
 			t.Fatal(err)
 		}
 		return

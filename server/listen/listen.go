@@ -1,4 +1,5 @@
-package server
+// Package listen opens the addresses the API is offered at and serves HTTP on them until it is told to stop.
+package listen
 
 import (
 	"crypto/tls"
@@ -18,8 +19,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// ListenConfig says where the API is offered.
-type ListenConfig struct {
+// Config says where the API is offered.
+type Config struct {
 	// Hosts are addresses as dockerd takes them: unix:///run/cove/cove.sock, tcp://127.0.0.1:2375, fd:// for the sockets
 	// that systemd hands over.
 	Hosts []string
@@ -35,8 +36,8 @@ type TLS struct {
 	CA, Cert, Key string
 }
 
-// Listen opens every address of the config, or none.
-func Listen(config ListenConfig) ([]net.Listener, error) {
+// Open opens every address of the config, or none.
+func Open(config Config) ([]net.Listener, error) {
 	var open []net.Listener
 	for _, host := range config.Hosts {
 		more, err := listen(host, config)
@@ -51,7 +52,7 @@ func Listen(config ListenConfig) ([]net.Listener, error) {
 	return open, nil
 }
 
-func listen(host string, config ListenConfig) ([]net.Listener, error) {
+func listen(host string, config Config) ([]net.Listener, error) {
 	scheme, address, ok := strings.Cut(host, "://")
 	if !ok {
 		return nil, errdefs.ErrInvalidArgument.WithMessage("invalid address: want unix://PATH, tcp://HOST:PORT or fd://")
