@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,12 +70,13 @@ func runScript(t *testing.T, client, script string) {
 			env.Setenv("A", "alpine:3.20")
 			env.Setenv("IMAGES", images(t))
 			env.Setenv("T", env.WorkDir)
+			env.Setenv("DATA", e.DataRoot)
 			env.Values["engine"], env.Values["registries"] = e, &registryBox{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"rc": exitStatus, "craft": craft, "registry": registry, "push": push, "daemon": daemon, "eventually": eventually,
-			"within": within,
+			"within": within, "xattr": extendedAttribute,
 		},
 	})
 }
@@ -267,5 +270,20 @@ func within(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if took < low || took > high {
 		ts.Fatalf("took %v, want %v to %v", took, low, high)
+	}
+}
+
+// extendedAttribute expects a file to have an extended attribute of this value: xattr FILE NAME HEX
+func extendedAttribute(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: xattr FILE NAME HEX")
+	}
+	value := make([]byte, 4096)
+	n, err := syscall.Getxattr(ts.MkAbs(args[0]), args[1], value)
+	if err != nil {
+		ts.Fatalf("%s of %s: %v", args[1], args[0], err)
+	}
+	if got := hex.EncodeToString(value[:n]); got != args[2] {
+		ts.Fatalf("%s of %s is %s, want %s", args[1], args[0], got, args[2])
 	}
 }
