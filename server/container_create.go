@@ -4,32 +4,22 @@ import (
 	"fmt"
 	"net/http"
 
-	ct "github.com/moby/moby/api/types/container"
-	nt "github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/oci"
+	"github.com/cove-containers/cove/server/shape"
 )
-
-// createBody is what clients of all ages send: the newest request, and the fields of old ones.
-type createBody struct {
-	ct.CreateRequest
-	// Cmd and Entrypoint may be one string.
-	Cmd, Entrypoint oneOrMore
-	// MacAddress was the container's before it became an endpoint's.
-	MacAddress nt.HardwareAddr
-}
 
 func (s *Server) containerCreate(c *call) error {
 	if err := checkCreateType(c); err != nil {
 		return err
 	}
-	request, err := decodeCreate(http.MaxBytesReader(c.w, c.Body, maxBody))
+	request, err := shape.DecodeCreate(http.MaxBytesReader(c.w, c.Body, maxBody))
 	if err != nil {
 		return err
 	}
-	warnings, err := adaptCreate(c.version, request)
+	warnings, err := shape.AdaptCreate(c.version, request)
 	if err != nil {
 		return err
 	}
@@ -49,7 +39,7 @@ func (s *Server) containerCreate(c *call) error {
 	if err != nil {
 		return err
 	}
-	answer.Warnings = append(list(answer.Warnings), warnings...)
+	answer.Warnings = append(shape.List(answer.Warnings), warnings...)
 	return c.json(http.StatusCreated, answer)
 }
 

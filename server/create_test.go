@@ -75,7 +75,7 @@ func TestCreateRefusals(t *testing.T) {
 		{"1.44", `{"Image":"a","MacAddress":"02:42:ac:11:00:02","NetworkingConfig":{"EndpointsConfig":{"other":{}}}}`,
 			`{"message":"unable to migrate container-wide MAC address to a specific network: HostConfig.NetworkMode must match the identity of a network in NetworkSettings.Networks"}`},
 		{"1.45", `[`, `{"message":"invalid JSON: unexpected EOF"}`},
-		{"1.45", `{"Image":{}}`, `{"message":"invalid JSON: json: cannot unmarshal object into Go struct field createBody.CreateRequest.Config.Image of type string"}`},
+		{"1.45", `{"Image":{}}`, `{"message":"invalid JSON: json: cannot unmarshal object into Go struct field CreateBody.CreateRequest.Config.Image of type string"}`},
 	} {
 		_, status, answer := created(t, "/v"+test.version+"/containers/create", test.body)
 		if status != 400 || answer != test.want {

@@ -1,10 +1,8 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/server/shape"
 )
 
 // maxBody bounds a JSON body. The largest that makes sense, a container with a seccomp profile and thousands of
@@ -150,7 +149,7 @@ func (c *call) readJSON(out any) error {
 	if c.ContentLength == 0 {
 		return nil
 	}
-	return decodeJSON(http.MaxBytesReader(c.w, c.Body, maxBody), out)
+	return shape.DecodeJSON(http.MaxBytesReader(c.w, c.Body, maxBody), out)
 }
 
 func checkJSON(contentType string) error {
@@ -160,24 +159,6 @@ func checkJSON(contentType string) error {
 	}
 	if kind != "application/json" {
 		return bad(fmt.Sprintf("unsupported Content-Type header (%s): must be 'application/json'", contentType))
-	}
-	return nil
-}
-
-func decodeJSON(body io.Reader, out any) error {
-	decoder := json.NewDecoder(body)
-	if err := decoder.Decode(out); err != nil {
-		var large *http.MaxBytesError
-		switch {
-		case errors.As(err, &large):
-			return bad(fmt.Sprintf("invalid JSON: the request body is larger than %d bytes", large.Limit))
-		case errors.Is(err, io.EOF):
-			return bad("invalid JSON: got EOF while reading request body")
-		}
-		return bad("invalid JSON: " + err.Error())
-	}
-	if decoder.More() {
-		return bad("unexpected content after JSON")
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -174,40 +173,6 @@ func TestPlatforms(t *testing.T) {
 			t.Errorf("%s: %v %v", raw, p, err)
 		}
 	}
-}
-
-func TestWithLaysFieldsOver(t *testing.T) {
-	got, err := with(struct{ A, B any }{"<a>", map[string]any{"x": 1}}, map[string]any{"A": 2, "B": map[string]any{"x": 2, "y": nil}, "C": 3})
-	if err != nil || string(got) != `{"A":"<a>","B":{"x":1,"y":null},"C":3}` {
-		t.Errorf("%s %v", got, err)
-	}
-	if got, err := with(struct{ A *int }{}, map[string]any{"A": map[string]any{"x": 1}}); err != nil || string(got) != `{"A":null}` {
-		t.Errorf("null stays: %s %v", got, err)
-	}
-}
-
-func FuzzDecodeCreate(f *testing.F) {
-	f.Add([]byte(`{"Image":"a","Cmd":"x","HostConfig":{"Mounts":[{"Type":"bind","BindOptions":null}],"PidsLimit":-1},"MacAddress":"02:42:ac:11:00:02"}`), 40)
-	f.Add([]byte(`{"Entrypoint":["a"],"NetworkingConfig":{"EndpointsConfig":{"a":{},"default":{"MacAddress":"02:42:ac:11:00:03"}}}}`), 43)
-	f.Add([]byte(`{"HostConfig":null}`), 52)
-	f.Fuzz(func(t *testing.T, raw []byte, minor int) {
-		r, err := decodeCreate(bytes.NewReader(raw))
-		if err != nil {
-			return
-		}
-		if _, err := adaptCreate(version(1000+minor), r); err != nil {
-			return
-		}
-		if r.Config == nil || r.HostConfig == nil || r.NetworkingConfig == nil || r.NetworkingConfig.EndpointsConfig == nil {
-			t.Error("a part is missing")
-		}
-		if mode := r.HostConfig.NetworkMode; mode == "" || mode == "default" {
-			t.Errorf("network mode %q", mode)
-		}
-		if _, err := json.Marshal(r.CreateRequest); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 func FuzzDecodeQuery(f *testing.F) {

@@ -6,12 +6,10 @@ import (
 	"strconv"
 
 	"github.com/moby/moby/api/types/build"
-	ct "github.com/moby/moby/api/types/container"
-	it "github.com/moby/moby/api/types/image"
 	st "github.com/moby/moby/api/types/system"
-	vt "github.com/moby/moby/api/types/volume"
 
 	"github.com/cove-containers/cove/engine"
+	"github.com/cove-containers/cove/server/shape"
 )
 
 // diskUsage answers in the old shape, lists beside one another, in the new one, sums with optional lists, or for
@@ -37,7 +35,7 @@ func (s *Server) diskUsage(c *call) error {
 	if buildCache && found.BuildCacheUsage == nil {
 		found.BuildCacheUsage = &build.DiskUsage{}
 	}
-	return c.json(http.StatusOK, shapeUsage(c.version, found, old, verbose))
+	return c.json(http.StatusOK, shape.DiskUsage(c.version, found, old, verbose))
 }
 
 // usageOf reads which kinds of object are asked for: all, unless some are named.
@@ -61,62 +59,4 @@ func usageOf(c *call) (o engine.DiskUsageOptions, buildCache bool, err error) {
 		}
 	}
 	return o, buildCache, nil
-}
-
-// usage is both shapes in one.
-type usage struct {
-	LayersSize  *int64              `json:"LayersSize,omitempty"`
-	Images      []listedImage       `json:"Images,omitzero"`
-	Containers  []listedContainer   `json:"Containers,omitzero"`
-	Volumes     []vt.Volume         `json:"Volumes,omitzero"`
-	BuildCache  []build.CacheRecord `json:"BuildCache,omitzero"`
-	BuilderSize *int64              `json:"BuilderSize,omitempty"`
-	*st.DiskUsage
-}
-
-func shapeUsage(v version, found st.DiskUsage, old, verbose bool) usage {
-	answer := usage{DiskUsage: &found}
-	if images := found.ImageUsage; images != nil && old {
-		answer.LayersSize = &images.TotalSize
-		answer.Images = each(images.Items, func(i it.Summary) listedImage { return listImage(v, i) })
-	}
-	if containers := found.ContainerUsage; containers != nil && old {
-		answer.Containers = each(containers.Items, func(s ct.Summary) listedContainer { return listContainer(v, s) })
-	}
-	if volumes := found.VolumeUsage; volumes != nil && old {
-		answer.Volumes = list(volumes.Items)
-	}
-	if cache := found.BuildCacheUsage; cache != nil && old {
-		answer.BuildCache = list(cache.Items)
-		answer.BuilderSize = &cache.TotalSize
-	}
-	if v < 1052 {
-		answer.DiskUsage = nil
-	} else if !verbose {
-		dropItems(&found)
-	}
-	return answer
-}
-
-func dropItems(u *st.DiskUsage) {
-	if u.ImageUsage != nil {
-		u.ImageUsage.Items = nil
-	}
-	if u.ContainerUsage != nil {
-		u.ContainerUsage.Items = nil
-	}
-	if u.VolumeUsage != nil {
-		u.VolumeUsage.Items = nil
-	}
-	if u.BuildCacheUsage != nil {
-		u.BuildCacheUsage.Items = nil
-	}
-}
-
-func each[A, B any](all []A, shape func(A) B) []B {
-	out := make([]B, len(all))
-	for i, a := range all {
-		out[i] = shape(a)
-	}
-	return out
 }

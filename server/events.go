@@ -10,16 +10,8 @@ import (
 	et "github.com/moby/moby/api/types/events"
 
 	"github.com/cove-containers/cove/engine"
+	"github.com/cove-containers/cove/server/shape"
 )
-
-// oldEvent repeats at the top what the newer fields say; it was there before API 1.52, and the docker command line
-// up to 24 falls over without.
-type oldEvent struct {
-	Status string `json:"status,omitempty"`
-	ID     string `json:"id,omitempty"`
-	From   string `json:"from,omitempty"`
-	et.Message
-}
 
 func (s *Server) events(c *call) error {
 	since, err := c.query.time("since")
@@ -50,7 +42,7 @@ func (s *Server) events(c *call) error {
 		if m.Type == et.ImageEventType && m.Action == et.ActionCreate && !c.since(46) {
 			return nil
 		}
-		raw, err := json.Marshal(shapeEvent(c.version, m))
+		raw, err := json.Marshal(shape.Event(c.version, m))
 		if err != nil {
 			return err
 		}
@@ -63,20 +55,6 @@ func (s *Server) events(c *call) error {
 		c.flush()
 		return nil
 	})
-}
-
-func shapeEvent(v version, m et.Message) any {
-	if v >= 1052 {
-		return m
-	}
-	old := oldEvent{Message: m}
-	switch m.Type {
-	case et.ContainerEventType:
-		old.Status, old.ID, old.From = string(m.Action), m.Actor.ID, m.Actor.Attributes["image"]
-	case et.ImageEventType:
-		old.Status, old.ID = string(m.Action), m.Actor.ID
-	}
-	return old
 }
 
 // eventsType is how the client wants the messages set apart; one a line, whatever it is called, unless it asks for

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/ref"
+	"github.com/cove-containers/cove/server/shape"
 )
 
 func (s *Server) imageHistory(c *call) error {
@@ -19,7 +20,7 @@ func (s *Server) imageHistory(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, list(found))
+	return c.json(http.StatusOK, shape.List(found))
 }
 
 func (s *Server) imageTag(c *call) error {
@@ -69,7 +70,7 @@ func (s *Server) imageRemove(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, list(removed))
+	return c.json(http.StatusOK, shape.List(removed))
 }
 
 func (s *Server) imagesPrune(c *call) error {

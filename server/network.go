@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	nt "github.com/moby/moby/api/types/network"
+
+	"github.com/cove-containers/cove/server/shape"
 )
 
 // networkList shows the containers of each network only to clients before API 1.28.
@@ -19,7 +21,7 @@ func (s *Server) networkList(c *call) error {
 		return err
 	}
 	if !c.since(28) {
-		return c.json(http.StatusOK, list(found))
+		return c.json(http.StatusOK, shape.List(found))
 	}
 	// A list shows no containers, but had the field until API 1.52.
 	type listed struct {

@@ -2,8 +2,8 @@
 // the request, calls the engine or the one keeper concerned, and writes the answer in the shape that the client's API
 // version knows. It decides nothing else.
 //
-// The path of a request: version prefix off (version.go), row of the table found (routes.go, route.go), version
-// checked, handler called, its error turned into a status and a body (error.go).
+// The path of a request: version prefix off (shape), row of the table found (routes.go, route.go), version checked,
+// handler called, its error turned into a status and a body (error.go).
 package server
 
 import (
@@ -17,6 +17,7 @@ import (
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/release"
+	"github.com/cove-containers/cove/server/shape"
 )
 
 // Server answers Engine API requests. It is an http.Handler, safe for concurrent use.
@@ -50,16 +51,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Docker-Experimental", "false")
 	header.Set("Ostype", runtime.GOOS)
 
-	raw, path := cutVersion(r.URL.Path)
+	raw, path := shape.CutVersion(r.URL.Path)
 	c := &call{Request: r, w: w, server: s}
 	row, values := s.routes.find(r.Method, path)
 	if row == nil {
 		c.writeError(http.StatusNotFound, "page not found")
 		return
 	}
-	v, err := checkVersion(raw)
+	v, err := shape.CheckVersion(raw)
 	if err != nil {
-		if v < oldest { // so old a client prints the body as it is
+		if v < shape.Oldest { // so old a client prints the body as it is
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
@@ -79,7 +80,7 @@ type call struct {
 	*http.Request
 	w       http.ResponseWriter
 	server  *Server
-	version version
+	version shape.Version
 	query   query
 	names   []string
 	values  []string
@@ -132,7 +133,7 @@ func (c *call) status(code int) {
 }
 
 // since tells whether the client speaks API 1.minor or newer.
-func (c *call) since(minor int) bool { return c.version >= version(1000+minor) }
+func (c *call) since(minor int) bool { return c.version >= shape.Version(1000+minor) }
 
 // lasting is the context of a stream without an end of its own: over when the client leaves or the daemon stops.
 func (c *call) lasting() (context.Context, context.CancelFunc) { return c.untilDrained(c.Context()) }

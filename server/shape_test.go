@@ -19,6 +19,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/oci"
+	"github.com/cove-containers/cove/server/shape"
 )
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
@@ -162,7 +163,7 @@ func TestAnswersAreNotShared(t *testing.T) {
 func BenchmarkInspect(b *testing.B) {
 	found := samples().Containers.(fakeContainers).inspect
 	for b.Loop() {
-		if _, err := encodeJSON(inspectContainer(1050, found)); err != nil {
+		if _, err := shape.EncodeJSON(shape.InspectContainer(1050, found)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -172,11 +173,11 @@ func BenchmarkList(b *testing.B) {
 	one := samples().Containers.(fakeContainers).list[0]
 	one.Created = time.Now().Unix()
 	for b.Loop() {
-		all := make([]listedContainer, 200)
+		all := make([]shape.ListedContainer, 200)
 		for i := range all {
-			all[i] = listContainer(1050, one)
+			all[i] = shape.ListContainer(1050, one)
 		}
-		if _, err := encodeJSON(all); err != nil {
+		if _, err := shape.EncodeJSON(all); err != nil {
 			b.Fatal(err)
 		}
 	}

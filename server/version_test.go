@@ -54,15 +54,3 @@ func TestPing(t *testing.T) {
 		t.Errorf("Server: %q", w.Header().Get("Server"))
 	}
 }
-
-func FuzzCutVersion(f *testing.F) {
-	f.Add("/v1.40/containers/json")
-	f.Add("/volumes")
-	f.Fuzz(func(t *testing.T, path string) {
-		raw, rest := cutVersion(path)
-		if raw == "" && rest != path || raw != "" && "/v"+raw+rest != path {
-			t.Errorf("%q became %q and %q", path, raw, rest)
-		}
-		_, _ = checkVersion(raw)
-	})
-}

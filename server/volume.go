@@ -5,6 +5,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	vt "github.com/moby/moby/api/types/volume"
+
+	"github.com/cove-containers/cove/server/shape"
 )
 
 func (s *Server) volumeList(c *call) error {
@@ -16,7 +18,7 @@ func (s *Server) volumeList(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, vt.ListResponse{Volumes: list(found)})
+	return c.json(http.StatusOK, vt.ListResponse{Volumes: shape.List(found)})
 }
 
 func (s *Server) volumeInspect(c *call) error {
@@ -67,6 +69,6 @@ func (s *Server) volumesPrune(c *call) error {
 	if err != nil {
 		return err
 	}
-	report.VolumesDeleted = list(report.VolumesDeleted)
+	report.VolumesDeleted = shape.List(report.VolumesDeleted)
 	return c.json(http.StatusOK, report)
 }

@@ -1,4 +1,6 @@
-package server
+// Package shape knows how requests and answers look in each version of the API: what older clients send and what they
+// expect to get. It is pure; the handlers of package server call it.
+package shape
 
 import (
 	"fmt"
@@ -10,20 +12,20 @@ import (
 	"github.com/cove-containers/cove/api"
 )
 
-// version is an API version as a number that compares: 1.24 is 1024.
-type version int
+// Version is an API version as a number that compares: 1.24 is 1024.
+type Version int
 
 // The bounds of what is spoken, as numbers.
 var (
-	oldest = parseVersion(api.MinVersion)
+	Oldest = parseVersion(api.MinVersion)
 	newest = parseVersion(api.Version)
 )
 
 // parseVersion reads the first two numbers of a dotted version. What is no number counts as 0.
-func parseVersion(s string) version {
+func parseVersion(s string) Version {
 	major, rest, _ := strings.Cut(s, ".")
 	minor, _, _ := strings.Cut(rest, ".")
-	return version(min(number(major), 1000)*1000 + min(number(minor), 999))
+	return Version(min(number(major), 1000)*1000 + min(number(minor), 999))
 }
 
 func number(s string) int {
@@ -34,8 +36,8 @@ func number(s string) int {
 	return n
 }
 
-// cutVersion takes "/v1.40" off the front of a path. Without one it gives an empty version.
-func cutVersion(path string) (raw, rest string) {
+// CutVersion takes "/v1.40" off the front of a path. Without one it gives an empty version.
+func CutVersion(path string) (raw, rest string) {
 	after, ok := strings.CutPrefix(path, "/v")
 	if !ok {
 		return "", path
@@ -47,13 +49,13 @@ func cutVersion(path string) (raw, rest string) {
 	return after[:end], after[end:]
 }
 
-// checkVersion gives the version a request speaks: the newest when it names none.
-func checkVersion(raw string) (version, error) {
+// CheckVersion gives the version a request speaks: the newest when it names none.
+func CheckVersion(raw string) (Version, error) {
 	if raw == "" {
 		return newest, nil
 	}
 	v := parseVersion(raw)
-	if v < oldest {
+	if v < Oldest {
 		return v, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", raw, api.MinVersion))
 	}
 	if v > newest {
@@ -61,3 +63,6 @@ func checkVersion(raw string) (version, error) {
 	}
 	return v, nil
 }
+
+// bad makes an errdefs.ErrInvalidArgument with exactly these words.
+func bad(message string) error { return errdefs.ErrInvalidArgument.WithMessage(message) }

@@ -1,4 +1,4 @@
-package server
+package shape
 
 import (
 	"encoding/json"
@@ -11,6 +11,15 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	nt "github.com/moby/moby/api/types/network"
 )
+
+// CreateBody is what clients of all ages send: the newest request, and the fields of old ones.
+type CreateBody struct {
+	ct.CreateRequest
+	// Cmd and Entrypoint may be one string.
+	Cmd, Entrypoint oneOrMore
+	// MacAddress was the container's before it became an endpoint's.
+	MacAddress nt.HardwareAddr
+}
 
 // oneOrMore is a list of strings that may be written as one string.
 type oneOrMore []string
@@ -28,10 +37,10 @@ func (o *oneOrMore) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*[]string)(o))
 }
 
-// decodeCreate reads a request so that nothing in it is nil that the engine would have to ask for.
-func decodeCreate(body io.Reader) (*createBody, error) {
-	var r createBody
-	if err := decodeJSON(body, &r); err != nil {
+// DecodeCreate reads a request so that nothing in it is nil that the engine would have to ask for.
+func DecodeCreate(body io.Reader) (*CreateBody, error) {
+	var r CreateBody
+	if err := DecodeJSON(body, &r); err != nil {
 		return nil, err
 	}
 	if r.Config == nil && (r.Cmd != nil || r.Entrypoint != nil) {
@@ -71,10 +80,10 @@ func decodeCreate(body io.Reader) (*createBody, error) {
 }
 
 // adaptation makes a request mean what it meant in the client's API version. What it returns is a warning.
-type adaptation func(v version, r *createBody) (warning string, err error)
+type adaptation func(v Version, r *CreateBody) (warning string, err error)
 
-// adaptCreate applies every adaptation, oldest version first.
-func adaptCreate(v version, r *createBody) (warnings []string, err error) {
+// AdaptCreate applies every adaptation, oldest version first.
+func AdaptCreate(v Version, r *CreateBody) (warnings []string, err error) {
 	for _, adapt := range []adaptation{ignoreLaterFields, oldDefaults, checkMountOptions, refuseLaterFields, moveMAC, warnVolumeDriver} {
 		warning, err := adapt(v, r)
 		if err != nil {
@@ -88,7 +97,7 @@ func adaptCreate(v version, r *createBody) (warnings []string, err error) {
 }
 
 // ignoreLaterFields drops what the client's version did not know: older daemons did not look at it either.
-func ignoreLaterFields(v version, r *createBody) (string, error) {
+func ignoreLaterFields(v Version, r *CreateBody) (string, error) {
 	host := r.HostConfig
 	if v < 1025 { // the client removes the container itself
 		host.AutoRemove = false
@@ -132,7 +141,7 @@ func ignoreLaterFields(v version, r *createBody) (string, error) {
 }
 
 // oldDefaults fills in what an absent setting meant.
-func oldDefaults(v version, r *createBody) (string, error) {
+func oldDefaults(v Version, r *CreateBody) (string, error) {
 	host := r.HostConfig
 	if v < 1040 && host.IpcMode.IsEmpty() {
 		host.IpcMode = ct.IPCModeShareable
@@ -151,7 +160,7 @@ func oldDefaults(v version, r *createBody) (string, error) {
 	return "", nil
 }
 
-func checkMountOptions(v version, r *createBody) (string, error) {
+func checkMountOptions(v Version, r *CreateBody) (string, error) {
 	for _, m := range r.HostConfig.Mounts {
 		switch {
 		case v < 1042:
@@ -167,7 +176,7 @@ func checkMountOptions(v version, r *createBody) (string, error) {
 }
 
 // refuseLaterFields fails where passing over a field would do something else than the client believes.
-func refuseLaterFields(v version, r *createBody) (string, error) {
+func refuseLaterFields(v Version, r *CreateBody) (string, error) {
 	for _, m := range r.HostConfig.Mounts {
 		switch {
 		case v < 1044 && m.BindOptions != nil && m.BindOptions.ReadOnlyForceRecursive:
@@ -190,7 +199,7 @@ func refuseLaterFields(v version, r *createBody) (string, error) {
 }
 
 // moveMAC gives the container-wide address of clients before API 1.52 to the endpoint it was meant for.
-func moveMAC(v version, r *createBody) (string, error) {
+func moveMAC(v Version, r *CreateBody) (string, error) {
 	endpoints := r.NetworkingConfig.EndpointsConfig
 	if v < 1044 {
 		for _, endpoint := range endpoints {
@@ -221,7 +230,7 @@ func moveMAC(v version, r *createBody) (string, error) {
 	return "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.", nil
 }
 
-func mainEndpoint(v version, name string, endpoints map[string]*nt.EndpointSettings) (*nt.EndpointSettings, error) {
+func mainEndpoint(v Version, name string, endpoints map[string]*nt.EndpointSettings) (*nt.EndpointSettings, error) {
 	if endpoint, ok := endpoints[name]; ok {
 		return endpoint, nil
 	}
@@ -237,7 +246,7 @@ func mainEndpoint(v version, name string, endpoints map[string]*nt.EndpointSetti
 	return nil, bad("unable to migrate container-wide MAC address to a specific network: HostConfig.NetworkMode must match the identity of a network in NetworkSettings.Networks")
 }
 
-func warnVolumeDriver(v version, r *createBody) (string, error) {
+func warnVolumeDriver(v Version, r *CreateBody) (string, error) {
 	if r.HostConfig.VolumeDriver == "" || v < 1048 {
 		return "", nil
 	}
