@@ -62,6 +62,7 @@ var guests = map[string][]string{
 	"github.com/ulikunitz/xz":                {"image", "archive"},
 	"github.com/vishvananda/netlink":         {"network"},
 	"go.etcd.io/bbolt":                       {"state"},
+	"golang.org/x/crypto":                    {"registry"},
 	"golang.org/x/net":                       {"server"},
 	"golang.org/x/sync":                      {"*"},
 	"golang.org/x/sys":                       {"sys", "runtime", "network", "cli"},
