@@ -49,6 +49,7 @@ var guests = map[string][]string{
 	"github.com/google/nftables":             {"network", "test"},
 	"github.com/klauspost/compress":          {"image", "archive", "layer", "logs", "testkit", "test"},
 	"github.com/mdlayher/netlink":            {"network"},
+	"github.com/minio/minio-go":              {"repository"},
 	"github.com/moby/docker-image-spec":      {"oci", "image"},
 	"github.com/moby/moby/api":               {"*"},
 	"github.com/moby/profiles":               {"spec", "runtime"},
