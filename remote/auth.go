@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,19 +24,31 @@ type tokenKey struct{ host, scope string }
 type token struct {
 	value string
 	until time.Time
+	// asked and challenge are what it was fetched for, to fetch another.
+	asked     *url.URL
+	challenge map[string]string
 }
 
 func (r request) key() tokenKey { return tokenKey{r.at.host + r.at.prefix, r.scope} }
 
-// knownAuthorization is what an earlier answer of this registry asked for, "" when it has not asked yet.
-func (r request) knownAuthorization() string {
+// knownAuthorization is what an earlier answer of this registry asked for, "" when it has not asked yet. What has run
+// out meanwhile is fetched anew: a body sent for nothing costs more.
+func (c *Client) knownAuthorization(ctx context.Context, r request) (string, error) {
 	r.session.mu.Lock()
-	defer r.session.mu.Unlock()
 	t, ok := r.session.tokens[r.key()]
-	if !ok || !t.until.IsZero() && time.Now().After(t.until) {
-		return ""
+	r.session.mu.Unlock()
+	if !ok {
+		return "", nil
 	}
-	return t.value
+	if t.until.IsZero() || time.Now().Before(t.until) {
+		return t.value, nil
+	}
+	fresh, _, err := c.fetchToken(ctx, r, t.asked, t.challenge, false)
+	if err != nil {
+		return "", err
+	}
+	r.remember(fresh)
+	return fresh.value, nil
 }
 
 func (r request) remember(t token) {
@@ -114,7 +127,7 @@ func (c *Client) fetchToken(ctx context.Context, r request, asked *url.URL, chal
 	if life < defaultLife {
 		life = defaultLife
 	}
-	return token{"Bearer " + value, time.Now().Add(life - life/10)}, answer.RefreshToken, nil
+	return token{"Bearer " + value, time.Now().Add(life - life/10), asked, challenge}, answer.RefreshToken, nil
 }
 
 func (c *Client) tokenRequest(ctx context.Context, r request, asked *url.URL, challenge map[string]string, offline bool) (*http.Request, error) {
@@ -125,10 +138,7 @@ func (c *Client) tokenRequest(ctx context.Context, r request, asked *url.URL, ch
 	if realm.Scheme == "http" && asked.Scheme == "https" && !c.insecure(realm.Host) {
 		return nil, errors.New("the registry speaks TLS but its token service does not: " + realm.Redacted())
 	}
-	scope := challenge["scope"]
-	if scope == "" {
-		scope = r.scope
-	}
+	scope := mergeScopes(r.scope, challenge["scope"])
 	cred := r.credentials()
 	if cred.IdentityToken != "" {
 		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {cred.IdentityToken}, "service": {challenge["service"]}, "client_id": {"cove"}}
@@ -167,4 +177,45 @@ func (c *Client) tokenRequest(ctx context.Context, r request, asked *url.URL, ch
 		req.Header.Set("Authorization", basicValue(cred))
 	}
 	return req, nil
+}
+
+// mergeScopes adds what a challenge asks for to what we are about to do, action by action. A challenge that speaks of another
+// repository than we do knows better what it is called.
+func mergeScopes(ours, asked string) string {
+	mine, theirs := strings.Fields(ours), strings.Fields(asked)
+	if len(theirs) == 0 {
+		return ours
+	}
+	if len(mine) == 0 {
+		return asked
+	}
+	about, _ := splitScope(mine[0])
+	known := false
+	for _, s := range theirs {
+		resource, actions := splitScope(s)
+		known = known || resource == about
+		i := slices.IndexFunc(mine, func(m string) bool { of, _ := splitScope(m); return of == resource })
+		if i < 0 {
+			mine = append(mine, s)
+			continue
+		}
+		_, have := splitScope(mine[i])
+		for _, action := range actions {
+			if !slices.Contains(have, action) {
+				mine[i] += "," + action
+			}
+		}
+	}
+	if !known {
+		return asked
+	}
+	return strings.Join(mine, " ")
+}
+
+// splitScope takes a scope apart: "repository:x:pull,push".
+func splitScope(scope string) (resource string, actions []string) {
+	if i := strings.LastIndexByte(scope, ':'); i >= 0 {
+		return scope[:i], strings.Split(scope[i+1:], ",")
+	}
+	return scope, nil
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 )
@@ -17,6 +19,8 @@ type Error struct {
 	// Code and Message are the registry's own words, "" when its answer was no error document.
 	Code, Message string
 	URL           string
+	// After is how long the registry asked to be left alone.
+	After time.Duration
 }
 
 // Error gives the registry's words, or the status when it said nothing that could be understood.
@@ -51,7 +55,7 @@ func (e *Error) Unwrap() error {
 // refusal reads an error answer and closes it.
 func refusal(resp *http.Response) *Error {
 	defer resp.Body.Close()
-	e := &Error{Status: resp.StatusCode, URL: resp.Request.URL.Redacted()}
+	e := &Error{Status: resp.StatusCode, URL: resp.Request.URL.Redacted(), After: retryAfter(resp)}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	var document struct {
 		Errors []struct {
@@ -88,7 +92,7 @@ func defaultCode(status int) string {
 // errStalled ends a transfer in which nothing came for too long.
 var errStalled = errors.New("the registry sent nothing for too long")
 
-func isRefusal(err error, status int) bool {
+func isRefusal(err error, statuses ...int) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Status == status
+	return errors.As(err, &e) && slices.Contains(statuses, e.Status)
 }

@@ -2,11 +2,9 @@ package remote
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -21,16 +19,12 @@ import (
 // Manifest fetches the document name points to: by its digest when it has one, else by its tag. The descriptor tells
 // what the bytes are, computed here; they have not been parsed yet. A refusal is an *Error.
 func (c *Client) Manifest(ctx context.Context, name ref.Name, session *Session) (ocispec.Descriptor, []byte, error) {
-	reference := name.Tag
-	if name.Digest != "" {
-		reference = name.Digest.String()
-	}
 	var desc ocispec.Descriptor
 	var body []byte
 	err := c.everywhere(ctx, name, session, func(r request) error {
-		r.path = name.Path + "/manifests/" + reference
+		r = r.manifest(name)
 		r.header = http.Header{"Accept": {strings.Join(oci.Accepted(), ", ")}}
-		resp, err := c.get(ctx, r)
+		resp, err := c.ask(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -81,7 +75,7 @@ func (c *Client) openBlob(ctx context.Context, r request, desc ocispec.Descripto
 	if offset > 0 {
 		r.header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	resp, err := c.get(ctx, r)
+	resp, err := c.ask(ctx, r)
 	if offset > 0 && (isRefusal(err, http.StatusRequestedRangeNotSatisfiable) || err == nil && resp.StatusCode == http.StatusPartialContent && !continues(resp, offset, desc.Size)) {
 		if err == nil {
 			resp.Body.Close()
@@ -117,59 +111,6 @@ func continues(resp *http.Response, offset, size int64) bool {
 		return false
 	}
 	return from == strconv.FormatInt(offset, 10) && to == strconv.FormatInt(size-1, 10)
-}
-
-// Tags lists the tags of a repository, at most a hundred thousand.
-func (c *Client) Tags(ctx context.Context, name ref.Name, session *Session) ([]string, error) {
-	var tags []string
-	err := c.everywhere(ctx, name, session, func(r request) error {
-		tags = nil
-		r.path = name.Path + "/tags/list"
-		for len(tags) < 100_000 {
-			resp, err := c.get(ctx, r)
-			if err != nil {
-				return err
-			}
-			page, err := readTags(resp)
-			if err != nil {
-				return err
-			}
-			tags = append(tags, page...)
-			next := nextPage(resp)
-			if next == nil || len(page) == 0 {
-				return nil
-			}
-			r.query = next
-		}
-		return nil
-	})
-	return tags, err
-}
-
-// readTags reads one page of tags and closes it.
-func readTags(resp *http.Response) ([]string, error) {
-	defer resp.Body.Close()
-	var page struct {
-		Tags []string `json:"tags"`
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 8<<20)).Decode(&page); err != nil {
-		return nil, fmt.Errorf("read tags: %w", err)
-	}
-	return page.Tags, nil
-}
-
-// nextPage is the query of the page after this one.
-func nextPage(resp *http.Response) url.Values {
-	link := resp.Header.Get("Link")
-	from, to := strings.IndexByte(link, '<'), strings.IndexByte(link, '>')
-	if from < 0 || to < from || !strings.Contains(link[to:], `rel="next"`) {
-		return nil
-	}
-	u, err := url.Parse(link[from+1 : to])
-	if err != nil {
-		return nil
-	}
-	return u.Query()
 }
 
 // everywhere tries the endpoints of name in order: what a mirror cannot give, the registry itself may.

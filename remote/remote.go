@@ -1,4 +1,5 @@
-// Package remote talks to OCI and Docker registries: it resolves names, fetches manifests and blobs, and signs in.
+// Package remote talks to OCI and Docker registries: it resolves names, fetches and
+// uploads manifests and blobs, lists and deletes, and signs in.
 //
 // Tokens and what a registry turned out to speak live as long as a Session, that is one command: the next one asks anew.
 //
@@ -62,7 +63,13 @@ func NewSession(cred Credentials) *Session {
 	return &Session{cred: cred, plain: map[string]bool{}, tokens: map[tokenKey]token{}}
 }
 
-// Client fetches from registries. It is safe for concurrent use and keeps connections between calls.
+func (s *Session) speaksPlain(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.plain[host]
+}
+
+// Client speaks to registries. It is safe for concurrent use and keeps connections between calls.
 type Client struct {
 	config Config
 	ranges []netip.Prefix

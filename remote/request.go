@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -23,13 +24,24 @@ const (
 
 // request is one question to a registry.
 type request struct {
+	method    string // "" is GET
 	at        endpoint
 	path      string // below /v2/, already escaped
 	query     url.Values
+	to        *url.URL // where an upload goes on, instead of path and query
 	header    http.Header
+	body      *payload
 	scope     string // what a token must allow, "" for the registry itself
 	session   *Session
 	anonymous bool // the session's credentials are not for this place
+}
+
+// payload is the body of a request: a piece of something that can be read again when the request has to be repeated.
+type payload struct {
+	from         io.ReaderAt
+	offset, size int64
+	// sent, when set, hears how much of the piece has gone out.
+	sent func(n int64)
 }
 
 // credentials are what may be shown to the place r goes to.
@@ -40,30 +52,41 @@ func (r request) credentials() Credentials {
 	return r.session.cred
 }
 
-// get asks until there is a 2xx answer or no hope, and returns the open answer. A refusal is an *Error.
-func (c *Client) get(ctx context.Context, r request) (*http.Response, error) {
-	var waited time.Duration
-	for try := 1; ; try++ {
-		resp, err := c.authorized(ctx, r)
-		if err == nil && resp.StatusCode/100 == 2 {
+// ask asks until there is a 2xx answer or no hope, and returns the open answer. A refusal is an *Error.
+func (c *Client) ask(ctx context.Context, r request) (*http.Response, error) {
+	p := patience{limit: maxTries}
+	for {
+		resp, err := c.once(ctx, r)
+		if err == nil {
 			return resp, nil
 		}
-		var after time.Duration
-		if err == nil {
-			after = retryAfter(resp)
-			err = refusal(resp)
-		}
-		if !passing(err) || try == maxTries || ctx.Err() != nil {
-			return nil, err
-		}
-		wait := max(after, backOff(try))
-		if waited += wait; wait > maxWait || waited > waitBudget {
-			return nil, err
-		}
-		if err := sleep(ctx, wait); err != nil {
+		if !passing(err) || !p.wait(ctx, err) {
 			return nil, err
 		}
 	}
+}
+
+// patience is how often and how long has been waited for a registry already.
+type patience struct {
+	limit  int // of tries
+	tries  int
+	waited time.Duration
+}
+
+// wait waits before another try after err, unless that makes no sense any more.
+func (p *patience) wait(ctx context.Context, err error) bool {
+	if p.tries++; p.tries >= p.limit || ctx.Err() != nil {
+		return false
+	}
+	var after time.Duration
+	if refused := new(Error); errors.As(err, &refused) {
+		after = refused.After
+	}
+	pause := max(after, backOff(p.tries))
+	if p.waited += pause; pause > maxWait || p.waited > waitBudget {
+		return false
+	}
+	return sleep(ctx, pause) == nil
 }
 
 // passing tells whether another try may go better.
@@ -106,9 +129,24 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// once asks once. A refusal is an *Error.
+func (c *Client) once(ctx context.Context, r request) (*http.Response, error) {
+	resp, err := c.authorized(ctx, r)
+	if err == nil && resp.StatusCode/100 != 2 {
+		return nil, refusal(resp)
+	}
+	return resp, err
+}
+
 // authorized sends r, and once more with what the registry asked for when it asked for authorization.
 func (c *Client) authorized(ctx context.Context, r request) (*http.Response, error) {
-	known := r.knownAuthorization()
+	if r.elsewhere() {
+		return c.send(ctx, r, "")
+	}
+	known, err := c.knownAuthorization(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	resp, err := c.send(ctx, r, known)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
@@ -131,16 +169,16 @@ func (c *Client) authorized(ctx context.Context, r request) (*http.Response, err
 
 // send makes one exchange. Hosts that need no TLS are tried with it first.
 func (c *Client) send(ctx context.Context, r request, authorization string) (*http.Response, error) {
+	if r.to != nil {
+		return c.exchange(ctx, r, r.to.Scheme, authorization)
+	}
 	if r.at.scheme != "" {
 		return c.exchange(ctx, r, r.at.scheme, authorization)
 	}
 	if !c.insecure(r.at.host) {
 		return c.exchange(ctx, r, "https", authorization)
 	}
-	r.session.mu.Lock()
-	plain := r.session.plain[r.at.host]
-	r.session.mu.Unlock()
-	if !plain {
+	if !r.session.speaksPlain(r.at.host) {
 		resp, err := c.exchange(ctx, r, "https", authorization)
 		if err == nil || ctx.Err() != nil || !speaksPlain(err) {
 			return resp, err
@@ -167,8 +205,12 @@ func (c *Client) exchange(ctx context.Context, r request, scheme, authorization 
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}
+	if r.to != nil {
+		target = r.to.String()
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	w := newWatch(c.config.Idle, cancel)
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(r.method, http.MethodGet), target, nil)
 	if err != nil {
 		cancel(nil)
 		return nil, fmt.Errorf("ask registry: %w", err)
@@ -180,50 +222,13 @@ func (c *Client) exchange(ctx context.Context, r request, scheme, authorization 
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
+	r.body.attach(req, w)
+	w.start()
 	resp, err := c.http.Do(req)
-	if err != nil {
+	if err = w.stop(err); err != nil {
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = newIdleBody(resp.Body, c.config.Idle, cancel)
+	resp.Body = &idleBody{body: resp.Body, watch: w, cancel: cancel}
 	return resp, nil
-}
-
-// idleBody ends a transfer when nothing came for too long.
-type idleBody struct {
-	body   io.ReadCloser
-	limit  time.Duration
-	timer  *time.Timer
-	cancel context.CancelCauseFunc
-	fired  chan struct{}
-}
-
-func newIdleBody(body io.ReadCloser, limit time.Duration, cancel context.CancelCauseFunc) *idleBody {
-	b := &idleBody{body: body, limit: limit, cancel: cancel, fired: make(chan struct{})}
-	b.timer = time.AfterFunc(limit, func() {
-		close(b.fired)
-		cancel(errStalled)
-	})
-	b.timer.Stop()
-	return b
-}
-
-func (b *idleBody) Read(p []byte) (int, error) {
-	b.timer.Reset(b.limit)
-	n, err := b.body.Read(p)
-	if !b.timer.Stop() && err != nil {
-		select {
-		case <-b.fired:
-			return n, errStalled
-		default:
-		}
-	}
-	return n, err
-}
-
-func (b *idleBody) Close() error {
-	b.timer.Stop()
-	err := b.body.Close()
-	b.cancel(nil)
-	return err
 }

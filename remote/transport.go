@@ -35,7 +35,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // followRedirect lets nothing secret pass from one server to another: same host, port and scheme, or no
-// Authorization, and no body, which holds a token where there is one. What began with TLS does not go on without.
+// Authorization, and no body but one that is an upload: any other holds a token. What began with TLS does not go on without.
 func (c *Client) followRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("stopped after 10 redirects")
@@ -47,7 +47,7 @@ func (c *Client) followRedirect(req *http.Request, via []*http.Request) error {
 	if req.URL.Scheme != "https" && from.Scheme == "https" && !c.insecure(req.URL.Host) {
 		return errors.New("redirected from TLS to plain HTTP at " + req.URL.Host)
 	}
-	if req.Body != nil && req.Body != http.NoBody {
+	if _, content := req.Body.(*outgoing); req.Body != nil && req.Body != http.NoBody && !content {
 		return errors.New("redirected with a token to " + req.URL.Host)
 	}
 	req.Header.Del("Authorization")
@@ -72,15 +72,14 @@ func (c *Client) pool(host string) (*http.Transport, error) {
 		old.transport.CloseIdleConnections()
 	}
 	made := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       settings,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: c.config.Idle,
-		MaxIdleConnsPerHost:   8,
-		IdleConnTimeout:       time.Minute,
-		DisableCompression:    true,
-		ForceAttemptHTTP2:     true,
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     settings,
+		TLSHandshakeTimeout: 10 * time.Second,
+		MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     time.Minute,
+		DisableCompression:  true,
+		ForceAttemptHTTP2:   true,
 	}
 	c.pools[host] = pool{fingerprint, made}
 	return made, nil

@@ -44,6 +44,23 @@ type Faults struct {
 	HTML bool
 	// Swap answers the blob or manifest digest with these bytes instead.
 	Swap map[digest.Digest][]byte
+
+	// Mount is the answer to a mount from another repository: 201 (or 0) when the blob is there, else 202, 401, 403.
+	Mount int
+	// RelativeLocation makes the Location of uploads relative, with a query of its own.
+	RelativeLocation bool
+	// UploadElsewhere sends uploads to another listener, which refuses a request that carries Authorization.
+	UploadElsewhere bool
+	// CutUpload breaks the first upload of each repository after so many bytes; Forgetful loses what had come.
+	CutUpload int
+	Forgetful bool
+	// RefusePieces answers PATCH with 405. MaxBody refuses larger bodies with 413.
+	RefusePieces bool
+	MaxBody      int64
+	// RefuseUploads answers so many uploads with 429 and RetryAfter, FailManifests so many manifest uploads with 500.
+	RefuseUploads, FailManifests int
+	// DenyScope has the token service refuse whoever asks for this.
+	DenyScope string
 }
 
 // Request is one line of a Registry's log.
@@ -55,6 +72,8 @@ type Request struct {
 	Status        int
 	Authorization string // the scheme only: "", "Basic" or "Bearer"
 	Range         string
+	// Bytes is how much of the request's body was read.
+	Bytes int64
 }
 
 // Registry is an in-memory registry on loopback. It is safe for concurrent use.
@@ -62,6 +81,8 @@ type Registry struct {
 	Faults    Faults
 	mu        sync.Mutex
 	blobs     map[digest.Digest][]byte
+	links     map[string]bool // "repository digest": where a blob may be seen; "" is everywhere
+	uploads   map[string]*upload
 	manifests map[string]stored // "repository reference"
 	log       []Request
 	cut       map[digest.Digest]bool
@@ -80,13 +101,13 @@ const goodToken = "T0ken"
 
 // NewRegistry starts a registry at addr ("127.0.0.1:0" for any port); with certificate it speaks TLS.
 func NewRegistry(addr string, faults Faults, certificate *tls.Certificate) (*Registry, error) {
-	r := &Registry{Faults: faults, blobs: map[digest.Digest][]byte{}, manifests: map[string]stored{}, cut: map[digest.Digest]bool{}, stop: make(chan struct{})}
+	r := &Registry{Faults: faults, blobs: map[digest.Digest][]byte{}, links: map[string]bool{}, uploads: map[string]*upload{}, manifests: map[string]stored{}, cut: map[digest.Digest]bool{}, stop: make(chan struct{})}
 	main, err := r.serve(addr, certificate, r.handle)
 	if err != nil {
 		return nil, err
 	}
 	r.host = main
-	if faults.RedirectBlobs {
+	if faults.RedirectBlobs || faults.UploadElsewhere {
 		if r.storage, err = r.serve("127.0.0.2:0", nil, r.serveStorage); err != nil {
 			r.Close()
 			return nil, err
@@ -131,18 +152,40 @@ func (r *Registry) Log() []Request {
 // Push stores an image under repository and tag, past all faults.
 func (r *Registry) Push(repository, tag string, im *Image) digest.Digest {
 	for _, b := range append([][]byte{im.Config}, im.Layers...) {
-		r.PutBlob(b)
+		r.keep(repository, b)
 	}
 	return r.PutManifest(repository, tag, im.MediaType, im.Manifest)
 }
 
-// PutBlob stores a blob.
-func (r *Registry) PutBlob(b []byte) digest.Digest {
+// PutBlob stores a blob for all repositories.
+func (r *Registry) PutBlob(b []byte) digest.Digest { return r.keep("", b) }
+
+func (r *Registry) keep(repository string, b []byte) digest.Digest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d := digest.FromBytes(b)
 	r.blobs[d] = b
+	r.links[repository+" "+d.String()] = true
 	return d
+}
+
+// linked tells whether the blob can be seen in repository. Callers hold r.mu.
+func (r *Registry) linked(repository string, d digest.Digest) bool {
+	return r.links[" "+d.String()] || r.links[repository+" "+d.String()]
+}
+
+// Manifest returns the document of a repository that was stored under a tag or digest, nil when there is none.
+func (r *Registry) Manifest(repository, reference string) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.manifests[repository+" "+reference].body
+}
+
+// Forget removes a blob from all repositories.
+func (r *Registry) Forget(d digest.Digest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.blobs, d)
 }
 
 // PutManifest stores a document as it is, however wrong, by tag and by digest.
@@ -155,13 +198,15 @@ func (r *Registry) PutManifest(repository, tag, media string, body []byte) diges
 	return d
 }
 
-func (r *Registry) record(req *http.Request, status int) {
+func (r *Registry) record(req *http.Request, status int) { r.recordBody(req, status, 0) }
+
+func (r *Registry) recordBody(req *http.Request, status int, bytes int64) {
 	scheme, _, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	_, port, _ := net.SplitHostPort(req.Context().Value(http.LocalAddrContextKey).(net.Addr).String())
 	n, _ := strconv.Atoi(port)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.log = append(r.log, Request{n, req.Method, req.URL.Path, req.URL.Query(), req.URL.RawQuery, status, scheme, req.Header.Get("Range")})
+	r.log = append(r.log, Request{n, req.Method, req.URL.Path, req.URL.Query(), req.URL.RawQuery, status, scheme, req.Header.Get("Range"), bytes})
 }
 
 func (r *Registry) answer(w http.ResponseWriter, req *http.Request, status int, body []byte) {
@@ -201,9 +246,14 @@ func (r *Registry) handle(w http.ResponseWriter, req *http.Request) {
 			if !r.allowed(w, req, repository) {
 				return
 			}
-			if kind == "/blobs/" {
-				r.serveBlob(w, req, digest.Digest(arg))
-			} else {
+			switch {
+			case strings.HasPrefix(arg, "uploads/"):
+				r.serveUpload(w, req, repository, strings.TrimPrefix(arg, "uploads/"))
+			case kind == "/blobs/":
+				r.serveBlob(w, req, repository, digest.Digest(arg))
+			case req.Method == http.MethodPut:
+				r.takeManifest(w, req, repository, arg)
+			default:
 				r.serveManifest(w, req, repository, arg)
 			}
 			return
@@ -250,6 +300,10 @@ func (r *Registry) token(w http.ResponseWriter, req *http.Request) {
 		r.fail(w, req, 401, "UNAUTHORIZED")
 		return
 	}
+	if deny := r.Faults.DenyScope; deny != "" && strings.Contains(strings.Join(req.URL.Query()["scope"], " "), deny) {
+		r.fail(w, req, 403, "DENIED")
+		return
+	}
 	field := r.Faults.TokenField
 	if field == "" {
 		field = "token"
@@ -282,7 +336,11 @@ func (r *Registry) allowed(w http.ResponseWriter, req *http.Request, repository 
 		}
 		challenge := fmt.Sprintf(`Bearer realm="%s://%s/token%s",service="fake reg, v1"`, scheme, req.Host, query)
 		if repository != "" {
-			challenge += fmt.Sprintf(`,scope="repository:%s:pull"`, repository)
+			action := "pull"
+			if req.Method != http.MethodGet && req.Method != http.MethodHead {
+				action = "pull,push"
+			}
+			challenge += fmt.Sprintf(`,scope="repository:%s:%s"`, repository, action)
 		}
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
@@ -318,9 +376,10 @@ func (r *Registry) serveManifest(w http.ResponseWriter, req *http.Request, repos
 	}
 }
 
-func (r *Registry) serveBlob(w http.ResponseWriter, req *http.Request, d digest.Digest) {
+func (r *Registry) serveBlob(w http.ResponseWriter, req *http.Request, repository string, d digest.Digest) {
 	r.mu.Lock()
 	body, found := r.blobs[d]
+	found = found && r.linked(repository, d)
 	if swapped, ok := r.Faults.Swap[d]; ok {
 		body = swapped
 	}
@@ -401,6 +460,11 @@ func (r *Registry) send(w io.Writer, req *http.Request, body []byte) {
 func (r *Registry) serveStorage(w http.ResponseWriter, req *http.Request) {
 	if req.Header.Get("Authorization") != "" {
 		r.fail(w, req, 400, "DENIED")
+		return
+	}
+	if id, ok := strings.CutPrefix(req.URL.Path, "/upload/"); ok {
+		repository, id, _ := strings.Cut(id, "@")
+		r.serveUpload(w, req, repository, id)
 		return
 	}
 	d := digest.Digest(strings.TrimPrefix(req.URL.Path, "/blob/"))
