@@ -50,6 +50,29 @@ func (c *Client) StatManifest(ctx context.Context, name ref.Name, session *Sessi
 	return desc, nil
 }
 
+// StatBlob tells the size of a blob in the repository of name. A refusal is an *Error.
+func (c *Client) StatBlob(ctx context.Context, name ref.Name, d digest.Digest, session *Session) (int64, error) {
+	r := c.writing(name, session)
+	r.method, r.path, r.scope = http.MethodHead, name.Path+"/blobs/"+d.String(), "repository:"+name.Path+":pull"
+	resp, err := c.ask(ctx, r)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	return resp.ContentLength, nil
+}
+
+// Ask makes a call of a registry's own, path lying below /v2/; the answer is a 2xx and to be closed. A refusal is an *Error.
+func (c *Client) Ask(ctx context.Context, host, method, path string, session *Session) (*http.Response, error) {
+	places := c.endpoints(ref.Name{Host: host})
+	path, query, _ := strings.Cut(path, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, fmt.Errorf("ask registry for %s: %w (%w)", path, err, errdefs.ErrInvalidArgument)
+	}
+	return c.ask(ctx, request{method: method, at: places[len(places)-1], path: path, query: values, session: session})
+}
+
 // PutManifest lets name point to a document, whose content must be there already; with a digest it has no other name.
 func (c *Client) PutManifest(ctx context.Context, name ref.Name, mediaType string, body []byte, session *Session) error {
 	r := c.writing(name, session).manifest(name)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -42,6 +43,9 @@ type payload struct {
 	offset, size int64
 	// sent, when set, hears how much of the piece has gone out.
 	sent func(n int64)
+
+	mu   sync.Mutex
+	live *outgoing // the one whose reading counts
 }
 
 // credentials are what may be shown to the place r goes to.
@@ -225,6 +229,7 @@ func (c *Client) exchange(ctx context.Context, r request, scheme, authorization 
 	r.body.attach(req, w)
 	w.start()
 	resp, err := c.http.Do(req)
+	r.body.detach()
 	if err = w.stop(err); err != nil {
 		cancel(nil)
 		return nil, err

@@ -369,6 +369,31 @@ func lists(t *testing.T, referrers bool) (*httptest.Server, *[]string) {
 	return s, asked
 }
 
+// TestAsk: a registry's own calls are made with whatever rights it asks for.
+func TestAsk(t *testing.T) {
+	r := start(t, testkit.Faults{Auth: "bearer", User: "u", Password: "p"})
+	_, u := content(77)
+	c := client(t, Config{})
+	if _, err := c.PutBlob(t.Context(), name(t, r.Host()+"/x"), u, user()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.StatBlob(t.Context(), name(t, r.Host()+"/x"), u.Desc.Digest, user()); n != 77 || err != nil {
+		t.Errorf("blob of 77 bytes: %d, %v", n, err)
+	}
+	resp, err := c.Ask(t.Context(), r.Host(), http.MethodGet, "x/tags/list?n=5", user())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	last := r.Log()[len(r.Log())-1]
+	if last.Path != "/v2/x/tags/list" || last.Query.Get("n") != "5" || last.Authorization != "Bearer" {
+		t.Errorf("asked %+v", last)
+	}
+	if _, err := c.Ask(t.Context(), r.Host(), http.MethodGet, "no/manifests/1", user()); !errdefs.IsNotFound(err) {
+		t.Errorf("what is not there: %v", err)
+	}
+}
+
 func TestListsAndDeletes(t *testing.T) {
 	c := client(t, Config{})
 	for _, knows := range []bool{true, false} {

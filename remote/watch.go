@@ -69,10 +69,24 @@ func (p *payload) attach(req *http.Request, w *watch) {
 		if p.size == 0 {
 			return http.NoBody, nil
 		}
-		return &outgoing{payload: p, watch: w}, nil
+		o := &outgoing{of: p, watch: w}
+		p.mu.Lock()
+		p.live = o
+		p.mu.Unlock()
+		return o, nil
 	}
 	req.Body, _ = open()
 	req.GetBody = open
+}
+
+// detach ends what p has to do with a request: one that was answered early may go on reading for a while.
+func (p *payload) detach() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.live = nil
 }
 
 // errShort tells that what is to be uploaded has become shorter than it is said to be.
@@ -80,20 +94,17 @@ var errShort = errors.New("what is to be uploaded ends too early")
 
 // outgoing reads a payload for one request, from its beginning.
 type outgoing struct {
-	*payload
-	watch  *watch
-	at     int64
-	closed atomic.Bool
+	of    *payload
+	watch *watch
+	at    int64
 }
 
 func (o *outgoing) Read(b []byte) (int, error) {
-	if o.closed.Load() {
-		return 0, io.ErrClosedPipe
-	}
-	if o.at == o.size {
+	p := o.of
+	if o.at == p.size {
 		return 0, io.EOF
 	}
-	n, err := o.from.ReadAt(b[:min(int64(len(b)), o.size-o.at)], o.offset+o.at)
+	n, err := p.from.ReadAt(b[:min(int64(len(b)), p.size-o.at)], p.offset+o.at)
 	if n > 0 {
 		err = nil
 	}
@@ -101,19 +112,20 @@ func (o *outgoing) Read(b []byte) (int, error) {
 		err = errShort
 	}
 	o.at += int64(n)
-	if !o.closed.Load() { // else nobody listens any more
-		o.watch.timer.Reset(o.watch.limit)
-		if o.at == o.size {
-			o.watch.timer.Reset(max(o.watch.limit, answerTime))
-		}
-		if o.sent != nil {
-			o.sent(o.at)
-		}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.live != o {
+		return 0, io.ErrClosedPipe
+	}
+	o.watch.timer.Reset(o.watch.limit)
+	if o.at == p.size {
+		o.watch.timer.Reset(max(o.watch.limit, answerTime))
+	}
+	if p.sent != nil {
+		p.sent(o.at)
 	}
 	return n, err
 }
 
-func (o *outgoing) Close() error {
-	o.closed.Store(true)
-	return nil
-}
+// Close leaves what is read from open: it is read again when the request is repeated.
+func (o *outgoing) Close() error { return nil }
