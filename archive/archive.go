@@ -23,6 +23,9 @@ type Options struct {
 	// attributes from it, its links are followed where the archive has nothing of its own, and hard links may
 	// name its files, which are copied up.
 	Below *os.File
+	// Into is the directory below root that names in the archive start from; they cannot lead out of it by themselves,
+	// but links on their way may, to anywhere below root. It must be there, and stays what it is. Not for layers.
+	Into string
 	// KeepTypes refuses entries that would replace a directory by something else or the reverse.
 	KeepTypes bool
 	// Owner, when set, owns everything unpacked, whatever the archive says.
@@ -59,6 +62,8 @@ type PackOptions struct {
 	Whiteouts bool
 	// Skip, when set, leaves out the names it returns true for, and everything below them.
 	Skip func(name string) bool
+	// Base, for a whole tree, packs also root itself, as a directory of this name that all other names lie in.
+	Base string
 	// Fraction keeps the times' fractions of a second, at the cost of one more block for each entry.
 	Fraction bool
 }

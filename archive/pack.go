@@ -45,6 +45,9 @@ func (p *packer) all(ctx context.Context, root sys.FD, names []string) error {
 			return err
 		}
 		defer list.Close()
+		if p.o.Base != "" {
+			return p.base(ctx, list)
+		}
 		return p.kids(ctx, list, "")
 	}
 	for _, name := range names {
@@ -57,6 +60,19 @@ func (p *packer) all(ctx context.Context, root sys.FD, names []string) error {
 		}
 	}
 	return nil
+}
+
+// base packs the root itself and what is in it.
+func (p *packer) base(ctx context.Context, root sys.FD) error {
+	st, err := sys.StatAt(root, "")
+	if err != nil {
+		return err
+	}
+	path := strings.TrimSuffix(p.o.Base, "/") + "/"
+	if err := p.folder(root, path, &st); err != nil {
+		return fmt.Errorf("%s: %w", p.o.Base, err)
+	}
+	return p.kids(ctx, root, path)
 }
 
 func (p *packer) named(ctx context.Context, root sys.FD, dir, base string) error {
@@ -132,12 +148,7 @@ func (p *packer) directory(ctx context.Context, dir sys.FD, name, path string, s
 		return err
 	}
 	defer fd.Close()
-	h, err := p.header(fd, "", path+"/", st)
-	if err != nil {
-		return err
-	}
-	h.Typeflag = tar.TypeDir
-	if err := p.w.WriteHeader(h); err != nil {
+	if err := p.folder(fd, path+"/", st); err != nil {
 		return err
 	}
 	if p.o.Whiteouts {
@@ -152,6 +163,16 @@ func (p *packer) directory(ctx context.Context, dir sys.FD, name, path string, s
 		}
 	}
 	return p.kids(ctx, fd, path+"/")
+}
+
+// folder writes what an open directory is; path ends with a slash.
+func (p *packer) folder(fd sys.FD, path string, st *sys.Stat) error {
+	h, err := p.header(fd, "", path, st)
+	if err != nil {
+		return err
+	}
+	h.Typeflag = tar.TypeDir
+	return p.w.WriteHeader(h)
 }
 
 func (p *packer) file(dir sys.FD, name, path string) error {

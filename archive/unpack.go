@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -38,6 +39,9 @@ func Unpack(ctx context.Context, root *os.File, r io.Reader, o Options) (Report,
 	now := time.Now()
 	u.now = sys.Timespec{Sec: now.Unix(), Nsec: int64(now.Nanosecond())}
 	defer u.tree.close()
+	if err := u.begin(); err != nil {
+		return u.report, err
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return u.report, err
@@ -67,6 +71,7 @@ type unpacker struct {
 	o       Options
 	in      *tarReader
 	tree    *tree
+	start   *directory // that the archive's names start from
 	report  Report
 	umask   uint32
 	asRoot  bool
@@ -77,6 +82,18 @@ type unpacker struct {
 	copied  map[string]bool // paths of files brought up from below
 }
 
+// begin finds the directory that the archive's names start from.
+func (u *unpacker) begin() (err error) {
+	u.start = u.tree.root
+	if u.o.Into != "" {
+		u.start, err = u.walk(u.o.Into, false)
+	}
+	if err != nil {
+		return fmt.Errorf("unpack into %q: %w", u.o.Into, err)
+	}
+	return nil
+}
+
 func (u *unpacker) entry(ctx context.Context, h *header) error {
 	u.report.Entries++
 	if u.o.MaxEntries > 0 && u.report.Entries+u.implied > u.o.MaxEntries {
@@ -85,8 +102,8 @@ func (u *unpacker) entry(ctx context.Context, h *header) error {
 	if err := u.check(h); err != nil {
 		return err
 	}
-	path, base := split(h.name)
-	parent, err := u.walk(path, true)
+	dir, base := split(h.name)
+	parent, err := u.walk(dir, true)
 	if err != nil {
 		return err
 	}
@@ -94,7 +111,9 @@ func (u *unpacker) entry(ctx context.Context, h *header) error {
 		if h.kind != '5' {
 			return invalid("is a directory")
 		}
-		u.list(parent, h)
+		if u.o.Into == "" {
+			u.list(parent, h)
+		}
 		return nil
 	}
 	if u.o.Whiteouts {
@@ -128,6 +147,11 @@ func (u *unpacker) check(h *header) error {
 	if len(h.name) > maxPath {
 		return invalid("name of %d bytes is too long", len(h.name))
 	}
+	if u.o.Into != "" {
+		if err := u.inside(h); err != nil {
+			return err
+		}
+	}
 	for i, x := range h.xattrs {
 		switch own := strings.TrimPrefix(x.name, overlayPrefix); {
 		case own == x.name:
@@ -136,6 +160,22 @@ func (u *unpacker) check(h *header) error {
 		default:
 			h.xattrs[i].name = overlayPrefix + "overlay." + own
 		}
+	}
+	return nil
+}
+
+// inside shortens the entry's names to what they mean without regard to links, and refuses those that lead out.
+func (u *unpacker) inside(h *header) error {
+	names := []*string{&h.name}
+	if h.kind == '1' {
+		names = append(names, &h.link)
+	}
+	for _, name := range names {
+		clean := path.Clean(strings.TrimLeft(*name, "/"))
+		if clean == ".." || strings.HasPrefix(clean, "../") {
+			return invalid("%q is outside of %q", *name, u.o.Into)
+		}
+		*name = clean
 	}
 	return nil
 }
@@ -169,8 +209,8 @@ func (u *unpacker) hide(parent *directory, base string, h *header) (done bool, e
 	if !errors.Is(err, fs.ErrExist) {
 		return true, err
 	}
-	if path := parent.join(hidden); u.copied[path] { // not the layer's own, but the target of a hard link
-		delete(u.copied, path)
+	if whole := parent.join(hidden); u.copied[whole] { // not the layer's own, but the target of a hard link
+		delete(u.copied, whole)
 		if err := sys.UnlinkAt(dir, hidden); err != nil {
 			return true, err
 		}

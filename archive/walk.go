@@ -8,10 +8,10 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// walk finds the directory that path leads to, following links inside the root. With make it makes what is missing,
+// walk finds the directory that path leads to from where the archive's names start, following links inside the root. With make it makes what is missing,
 // also what a link points to; without, that is fs.ErrNotExist.
 func (u *unpacker) walk(path string, make bool) (*directory, error) {
-	at, hops := u.tree.root, 0
+	at, hops := u.start, 0
 	for path != "" {
 		var name string
 		name, path, _ = strings.Cut(path, "/")

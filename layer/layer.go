@@ -52,6 +52,7 @@ type Store struct {
 	}
 	working map[string]*work // layers and fixes being made
 	roots   map[string]*mounted
+	holds   map[string]*held
 }
 
 // layerRecord is what a layer's tree does not tell itself.
@@ -90,7 +91,7 @@ func Open(root string, db *state.DB) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open layers: %w", err)
 	}
-	s := &Store{root: root, db: db, working: map[string]*work{}, roots: map[string]*mounted{}}
+	s := &Store{root: root, db: db, working: map[string]*work{}, roots: map[string]*mounted{}, holds: map[string]*held{}}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open layers %s: %w", root, err)
 	}

@@ -13,6 +13,7 @@ import (
 type Root struct {
 	// Dir is the tree's root; open what is in it with sys.OpenInRoot.
 	Dir   *os.File
+	shelf func() (ns *os.File, err error)
 	close func() error
 }
 
@@ -22,12 +23,16 @@ type mounted struct {
 	dir   *os.File
 	err   error
 	users int
+
+	shelve   sync.Once // for kernels that copy nothing detached
+	ns       *os.File
+	shelfErr error
 }
 
 // Root mounts the merged tree of writable layer id; callers at the same time share one mount. Not for a layer that
 // a running container has mounted: the kernel promises nothing for two mounts of one layer.
 func (s *Store) Root(_ context.Context, id string) (*Root, error) {
-	lower, upper, work, err := s.Overlay(id)
+	lower, upper, work, err := s.overlay(id)
 	if err != nil {
 		return nil, err
 	}
@@ -49,21 +54,55 @@ func (s *Store) Root(_ context.Context, id string) (*Root, error) {
 		leave()
 		return nil, fmt.Errorf("mount writable layer %s: %w", id, m.err)
 	}
-	return &Root{Dir: m.dir, close: leave}, nil
+	return &Root{Dir: m.dir, shelf: func() (*os.File, error) { return m.shelf(s.root) }, close: leave}, nil
 }
 
 func (s *Store) leave(id string, m *mounted) error {
 	s.mu.Lock()
 	m.users--
 	last := m.users == 0
-	if last {
+	if last && s.roots[id] == m {
 		delete(s.roots, id)
 	}
 	s.mu.Unlock()
 	if !last || m.dir == nil {
 		return nil
 	}
+	if m.ns != nil {
+		m.ns.Close()
+	}
 	return m.dir.Close()
+}
+
+// shelf is a mount namespace that has the tree, over a folder.
+func (m *mounted) shelf(at string) (*os.File, error) {
+	m.shelve.Do(func() { m.ns, m.shelfErr = sys.Shelve(m.dir, at) })
+	return m.ns, m.shelfErr
+}
+
+// Copy gives another mount of the same tree, detached, for the caller to put mounts on and to close: those on Dir
+// would show up for everybody.
+func (r *Root) Copy() (*os.File, error) {
+	c, err := sys.CopyMount(sys.Borrow(r.Dir), "", false)
+	if err != nil {
+		c, err = r.copyShelved()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("copy mount of writable layer: %w", err)
+	}
+	return c, nil
+}
+
+func (r *Root) copyShelved() (c *os.File, err error) {
+	ns, err := r.shelf()
+	if err != nil {
+		return nil, err
+	}
+	err = sys.InMountNamespace(ns, func() error {
+		c, err = sys.CopyMount(sys.Borrow(r.Dir), "", false)
+		return err
+	})
+	return c, err
 }
 
 // Close unmounts the tree, once the other callers have closed it and nothing of it is open.

@@ -107,8 +107,14 @@ func (s *Store) writable(id string) (writableRecord, error) {
 }
 
 // Overlay returns what overlayfs needs for the writable layer id: the layers below, topmost first, and its own two
-// directories.
+// directories. It is for whoever has the layer for himself from now on: it waits until nobody else writes into it, and
+// what Root has mounted is not handed out any more.
 func (s *Store) Overlay(id string) (lower []string, upper, work string, err error) {
+	s.quiet(id)
+	return s.overlay(id)
+}
+
+func (s *Store) overlay(id string) (lower []string, upper, work string, err error) {
 	record, err := s.writable(id)
 	if err != nil {
 		return nil, "", "", err
@@ -153,6 +159,7 @@ func (s *Store) Drop(_ context.Context, id string) error {
 }
 
 func (s *Store) deleteTree(id string) error {
+	s.drive(id)
 	err := s.discard("writable", id)
 	s.mu.Lock()
 	delete(s.known.writable, id)

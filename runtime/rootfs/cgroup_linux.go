@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // putCgroup shows the container its control groups: the unified hierarchy as one file system, or a folder with one
@@ -98,7 +100,7 @@ func (r *Root) hierarchy(m *mount, kind string, h Hierarchy) (*os.File, error) {
 	if kind == "cgroup2" {
 		path = h.Mount
 	}
-	source, err := openTree(unix.AT_FDCWD, path, false)
+	source, err := sys.CopyMount(sys.WorkingDir, path, false)
 	if err != nil {
 		return nil, err
 	}

@@ -139,12 +139,12 @@ func (r *Root) bindConsole(slave *os.File) error {
 		return err
 	}
 	defer target.Close()
-	source, err := openTree(int(slave.Fd()), "", false)
+	source, err := sys.CopyMount(sys.Borrow(slave), "", false)
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	return attachTo(source, target)
+	return sys.AttachMount(source, target)
 }
 
 // OpenTerminal makes a terminal in the devpts that is mounted in root. Reads of master do not block a thread.

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // Protect hides and write-protects the paths the settings name; a path that does not exist needs no protection.
@@ -61,7 +63,7 @@ func (r *Root) protect(name string, how func(*os.File) error) error {
 }
 
 func (r *Root) readOnly(target *os.File) error {
-	tree, err := openTree(int(target.Fd()), "", true)
+	tree, err := sys.CopyMount(sys.Borrow(target), "", true)
 	if err != nil {
 		return err
 	}
@@ -69,5 +71,5 @@ func (r *Root) readOnly(target *os.File) error {
 	if err := setAttributes(tree, true, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 		return err
 	}
-	return attachTo(tree, target)
+	return sys.AttachMount(tree, target)
 }

@@ -107,7 +107,7 @@ func Open(s Settings) (*Root, error) {
 			return nil, err
 		}
 	}
-	null, err := openTree(unix.AT_FDCWD, "/dev/null", false)
+	null, err := sys.CopyMount(sys.WorkingDir, "/dev/null", false)
 	if err != nil {
 		r.Close()
 		return nil, fmt.Errorf("open /dev/null: %w", err)
@@ -214,7 +214,7 @@ func (r *Root) mountRoot() error {
 	} else {
 		// Where hooks expect it; the overlay needs no place on the host and takes the one that always exists.
 		at = r.settings.Path
-		if r.dir, err = openTree(unix.AT_FDCWD, at, true); err != nil {
+		if r.dir, err = sys.CopyMount(sys.WorkingDir, at, true); err != nil {
 			return fmt.Errorf("open root %s: %w", at, err)
 		}
 		if err := setAttributes(r.dir, true, unix.MountAttr{Propagation: unix.MS_PRIVATE}); err != nil {

@@ -11,22 +11,6 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// openTree makes a detached copy of the mount at path: of its part below path, with the mounts below where recursive.
-func openTree(dir int, path string, recursive bool) (*os.File, error) {
-	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
-	if recursive {
-		flags |= unix.AT_RECURSIVE
-	}
-	if path == "" {
-		flags |= unix.AT_EMPTY_PATH
-	}
-	fd, err := unix.OpenTree(dir, path, flags)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
-
 // setAttributes changes a mount, and those below it where recursive.
 func setAttributes(f *os.File, recursive bool, m unix.MountAttr) error {
 	flags := uint(unix.AT_EMPTY_PATH)
@@ -49,7 +33,7 @@ func (r *Root) openSource(m *mount) error {
 	case m.options.subpath != "":
 		m.source, err = openBelow(source, m.options.subpath, m.options.recursive)
 	default:
-		m.source, err = openTree(unix.AT_FDCWD, source, m.options.recursive)
+		m.source, err = sys.CopyMount(sys.WorkingDir, source, m.options.recursive)
 	}
 	if err != nil {
 		return m.failed(err)
@@ -99,14 +83,8 @@ func openElsewhere(pid, path string, recursive bool) (*os.File, error) {
 	}
 	defer ns.Close()
 	var tree *os.File
-	err = sys.OnOwnThread(func() error {
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return err
-		}
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
-			return err
-		}
-		tree, err = openTree(unix.AT_FDCWD, path, recursive)
+	err = sys.InMountNamespace(ns, func() error {
+		tree, err = sys.CopyMount(sys.WorkingDir, path, recursive)
 		return err
 	})
 	return tree, err
@@ -125,7 +103,7 @@ func openBelow(source, path string, recursive bool) (*os.File, error) {
 		return nil, fmt.Errorf("cannot access path %s: %w", filepath.Join(source, path), err)
 	}
 	defer found.Close()
-	return openTree(int(found.Fd()), "", recursive)
+	return sys.CopyMount(sys.Borrow(found), "", recursive)
 }
 
 // makeFilesystem mounts a file system that is no bind, detached.
@@ -206,14 +184,10 @@ func (r *Root) attach(m *mount) error {
 		return m.failed(err)
 	}
 	defer target.Close()
-	if err := attachTo(m.source, target); err != nil {
+	if err := sys.AttachMount(m.source, target); err != nil {
 		return m.failed(err)
 	}
 	return nil
-}
-
-func attachTo(source, target *os.File) error {
-	return unix.MoveMount(int(source.Fd()), "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
 // stamp is one mount shown at many places. The first place gets the mount itself and the others copies of it:
@@ -226,12 +200,12 @@ type stamp struct {
 func (s *stamp) on(target *os.File) error {
 	if !s.used {
 		s.used = true
-		return attachTo(s.fd, target)
+		return sys.AttachMount(s.fd, target)
 	}
-	again, err := openTree(int(s.fd.Fd()), "", false)
+	again, err := sys.CopyMount(sys.Borrow(s.fd), "", false)
 	if err != nil {
 		return err
 	}
 	defer again.Close()
-	return attachTo(again, target)
+	return sys.AttachMount(again, target)
 }

@@ -1,0 +1,74 @@
+package sys
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// CopyMount makes a detached copy of the mount that path in dir shows, from there downwards; with those mounted on it
+// when recursive. The empty path is dir itself. Kernels before 6.15 copy only what is attached in the mount
+// namespace of the calling thread. The error is the kernel's bare one, here and below.
+func CopyMount(dir FD, path string, recursive bool) (*os.File, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	fd, err := unix.OpenTree(int(dir), path, flags)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// WorkingDir stands for the directory that relative paths start from, where an FD is asked for.
+const WorkingDir FD = unix.AT_FDCWD
+
+// TameMount makes a detached mount, with all below it, fit to be looked at by a mighty process: nothing mounted there
+// later shows up elsewhere, and no device in it can be opened, whoever may have put it there.
+func TameMount(m *os.File, readOnly bool) error {
+	const safe = unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+	attr := unix.MountAttr{Attr_set: safe, Propagation: unix.MS_PRIVATE}
+	if readOnly {
+		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	}
+	return unix.MountSetattr(int(m.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr)
+}
+
+// ForbidWriting makes a mount read-only, but not those on it.
+func ForbidWriting(m *os.File) error {
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	return unix.MountSetattr(int(m.Fd()), "", unix.AT_EMPTY_PATH, &attr)
+}
+
+// AttachMount puts a detached mount over target, which may be found by OpenPathInRoot.
+func AttachMount(m, target *os.File) error {
+	return unix.MoveMount(int(m.Fd()), "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+// InMountNamespace runs f on a thread of its own in mount namespace ns, at that namespace's root.
+func InMountNamespace(ns *os.File, f func() error) error {
+	return OnOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return fmt.Errorf("leave the process's root: %w", err)
+		}
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("enter mount namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// Shelve puts a detached mount into a mount namespace of its own, over folder at, where every kernel can copy it: see
+// InMountNamespace. The mount ends when the namespace and everything of the mount is closed.
+func Shelve(m *os.File, at string) (ns *os.File, err error) {
+	err = WithPrivateMount(m, at, func() error {
+		ns, err = os.Open("/proc/thread-self/ns/mnt")
+		return err
+	})
+	return ns, err
+}
