@@ -72,4 +72,7 @@ type PackOptions struct {
 type CopyOptions struct {
 	// Root also gives the source directory's own attributes to the destination directory.
 	Root bool
+	// Layer copies a layer's tree as it is on disk: whiteouts are devices to any copy, opaque directories stay opaque
+	// with it.
+	Layer bool
 }

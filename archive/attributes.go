@@ -11,7 +11,10 @@ import (
 
 // overlayPrefix begins the names of the attributes that belong to overlayfs itself. One of a file in a layer, which may
 // hold layers of its own, is written with the prefix twice: that is how overlayfs shows it as it is without obeying it.
-const overlayPrefix = "trusted.overlay."
+const (
+	overlayPrefix  = "trusted.overlay."
+	overlayEscaped = overlayPrefix + "overlay."
+)
 
 // Attributes are what a file is besides its content: owner, mode, times, extended attributes.
 type Attributes struct {
@@ -72,7 +75,7 @@ func readAttributes(dir sys.FD, name string, st *sys.Stat) (*Attributes, error) 
 		return nil, err
 	}
 	for _, attr := range names {
-		if strings.HasPrefix(attr, overlayPrefix) {
+		if strings.HasPrefix(attr, overlayPrefix) && !strings.HasPrefix(attr, overlayEscaped) {
 			continue
 		}
 		value, err := sys.GetXattrAt(dir, name, attr)

@@ -17,7 +17,7 @@ import (
 func CopyTree(ctx context.Context, dst, src *os.File, o CopyOptions) error {
 	defer runtime.KeepAlive(dst) // the descriptors are used without the files
 	defer runtime.KeepAlive(src)
-	c := &copier{dst: sys.Borrow(dst), links: map[fileID]string{}}
+	c := &copier{dst: sys.Borrow(dst), layer: o.Layer, links: map[fileID]string{}}
 	from, err := sys.OpenListAt(sys.Borrow(src), ".")
 	if err != nil {
 		return fmt.Errorf("copy tree: %w", err)
@@ -44,6 +44,7 @@ type fileID struct{ dev, ino uint64 }
 
 type copier struct {
 	dst   sys.FD
+	layer bool
 	links map[fileID]string // path in dst of files that have more than one name
 }
 
@@ -98,6 +99,11 @@ func (c *copier) directory(ctx context.Context, to, from sys.FD, name, path stri
 	defer fromKid.Close()
 	if err := c.kids(ctx, toKid, fromKid, path); err != nil {
 		return err
+	}
+	if c.layer {
+		if err := copyOpaque(toKid, fromKid); err != nil {
+			return err
+		}
 	}
 	return copyAttributes(toKid, fromKid, "", st)
 }
@@ -173,4 +179,13 @@ func copyAttributes(to, from sys.FD, name string, st *sys.Stat) error {
 		return err
 	}
 	return a.set(to, name, st.Kind() == sys.KindSymlink)
+}
+
+// copyOpaque makes a directory opaque where the other is.
+func copyOpaque(to, from sys.FD) error {
+	value, err := sys.GetXattrAt(from, "", opaqueAttribute)
+	if err != nil || string(value) != "y" {
+		return err
+	}
+	return sys.SetXattrAt(to, "", opaqueAttribute, value)
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,14 +20,29 @@ import (
 // left out. What changes meanwhile is packed in some state it had; a file that shrinks is filled up with zeros.
 func Pack(ctx context.Context, w io.Writer, root *os.File, o PackOptions, names ...string) error {
 	defer runtime.KeepAlive(root) // the descriptor is used without it
-	p := &packer{o: o, w: tar.NewWriter(w), links: map[fileID]string{}, buf: make([]byte, 256<<10)}
-	if err := p.all(ctx, sys.Borrow(root), names); err != nil {
-		return fmt.Errorf("pack: %w", err)
+	p := newPacker(w, o)
+	if len(names) == 0 {
+		return p.trees(ctx, root)
 	}
-	if err := p.w.Close(); err != nil {
-		return fmt.Errorf("pack: %w", err)
+	for _, name := range names {
+		dir, base := split(strings.TrimLeft(name, "/"))
+		if base == "" {
+			return fmt.Errorf("pack: %q names no file: %w", name, fs.ErrInvalid)
+		}
+		if err := p.named(ctx, sys.Borrow(root), strings.TrimSuffix(dir, "/"), base); err != nil {
+			return fmt.Errorf("pack: %w", err)
+		}
 	}
-	return nil
+	return p.end()
+}
+
+// PackLayers is Pack for what several layers on one another, the topmost first, add up to: one layer.
+func PackLayers(ctx context.Context, w io.Writer, roots []*os.File) error {
+	return newPacker(w, PackOptions{Whiteouts: true}).trees(ctx, roots...)
+}
+
+func newPacker(w io.Writer, o PackOptions) *packer {
+	return &packer{o: o, w: tar.NewWriter(w), links: map[fileID]string{}, buf: make([]byte, 256<<10)}
 }
 
 type packer struct {
@@ -38,38 +52,38 @@ type packer struct {
 	buf   []byte
 }
 
-func (p *packer) all(ctx context.Context, root sys.FD, names []string) error {
-	if len(names) == 0 {
-		list, err := sys.OpenListAt(root, ".")
-		if err != nil {
-			return err
-		}
-		defer list.Close()
-		if p.o.Base != "" {
-			return p.base(ctx, list)
-		}
-		return p.kids(ctx, list, "")
+func (p *packer) trees(ctx context.Context, roots ...*os.File) error {
+	pile, err := OpenPile(roots...)
+	if err != nil {
+		return fmt.Errorf("pack: %w", err)
 	}
-	for _, name := range names {
-		dir, base := split(strings.TrimLeft(name, "/"))
-		if base == "" {
-			return fmt.Errorf("%q names no file: %w", name, fs.ErrInvalid)
-		}
-		if err := p.named(ctx, root, strings.TrimSuffix(dir, "/"), base); err != nil {
-			return err
-		}
+	defer pile.Close()
+	if p.o.Base != "" {
+		err = p.base(ctx, pile)
+	} else {
+		err = p.kids(ctx, pile, "")
+	}
+	if err != nil {
+		return fmt.Errorf("pack: %w", err)
+	}
+	return p.end()
+}
+
+func (p *packer) end() error {
+	if err := p.w.Close(); err != nil {
+		return fmt.Errorf("pack: %w", err)
 	}
 	return nil
 }
 
 // base packs the root itself and what is in it.
-func (p *packer) base(ctx context.Context, root sys.FD) error {
-	st, err := sys.StatAt(root, "")
+func (p *packer) base(ctx context.Context, root Pile) error {
+	st, err := sys.StatAt(root[0], "")
 	if err != nil {
 		return err
 	}
 	path := strings.TrimSuffix(p.o.Base, "/") + "/"
-	if err := p.folder(root, path, &st); err != nil {
+	if err := p.folder(root[0], path, &st); err != nil {
 		return fmt.Errorf("%s: %w", p.o.Base, err)
 	}
 	return p.kids(ctx, root, path)
@@ -77,52 +91,52 @@ func (p *packer) base(ctx context.Context, root sys.FD) error {
 
 func (p *packer) named(ctx context.Context, root sys.FD, dir, base string) error {
 	if dir == "" {
-		return p.entry(ctx, root, base, base)
+		return p.entry(ctx, Pile{root}, base, base)
 	}
 	fd, err := sys.OpenDirBelow(root, dir)
 	if err != nil {
 		return err
 	}
 	defer fd.Close()
-	return p.entry(ctx, fd, base, dir+"/"+base)
+	return p.entry(ctx, Pile{fd}, base, dir+"/"+base)
 }
 
-// kids packs what is in directory dir, whose path from the root is path with a slash at its end.
-func (p *packer) kids(ctx context.Context, dir sys.FD, path string) error {
-	entries, err := sys.ReadDirectory(dir)
+// kids packs what is in a directory, whose path from the root is path with a slash at its end.
+func (p *packer) kids(ctx context.Context, dirs Pile, path string) error {
+	names, err := dirs.Names()
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(entries, func(a, b sys.Entry) int { return strings.Compare(a.Name, b.Name) })
-	for _, e := range entries {
-		if err := p.entry(ctx, dir, e.Name, path+e.Name); err != nil {
+	for _, name := range names {
+		if err := p.entry(ctx, dirs, name, path+name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *packer) entry(ctx context.Context, dir sys.FD, name, path string) error {
+func (p *packer) entry(ctx context.Context, dirs Pile, name, path string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if p.o.Skip != nil && p.o.Skip(path) {
 		return nil
 	}
-	st, err := sys.StatAt(dir, name)
+	at, st, err := dirs.Find(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // removed since the directory was read
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	dir := dirs[at]
 	switch {
 	case st.Whiteout():
 		return p.whiteout(path[:len(path)-len(name)]+whiteoutPrefix+name, &st)
 	case st.Kind() == sys.KindSocket:
 		return nil
 	case st.Kind() == sys.KindDir:
-		err = p.directory(ctx, dir, name, path, &st)
+		err = p.directory(ctx, dirs, at, name, path, &st)
 	case st.Kind() == sys.KindFile:
 		err = p.file(dir, name, path)
 	default:
@@ -142,27 +156,24 @@ func (p *packer) whiteout(path string, st *sys.Stat) error {
 	return p.w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: 0o644, ModTime: p.time(st)})
 }
 
-func (p *packer) directory(ctx context.Context, dir sys.FD, name, path string, st *sys.Stat) error {
-	fd, err := sys.OpenListAt(dir, name)
+func (p *packer) directory(ctx context.Context, dirs Pile, at int, name, path string, st *sys.Stat) error {
+	kid, opaque, err := dirs.Open(name, at)
 	if err != nil {
 		return err
 	}
-	defer fd.Close()
-	if err := p.folder(fd, path+"/", st); err != nil {
+	defer kid.Close()
+	if len(kid) == 0 {
+		return fmt.Errorf("changed while it was packed: %w", fs.ErrInvalid)
+	}
+	if err := p.folder(kid[0], path+"/", st); err != nil {
 		return err
 	}
-	if p.o.Whiteouts {
-		opaque, err := sys.GetXattrAt(fd, "", opaqueAttribute)
-		if err != nil {
+	if opaque {
+		if err := p.whiteout(path+"/"+opaqueMarker, st); err != nil {
 			return err
 		}
-		if string(opaque) == "y" {
-			if err := p.whiteout(path+"/"+opaqueMarker, st); err != nil {
-				return err
-			}
-		}
 	}
-	return p.kids(ctx, fd, path+"/")
+	return p.kids(ctx, kid, path+"/")
 }
 
 // folder writes what an open directory is; path ends with a slash.
@@ -282,7 +293,11 @@ func (p *packer) header(dir sys.FD, name, path string, st *sys.Stat) (*tar.Heade
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		h.PAXRecords[xattrPrefix+x.name] = string(x.value)
+		name := x.name
+		if own, ok := strings.CutPrefix(name, overlayEscaped); ok && p.o.Whiteouts {
+			name = overlayPrefix + own
+		}
+		h.PAXRecords[xattrPrefix+name] = string(x.value)
 	}
 	return h, nil
 }

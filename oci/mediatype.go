@@ -68,3 +68,16 @@ func IsAttestation(d ocispec.Descriptor) bool {
 	}
 	return d.Platform != nil && d.Platform.OS == "unknown" && d.Platform.Architecture == "unknown"
 }
+
+// LayerType is OCI's name for the media type of a layer, also where Docker has one of its own.
+func LayerType(mediaType string) string {
+	switch mediaType {
+	case DockerLayer:
+		return ocispec.MediaTypeImageLayer
+	case DockerLayer + ".gzip":
+		return ocispec.MediaTypeImageLayerGzip
+	case DockerLayer + ".zstd":
+		return ocispec.MediaTypeImageLayerZstd
+	}
+	return mediaType
+}

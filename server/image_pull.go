@@ -16,11 +16,11 @@ import (
 	"github.com/cove-containers/cove/remote"
 )
 
-// imageCreate pulls an image. The other meaning of the call, importing a tree of files, is not built yet.
+// imageCreate pulls an image, or imports one.
 func (s *Server) imageCreate(c *call) error {
 	from := c.query.get("fromImage")
 	if from == "" {
-		return missing("importing an image")
+		return s.imageImport(c, c.query.get("fromSrc"))
 	}
 	name, all, err := pulledName(from, c.query.get("tag"))
 	if err != nil {

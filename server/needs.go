@@ -11,6 +11,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 	st "github.com/moby/moby/api/types/system"
 	vt "github.com/moby/moby/api/types/volume"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/api"
@@ -19,6 +20,7 @@ import (
 	"github.com/cove-containers/cove/logs"
 	"github.com/cove-containers/cove/ref"
 	"github.com/cove-containers/cove/remote"
+	"github.com/cove-containers/cove/snapshot"
 )
 
 // Parts are what the API speaks for. Each is an interface no larger than the calls that use it, so that a test can
@@ -32,6 +34,7 @@ type Parts struct {
 	System     System
 	Images     Images
 	Transfers  Transfers
+	Captures   Captures
 	Volumes    Volumes
 	Networks   Networks
 	Registry   Registry
@@ -106,6 +109,12 @@ type Transfers interface {
 	Load(ctx context.Context, r io.Reader, o image.LoadOptions) error
 	Save(ctx context.Context, names []string, platforms []ocispec.Platform, w io.Writer) error
 	Tag(ctx context.Context, source, target string) error
+}
+
+// Captures make images of containers and of archives of files.
+type Captures interface {
+	Commit(ctx context.Context, container string, o snapshot.CommitOptions) (digest.Digest, error)
+	Import(ctx context.Context, r io.Reader, o snapshot.ImportOptions) (digest.Digest, error)
 }
 
 // Volumes are the volumes that are here.

@@ -44,6 +44,7 @@ func (s *Server) imageRows() []route {
 		{"GET /images/get", Observe, s.imageSave},
 		{"POST /images/create", Manage, s.imageCreate},
 		{"POST /images/load", Manage, s.imageLoad},
+		{"POST /commit", Manage, s.containerCommit},
 		{"POST /images/prune", Manage, s.imagesPrune},
 		{"GET /images/{name}/json", Observe, s.imageInspect},
 		{"GET /images/{name}/history", Observe, s.imageHistory},
@@ -87,7 +88,6 @@ func (s *Server) systemRows() []route {
 // absentRows are the calls of a Docker daemon that are not built yet.
 func absentRows() []route {
 	return []route{
-		{"POST /commit", Manage, absent("commit")},
 		{"HEAD /containers/{id}/archive", Enter, absent("copying files out of a container")},
 		{"GET /containers/{id}/archive", Enter, absent("copying files out of a container")},
 		{"PUT /containers/{id}/archive", Enter, absent("copying files into a container")},

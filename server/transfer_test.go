@@ -49,7 +49,9 @@ func TestPull(t *testing.T) {
 		"/images/create?fromImage=UPPER":              400,
 		"/images/create?fromImage=a&tag=b/c":          400,
 		"/images/create?fromImage=scratch&tag=1":      403,
-		"/images/create?fromSrc=-":                    501,
+		"/images/create":                              400,
+		"/images/create?fromSrc=ftp://h/x":            400,
+		"/images/create?fromSrc=-&repo=UPPER":         400,
 		"/images/create?fromImage=a&platform=a/b/c/d": 400,
 	} {
 		if w := ask(t, p, "POST", path, ""); w.Code != status {

@@ -9,8 +9,7 @@ import (
 // Group builds "image" with all that stands below it.
 func Group(a *command.App) *cobra.Command {
 	return command.Group("image", "Manage images",
-		History(a), Inspect(a), Load(a), Ls(a), Prune(a), Pull(a), Rm(a), Save(a), Tag(a),
+		History(a), Import(a), Inspect(a), Load(a), Ls(a), Prune(a), Pull(a), Rm(a), Save(a), Tag(a),
 		command.Missing("build", "building images")(a),
-		command.Missing("push", "pushing images")(a),
-		command.Missing("import", "importing images")(a))
+		command.Missing("push", "pushing images")(a))
 }

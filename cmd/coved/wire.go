@@ -28,6 +28,7 @@ import (
 	"github.com/cove-containers/cove/server"
 	"github.com/cove-containers/cove/server/listen"
 	"github.com/cove-containers/cove/shim"
+	"github.com/cove-containers/cove/snapshot"
 	"github.com/cove-containers/cove/state"
 	"github.com/cove-containers/cove/volume"
 )
@@ -88,10 +89,17 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	}
 	d.push(func() { shutdown(eng, s, parts.Config.CgroupParent, log) })
 
+	captures, err := snapshot.New(ctx, snapshot.Parts{
+		Containers: parts.Containers, Images: parts.Images, Layers: parts.Layers, Pauser: eng, Tell: parts.Bus.Publish, DB: db,
+	})
+	if err != nil {
+		return nil, err
+	}
+
 	// Doors.
 	d.server = server.New(server.Parts{
 		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, System: eng,
-		Images: parts.Images, Transfers: parts.Images, Volumes: parts.Volumes, Networks: parts.Networks,
+		Images: parts.Images, Transfers: parts.Images, Captures: captures, Volumes: parts.Volumes, Networks: parts.Networks,
 		Registry: registries, Log: log,
 	})
 	return d, nil

@@ -1,0 +1,41 @@
+package container
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cove-containers/cove/cli/command"
+	"github.com/cove-containers/cove/client"
+	"github.com/spf13/cobra"
+)
+
+func Commit(a *command.App) *cobra.Command {
+	var o client.CommitOptions
+	var pause bool
+	cmd := &cobra.Command{
+		Use:               "commit [OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+		Short:             "Create a new image from a container's changes",
+		Args:              command.Between(1, 2),
+		Annotations:       command.Aliases("container commit", "commit"),
+		ValidArgsFunction: a.CompleteContainers,
+		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
+			if len(args) > 1 {
+				o.Reference = args[1]
+			}
+			o.NoPause = o.NoPause || !pause
+			id, err := daemon.ContainerCommit(ctx, args[0], o)
+			if err == nil {
+				fmt.Fprintln(a.Out, id)
+			}
+			return err
+		}),
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&o.Author, "author", "a", "", `Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")`)
+	fs.StringArrayVarP(&o.Changes, "change", "c", nil, "Apply this Dockerfile instruction to the created image")
+	fs.StringVarP(&o.Message, "message", "m", "", "Commit message")
+	fs.BoolVarP(&pause, "pause", "p", true, "Pause the container during the commit")
+	fs.BoolVar(&o.NoPause, "no-pause", false, "Do not pause the container during the commit")
+	fs.StringVar(&o.Snapshot, "snapshot", "", "Commit this snapshot of the container instead of its present state")
+	return cmd
+}

@@ -1,0 +1,83 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	ct "github.com/moby/moby/api/types/container"
+	et "github.com/moby/moby/api/types/events"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/image"
+	"github.com/cove-containers/cove/oci"
+	"github.com/cove-containers/cove/ref"
+)
+
+// CommitOptions says what image to make of a container.
+type CommitOptions struct {
+	// Name is the zero Name for an image without one.
+	Name            ref.Name
+	Author, Comment string
+	// Changes are instructions of a Dockerfile, Config settings that replace the container's.
+	Changes []string
+	Config  *ct.Config
+	// Snapshot names the snapshot to commit; empty is the container as it is now.
+	Snapshot string
+	// Pause freezes a running container meanwhile.
+	Pause bool
+}
+
+// Commit makes an image of a container: its image's layers and one of what it has changed. What is mounted in it
+// is no part of it.
+func (c *Conductor) Commit(ctx context.Context, reference string, o CommitOptions) (digest.Digest, error) {
+	box, err := c.whole(reference, "commit")
+	if err != nil {
+		return "", err
+	}
+	config, err := changed(overlaid(o.Config, box.Config), o.Changes)
+	if err != nil {
+		return "", err
+	}
+	if o.Pause {
+		release, err := c.still(ctx, box)
+		if err != nil {
+			return "", err
+		}
+		defer release()
+	}
+	now := time.Now().UTC()
+	id, err := c.Images.Make(ctx, image.Made{
+		Base: box.Manifest,
+		Config: oci.Image{
+			Image:  ocispec.Image{Created: &now, Author: o.Author, Platform: box.Platform},
+			Config: config,
+		},
+		Step:  ocispec.History{Created: &now, Author: o.Author, Comment: o.Comment, CreatedBy: strings.Join(box.Config.Cmd, " ")},
+		Layer: func(ctx context.Context, w io.Writer) error { return c.pack(ctx, w, box) },
+		Name:  o.Name,
+	})
+	if err != nil {
+		return "", fmt.Errorf("commit container %s: %w", box.Name, err)
+	}
+	name := ""
+	if o.Name.Path != "" {
+		name = o.Name.Familiar()
+	}
+	c.tell(box, et.ActionCommit, "comment", o.Comment, "imageID", id.String(), "imageRef", name)
+	return id, nil
+}
+
+// pack writes what a container has changed. One that is removed meanwhile loses files under the packer's hands, which
+// must not pass for what it was.
+func (c *Conductor) pack(ctx context.Context, w io.Writer, box *container.Container) error {
+	if err := c.Layers.Pack(ctx, w, box.ID); err != nil {
+		return err
+	}
+	_, err := c.whole(box.ID, "commit")
+	return err
+}
