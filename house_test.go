@@ -58,6 +58,7 @@ var guests = map[string][]string{
 	"github.com/opencontainers/go-digest":    {"*"},
 	"github.com/opencontainers/image-spec":   {"*"},
 	"github.com/opencontainers/runtime-spec": {"spec", "runtime", "shim", "engine", "cmd", "testkit"},
+	"github.com/prometheus/client_golang":    {"registry", "cmd"},
 	"github.com/rogpeppe/go-internal":        {"test"},
 	"github.com/spf13/cobra":                 {"cli", "cmd"},
 	"github.com/spf13/pflag":                 {"cli", "cmd"},

@@ -60,7 +60,7 @@ func Parse(mediaType string, body []byte) (Document, error) {
 	if err := json.Unmarshal(body, &head); err != nil {
 		return Document{}, invalid("manifest is not a JSON document (media type %q): %v", mediaType, err)
 	}
-	keys, err := topLevelKeys(body)
+	keys, err := Keys(body)
 	if err != nil {
 		return Document{}, err
 	}
@@ -160,8 +160,9 @@ func checkDescriptors(list []ocispec.Descriptor) error {
 // known are the keys whose meaning must not depend on how a reader treats case or repetition.
 var known = []string{"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers"}
 
-// topLevelKeys returns the names in the outermost object; a known one given twice or in another case is an error.
-func topLevelKeys(body []byte) (map[string]bool, error) {
+// Keys returns the names in the outermost object of a document; one whose meaning must not depend on the reader, given
+// twice or in another case, is errdefs.ErrInvalidArgument.
+func Keys(body []byte) (map[string]bool, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return nil, invalid("manifest is not a JSON object")

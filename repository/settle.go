@@ -1,0 +1,118 @@
+package repository
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+const (
+	doomedPrefix = "doomed/"
+	// doomedLimit is how many keys are named at once.
+	doomedLimit = 20_000
+	// A collection that does not finish removing what it named within doomedTime stops there; one found older than
+	// doomedStale ended without taking the name away.
+	doomedTime  = 30 * time.Second
+	doomedStale = 2 * time.Minute
+	settlePause = 20 * time.Millisecond
+)
+
+// settle returns when no collection under way means to remove one of the keys. The caller has written what links to them
+// before, and looks afterwards whether they exist.
+func (s *Store) settle(ctx context.Context, keys ...string) error {
+	for {
+		named, err := s.doomed(ctx, keys)
+		if err != nil || !named {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(settlePause):
+		}
+	}
+}
+
+func (s *Store) doomed(ctx context.Context, keys []string) (bool, error) {
+	runs, err := s.storage.List(ctx, doomedPrefix, "", 0)
+	if err != nil {
+		return false, err
+	}
+	for _, run := range runs {
+		if s.now().Sub(run.Modified) > doomedStale {
+			continue
+		}
+		body, err := s.read(ctx, run.Key, doomedLimit*1024)
+		if errdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		for _, key := range keys {
+			if bytes.Contains(body, []byte("\n"+key+"\n")) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// remove takes objects away, after naming them in doomed/ and asking needed for those something has come to link to
+// meanwhile. Names come in portions, and needed is asked for each portion.
+func (s *Store) remove(ctx context.Context, run string, keys []string, needed func(ctx context.Context, keys []string) (map[string]bool, error)) (gone []string, err error) {
+	for len(keys) > 0 {
+		portion := keys[:min(len(keys), doomedLimit)]
+		keys = keys[len(portion):]
+		removed, err := s.removePortion(ctx, run, portion, needed)
+		gone = append(gone, removed...)
+		if err != nil {
+			return gone, err
+		}
+	}
+	return gone, nil
+}
+
+func (s *Store) removePortion(ctx context.Context, run string, keys []string, needed func(ctx context.Context, keys []string) (map[string]bool, error)) (gone []string, err error) {
+	var text bytes.Buffer
+	text.WriteByte('\n')
+	for _, key := range keys {
+		text.WriteString(key + "\n")
+	}
+	name := doomedPrefix + run
+	began := time.Now()
+	if err := s.write(ctx, name, text.String()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		// The name goes in any case: as long as it stands, those who push wait.
+		if end := s.storage.Delete(context.WithoutCancel(ctx), name); err == nil {
+			err = end
+		}
+	}()
+	keep, err := needed(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	for len(keys) > 0 {
+		some := keys[:min(len(keys), 100)]
+		keys = keys[len(some):]
+		var out []string
+		for _, key := range some {
+			if !keep[key] {
+				out = append(out, key)
+			}
+		}
+		if time.Since(began) > doomedTime {
+			return gone, fmt.Errorf("removing takes too long, the rest is left to the next run: %w", errdefs.ErrUnavailable)
+		}
+		if err := s.storage.Delete(ctx, out...); err != nil {
+			return gone, err
+		}
+		gone = append(gone, out...)
+	}
+	return gone, nil
+}
