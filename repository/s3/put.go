@@ -30,7 +30,11 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64) er
 	if size >= 0 {
 		exact = io.LimitReader(r, size+1) // one more, to notice a source that is too long
 	}
-	first, err := readPart(exact, part)
+	hint := int64(32 << 10)
+	if size >= 0 {
+		hint = min(size+1, 1<<20)
+	}
+	first, err := readPart(exact, part, hint)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", s.name(key), err)
 	}
@@ -61,9 +65,9 @@ func (s *Store) wrongSize(key string, got, want int64) error {
 	return fmt.Errorf("write %s: %d bytes of the %d announced: %w: %w", s.name(key), got, want, io.ErrUnexpectedEOF, errdefs.ErrFailedPrecondition)
 }
 
-// readPart reads up to n bytes into memory that grows with what comes; fewer mean that r has ended.
-func readPart(r io.Reader, n int64) ([]byte, error) {
-	buf := make([]byte, 0, min(n, 32<<10))
+// readPart reads up to n bytes into memory that grows with what comes, from hint on; fewer mean that r has ended.
+func readPart(r io.Reader, n, hint int64) ([]byte, error) {
+	buf := make([]byte, 0, min(n, hint))
 	for int64(len(buf)) < n {
 		if len(buf) == cap(buf) {
 			buf = append(make([]byte, 0, min(n, 4*int64(cap(buf)))), buf...)
@@ -120,6 +124,7 @@ func (s *Store) begin(ctx context.Context, key string) (*upload, error) {
 // fill uploads first and what r still has, reading ahead while parts are on their way; it tells how many bytes there were.
 func (u *upload) fill(ctx context.Context, first []byte, r io.Reader, part int64) (int64, error) {
 	group, sending := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
 	total := int64(0)
 	var broken error
 	for data := first; len(data) > 0; {
@@ -130,18 +135,16 @@ func (u *upload) fill(ctx context.Context, first []byte, r io.Reader, part int64
 		}
 		u.parts = append(u.parts, minio.CompletePart{PartNumber: n})
 		total += int64(len(data))
-		if now := data; u.ahead() {
-			group.Go(func() error {
-				defer func() { <-u.s.buffers }()
-				return u.send(sending, n, now)
-			})
-		} else if broken = u.send(sending, n, now); broken != nil {
-			break
+		now := data
+		if !u.ahead(group, func() error { return u.send(sending, n, now) }) {
+			if broken = u.send(sending, n, now); broken != nil {
+				break
+			}
 		}
 		if int64(len(data)) < part || sending.Err() != nil {
 			break
 		}
-		if data, broken = readPart(r, part); broken != nil {
+		if data, broken = readPart(r, part, part); broken != nil {
 			broken = fmt.Errorf("write %s: %w", u.s.name(u.key), broken)
 			break
 		}
@@ -153,14 +156,21 @@ func (u *upload) fill(ctx context.Context, first []byte, r io.Reader, part int64
 	return total, broken
 }
 
-// ahead takes a buffer for a part that may go its way while the next is read, if one is free.
-func (u *upload) ahead() bool {
+// ahead lets a part go its way while the next is read, if a buffer is free and not too many of this upload are under way.
+func (u *upload) ahead(group *errgroup.Group, send func() error) bool {
 	select {
 	case u.s.buffers <- struct{}{}:
-		return true
 	default:
 		return false
 	}
+	went := group.TryGo(func() error {
+		defer func() { <-u.s.buffers }()
+		return send()
+	})
+	if !went {
+		<-u.s.buffers
+	}
+	return went
 }
 
 func (u *upload) send(ctx context.Context, n int, data []byte) error {

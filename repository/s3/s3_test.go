@@ -1,8 +1,8 @@
 package s3
 
 import (
-	"fmt"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/cove-containers/cove/repository"
@@ -10,26 +10,37 @@ import (
 	"github.com/cove-containers/cove/testkit"
 )
 
-var server *testkit.S3 // of all tests here; each has a bucket of its own
+// running is the server of all tests here; each has a bucket of its own.
+var running *testkit.S3
+
+var server = sync.OnceValues(func() (s *testkit.S3, err error) {
+	s, err = testkit.NewS3()
+	running = s
+	return s, err
+})
 
 func TestMain(m *testing.M) {
-	var err error
-	if server, err = testkit.NewS3(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 	code := m.Run()
-	server.Close()
+	if running != nil {
+		running.Close()
+	}
 	os.Exit(code)
 }
 
 func config(t *testing.T) Config {
 	t.Helper()
-	bucket, err := server.NewBucket()
+	if testing.Short() {
+		t.Skip("needs an S3 server, whose first build takes minutes")
+	}
+	s, err := server()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{Endpoint: server.URL, Bucket: bucket, AccessKey: server.AccessKey, SecretKey: server.SecretKey}
+	bucket, err := s.NewBucket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{Endpoint: s.URL, Bucket: bucket, AccessKey: s.AccessKey, SecretKey: s.SecretKey}
 }
 
 func open(t *testing.T, c Config) *Store {

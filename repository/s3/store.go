@@ -95,7 +95,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("S3 storage at %s: %w: %w", host, err, errdefs.ErrInvalidArgument)
 	}
-	s := &Store{core: *core, bucket: c.Bucket, buffers: make(chan struct{}, 4*parallel)}
+	s := &Store{core: *core, bucket: c.Bucket, buffers: make(chan struct{}, 2*parallel)}
 	if p := strings.Trim(c.Prefix, "/"); p != "" {
 		s.prefix = p + "/"
 	}
