@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/blob"
+	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/ref"
 	"github.com/cove-containers/cove/remote"
 )
@@ -34,14 +35,14 @@ const (
 )
 
 // fetch makes sure that the blob is in the store, sharing a download that is under way. src nil means that it must be there.
-func (s *Store) fetch(ctx context.Context, src *source, desc ocispec.Descriptor, watch func(progress)) error {
+func (s *Store) fetch(ctx context.Context, src *source, desc ocispec.Descriptor, watch func(progress.State)) error {
 	if n, err := s.blobs.Stat(desc.Digest); err == nil {
 		return checkSize(desc, n)
 	}
 	if src == nil {
 		return fmt.Errorf("blob %s: content is missing: %w", desc.Digest, errdefs.ErrNotFound)
 	}
-	return s.jobs.do(ctx, blobKey(desc.Digest), watch, func(ctx context.Context, report func(progress)) error {
+	return s.jobs.Do(ctx, blobKey(desc.Digest), watch, func(ctx context.Context, report func(progress.State)) error {
 		for {
 			err := s.download(ctx, *src, desc, report)
 			if !errors.Is(err, blob.ErrStalePart) {
@@ -62,7 +63,7 @@ func checkSize(desc ocispec.Descriptor, n int64) error {
 }
 
 // download brings one blob into the store, continuing what an earlier one left.
-func (s *Store) download(ctx context.Context, src source, desc ocispec.Descriptor, report func(progress)) (err error) {
+func (s *Store) download(ctx context.Context, src source, desc ocispec.Descriptor, report func(progress.State)) (err error) {
 	done, err := slot(ctx, s.downloadSlots)
 	if err != nil {
 		return err
@@ -110,16 +111,16 @@ func (s *Store) download(ctx context.Context, src source, desc ocispec.Descripto
 			}
 		}
 	}
-	report(progress{stageVerifying, 0, desc.Size})
+	report(progress.State{Stage: progress.Verifying, Current: 0, Total: desc.Size})
 	if err := w.Commit(); err != nil {
 		return err
 	}
-	report(progress{stageDownloaded, desc.Size, desc.Size})
+	report(progress.State{Stage: progress.Downloaded, Current: desc.Size, Total: desc.Size})
 	return nil
 }
 
 // transfer copies the rest of a blob into w, once.
-func (s *Store) transfer(ctx context.Context, src source, desc ocispec.Descriptor, w *blob.Writer, report func(progress)) error {
+func (s *Store) transfer(ctx context.Context, src source, desc ocispec.Descriptor, w *blob.Writer, report func(progress.State)) error {
 	at := w.Offset()
 	body, start, err := s.remote.Blob(ctx, src.name, desc, at, src.session)
 	if err != nil {
@@ -147,7 +148,7 @@ func (s *Store) transfer(ctx context.Context, src source, desc ocispec.Descripto
 		}
 		if now := time.Now(); now.Sub(last) > reportEvery {
 			last = now
-			report(progress{stageDownloading, w.Offset(), desc.Size})
+			report(progress.State{Stage: progress.Downloading, Current: w.Offset(), Total: desc.Size})
 		}
 		if readErr == io.EOF && w.Offset() == desc.Size {
 			return nil

@@ -153,7 +153,7 @@ func (b *bench) start() {
 		b.t.Fatal(err)
 	}
 	b.SetUsers(func() []User { return b.users })
-	b.jobs.wait.Wait() // the sweep after a start
+	b.jobs.Wait() // the sweep after a start
 }
 
 func (b *bench) stop() {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cove-containers/cove/archive"
+	"github.com/cove-containers/cove/image/progress"
 )
 
 // layerTask is one layer to have: its blob in the store and its tree unpacked.
@@ -37,6 +38,11 @@ func layerTasks(layers []ocispec.Descriptor, diffIDs []digest.Digest) []layerTas
 	return out
 }
 
+// layerReport says to a client how layers go on.
+func layerReport(out *progress.Reporter) func(layerTask, progress.State, bool) {
+	return func(t layerTask, p progress.State, done bool) { out.Layer(t.desc.Digest, p, done) }
+}
+
 // haveLayer tells whether nothing is left to do for a layer.
 func (s *Store) haveLayer(t layerTask) bool {
 	return s.layers.Has(t.diffID) && s.blobs.Has(t.desc.Digest)
@@ -44,19 +50,19 @@ func (s *Store) haveLayer(t layerTask) bool {
 
 // ensureLayers fetches and unpacks what is missing, all at once. It fails with the first that fails. report, when set, hears
 // how each task goes on, and at last that it is done.
-func (s *Store) ensureLayers(ctx context.Context, src *source, tasks []layerTask, report func(layerTask, progress, bool)) error {
+func (s *Store) ensureLayers(ctx context.Context, src *source, tasks []layerTask, report func(layerTask, progress.State, bool)) error {
 	group, gctx := errgroup.WithContext(ctx)
 	for _, t := range tasks {
 		group.Go(func() error {
-			var watch func(progress)
+			var watch func(progress.State)
 			if report != nil {
-				watch = func(p progress) { report(t, p, false) }
+				watch = func(p progress.State) { report(t, p, false) }
 			}
 			if err := s.ensureLayer(gctx, src, t, watch); err != nil {
 				return err
 			}
 			if report != nil {
-				report(t, progress{}, true)
+				report(t, progress.State{}, true)
 			}
 			return nil
 		})
@@ -66,7 +72,7 @@ func (s *Store) ensureLayers(ctx context.Context, src *source, tasks []layerTask
 			return context.Cause(ctx)
 		}
 		for _, t := range tasks {
-			s.jobs.settle(ctx, t.key(), blobKey(t.desc.Digest))
+			s.jobs.Settle(ctx, t.key(), blobKey(t.desc.Digest))
 		}
 		return err
 	}
@@ -87,7 +93,7 @@ func (s *Store) prepare(ctx context.Context, layers []ocispec.Descriptor, diffID
 
 // unpackAll has all layers of an image, fetched, unpacked and fit for lying on one another. Their lease is held: so what a
 // sweep that had begun before takes away under its hands, it makes once more.
-func (s *Store) unpackAll(ctx context.Context, src *source, layers []ocispec.Descriptor, diffIDs []digest.Digest, report func(layerTask, progress, bool)) error {
+func (s *Store) unpackAll(ctx context.Context, src *source, layers []ocispec.Descriptor, diffIDs []digest.Digest, report func(layerTask, progress.State, bool)) error {
 	for again := false; ; again = true {
 		var todo []layerTask
 		for _, t := range layerTasks(layers, diffIDs) {
@@ -131,14 +137,14 @@ func (b *both) Close() error {
 }
 
 // ensureLayer has one layer: it unpacks from the blob while that is still arriving.
-func (s *Store) ensureLayer(ctx context.Context, src *source, t layerTask, watch func(progress)) error {
+func (s *Store) ensureLayer(ctx context.Context, src *source, t layerTask, watch func(progress.State)) error {
 	if s.haveLayer(t) {
 		return nil
 	}
 	if s.layers.Has(t.diffID) {
 		return s.fetch(ctx, src, t.desc, watch)
 	}
-	return s.jobs.do(ctx, t.key(), watch, func(ctx context.Context, report func(progress)) error {
+	return s.jobs.Do(ctx, t.key(), watch, func(ctx context.Context, report func(progress.State)) error {
 		var fetched atomic.Bool
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error {
@@ -152,7 +158,7 @@ func (s *Store) ensureLayer(ctx context.Context, src *source, t layerTask, watch
 }
 
 // unpack reads the blob from its beginning, wherever its download is, and applies it.
-func (s *Store) unpack(ctx context.Context, t layerTask, fetched *atomic.Bool, report func(progress)) error {
+func (s *Store) unpack(ctx context.Context, t layerTask, fetched *atomic.Bool, report func(progress.State)) error {
 	reading, stop := context.WithCancel(ctx)
 	raw, err := s.blobs.Follow(reading, t.desc.Digest)
 	if err != nil {
@@ -202,7 +208,7 @@ type counter struct {
 	total  int64
 	last   time.Time
 	shown  *atomic.Bool
-	report func(progress)
+	report func(progress.State)
 }
 
 func (c *counter) Read(p []byte) (int, error) {
@@ -210,7 +216,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	c.n += int64(n)
 	if now := time.Now(); c.shown.Load() && now.Sub(c.last) > reportEvery {
 		c.last = now
-		c.report(progress{stageExtracting, c.n, c.total})
+		c.report(progress.State{Stage: progress.Extracting, Current: c.n, Total: c.total})
 	}
 	return n, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/ref"
 )
@@ -28,8 +29,8 @@ type loaded struct {
 // Load takes the images out of an archive made by save: an OCI layout or a Docker archive, in any of the usual compressions.
 // All of it is read, verified and unpacked before a name changes; a failed load leaves nothing.
 func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) error {
-	out := newReporter(o.Progress)
-	defer out.close()
+	out := progress.NewReporter(o.Progress)
+	defer out.Close()
 	hold := s.lease()
 	images, err := s.load(ctx, r, o, out, hold, ref.Name{})
 	hold.release()
@@ -39,10 +40,10 @@ func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) error {
 	}
 	for _, l := range images {
 		if len(l.names) == 0 {
-			out.send(js.Message{Stream: fmt.Sprintf("Loaded image ID: %s\n", l.target.Digest)})
+			out.Send(js.Message{Stream: fmt.Sprintf("Loaded image ID: %s\n", l.target.Digest)})
 		}
 		for _, n := range l.names {
-			out.send(js.Message{Stream: fmt.Sprintf("Loaded image: %s\n", n.Familiar())})
+			out.Send(js.Message{Stream: fmt.Sprintf("Loaded image: %s\n", n.Familiar())})
 		}
 		s.emit("load", l.target.Digest.String(), map[string]string{"name": l.target.Digest.String()})
 	}
@@ -50,13 +51,13 @@ func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) error {
 }
 
 // pullEmbedded stands in for a pull of an image that came with the engine.
-func (s *Store) pullEmbedded(ctx context.Context, name ref.Name, open func() (io.ReadCloser, error), out *reporter) (*Image, error) {
+func (s *Store) pullEmbedded(ctx context.Context, name ref.Name, open func() (io.ReadCloser, error), out *progress.Reporter) (*Image, error) {
 	r, err := open()
 	if err != nil {
 		return nil, fmt.Errorf("open embedded image %s: %w", name.Familiar(), err)
 	}
 	defer r.Close()
-	out.say(name.Tag, "Pulling from "+name.Path)
+	out.Say(name.Tag, "Pulling from "+name.Path)
 	old, _ := s.names.get(name.String())
 	hold := s.lease()
 	images, err := s.load(ctx, r, LoadOptions{Quiet: true}, out, hold, name)
@@ -66,18 +67,18 @@ func (s *Store) pullEmbedded(ctx context.Context, name ref.Name, open func() (io
 		return nil, err
 	}
 	id := images[0].target.Digest
-	out.say("", "Digest: "+id.String())
+	out.Say("", "Digest: "+id.String())
 	if old.Target.Digest == id {
-		out.say("", "Status: Image is up to date for "+name.Familiar())
+		out.Say("", "Status: Image is up to date for "+name.Familiar())
 	} else {
-		out.say("", "Status: Downloaded newer image for "+name.Familiar())
+		out.Say("", "Status: Downloaded newer image for "+name.Familiar())
 	}
 	s.emit("pull", name.Familiar(), map[string]string{"name": name.FamiliarRepository()})
 	return s.Get(ctx, name.String(), nil)
 }
 
 // load is the recipe: read all, understand, unpack, name. With as, the archive must hold one image, and it gets that name alone.
-func (s *Store) load(ctx context.Context, r io.Reader, o LoadOptions, out *reporter, hold *lease, as ref.Name) ([]loaded, error) {
+func (s *Store) load(ctx context.Context, r io.Reader, o LoadOptions, out *progress.Reporter, hold *lease, as ref.Name) ([]loaded, error) {
 	b, err := s.readBundle(ctx, r, hold)
 	if err != nil {
 		return nil, err
@@ -242,13 +243,13 @@ func (s *Store) firstMissing(v variant) digest.Digest {
 	return ""
 }
 
-func (s *Store) unpackLoaded(ctx context.Context, img *Image, quiet bool, out *reporter) error {
-	report := func(t layerTask, p progress, done bool) {
-		id := shortID(t.diffID)
-		if p.stage == stageExtracting {
-			out.send(js.Message{ID: id, Status: "Loading layer", Progress: &js.Progress{Current: p.current, Total: p.total}})
+func (s *Store) unpackLoaded(ctx context.Context, img *Image, quiet bool, out *progress.Reporter) error {
+	report := func(t layerTask, p progress.State, done bool) {
+		id := progress.ShortID(t.diffID)
+		if p.Stage == progress.Extracting {
+			out.Send(js.Message{ID: id, Status: "Loading layer", Progress: &js.Progress{Current: p.Current, Total: p.Total}})
 		} else if done {
-			out.send(js.Message{ID: id, Status: "Loading layer", Progress: &js.Progress{Current: t.desc.Size, Total: t.desc.Size}})
+			out.Send(js.Message{ID: id, Status: "Loading layer", Progress: &js.Progress{Current: t.desc.Size, Total: t.desc.Size}})
 		}
 	}
 	if quiet {

@@ -13,6 +13,7 @@ import (
 	it "github.com/moby/moby/api/types/image"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/oci"
 )
 
@@ -75,7 +76,7 @@ func TestRemoveRules(t *testing.T) {
 
 	b.users = []User{{ID: strings.Repeat("c", 64), Image: id, Running: false}}
 	_, err := remove("x:1", false)
-	mention(t, err, `conflict: unable to remove repository reference "x:1" (must force) - container cccccccccccc is using its referenced image `+shortID(id))
+	mention(t, err, `conflict: unable to remove repository reference "x:1" (must force) - container cccccccccccc is using its referenced image `+progress.ShortID(id))
 	if said, err := remove("x:1", true); err != nil || said != "untagged x:1" {
 		t.Errorf("forced: %q %v", said, err)
 	}
@@ -108,7 +109,7 @@ func TestRemoveRules(t *testing.T) {
 		t.Errorf("one of several: %q %v", said, err)
 	}
 	_, err = remove(string(id), false)
-	mention(t, err, "conflict: unable to delete "+shortID(id)+" (must be forced) - image is referenced in multiple repositories")
+	mention(t, err, "conflict: unable to delete "+progress.ShortID(id)+" (must be forced) - image is referenced in multiple repositories")
 	if !errdefs.IsConflict(err) {
 		t.Errorf("kind: %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/ref"
 	"github.com/cove-containers/cove/remote"
 	"github.com/cove-containers/cove/state"
@@ -26,8 +27,8 @@ func (s *Store) Pull(ctx context.Context, reference string, o PullOptions) (*Ima
 	if err != nil {
 		return nil, err
 	}
-	out := newReporter(o.Progress)
-	defer out.close()
+	out := progress.NewReporter(o.Progress)
+	defer out.Close()
 	if !o.AllTags {
 		return s.pullName(ctx, name.WithDefaultTag(), o, out)
 	}
@@ -54,7 +55,7 @@ func (s *Store) Pull(ctx context.Context, reference string, o PullOptions) (*Ima
 	return last, nil
 }
 
-func (s *Store) pullName(ctx context.Context, name ref.Name, o PullOptions, out *reporter) (*Image, error) {
+func (s *Store) pullName(ctx context.Context, name ref.Name, o PullOptions, out *progress.Reporter) (*Image, error) {
 	if archive := s.embeddedArchive(name.String()); archive != nil {
 		return s.pullEmbedded(ctx, name, archive, out)
 	}
@@ -73,7 +74,7 @@ func (s *Store) pullName(ctx context.Context, name ref.Name, o PullOptions, out 
 }
 
 // pullInto is the recipe of a pull: plan, remember, fetch and unpack, name.
-func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out *reporter, hold *lease) (*Image, error) {
+func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out *progress.Reporter, hold *lease) (*Image, error) {
 	src := source{name, remote.NewSession(o.Credentials)}
 	p := planner{store: s, src: src, platform: o.Platform, hold: hold}
 	plan, err := p.run(ctx)
@@ -84,7 +85,7 @@ func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out 
 	if name.Digest != "" {
 		tag = name.Digest.String()
 	}
-	out.say(tag, "Pulling from "+name.Path)
+	out.Say(tag, "Pulling from "+name.Path)
 	if err := s.pulls.Put(name.String(), unfinished{Roots: plan.roots, Began: time.Now()}); err != nil {
 		return nil, err
 	}
@@ -93,13 +94,13 @@ func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out 
 	for _, t := range tasks {
 		hold.add(t.desc.Digest, t.diffID)
 		if s.haveLayer(t) {
-			out.say(shortID(t.desc.Digest), "Already exists")
+			out.Say(progress.ShortID(t.desc.Digest), "Already exists")
 		} else {
-			out.say(shortID(t.desc.Digest), "Pulling fs layer")
+			out.Say(progress.ShortID(t.desc.Digest), "Pulling fs layer")
 			missing++
 		}
 	}
-	if err := s.unpackAll(ctx, &src, plan.layers, plan.config.RootFS.DiffIDs, out.layer); err != nil {
+	if err := s.unpackAll(ctx, &src, plan.layers, plan.config.RootFS.DiffIDs, layerReport(out)); err != nil {
 		return nil, err
 	}
 	if err := s.fetchBeside(ctx, &src, plan.beside, hold); err != nil {
@@ -109,11 +110,11 @@ func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out 
 	if err != nil {
 		return nil, err
 	}
-	out.say("", "Digest: "+plan.target.Digest.String())
+	out.Say("", "Digest: "+plan.target.Digest.String())
 	if isNew || missing > 0 {
-		out.say("", "Status: Downloaded newer image for "+name.Familiar())
+		out.Say("", "Status: Downloaded newer image for "+name.Familiar())
 	} else {
-		out.say("", "Status: Image is up to date for "+name.Familiar())
+		out.Say("", "Status: Image is up to date for "+name.Familiar())
 	}
 	return s.image(plan.target, o.Platform, name.Familiar())
 }

@@ -323,9 +323,7 @@ func TestLastOneOutStopsTheTransfer(t *testing.T) {
 	kill()
 	wait.Wait()
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		b.jobs.mu.Lock()
-		running := len(b.jobs.running)
-		b.jobs.mu.Unlock()
+		running := b.jobs.Running()
 		if running == 0 {
 			break
 		}

@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/ref"
 )
 
@@ -69,7 +70,7 @@ func removeByName(all map[string]record, f found, users []User, force bool) (rem
 	}
 	if len(users) > 0 && !force {
 		return r, errdefs.ErrConflict.WithMessage(fmt.Sprintf("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
-			familiar(f.name), users[0].ID[:min(12, len(users[0].ID))], shortID(r.id)))
+			familiar(f.name), users[0].ID[:min(12, len(users[0].ID))], progress.ShortID(r.id)))
 	}
 	r.keep = len(users) > 0
 	r.deletes = !r.keep
@@ -81,7 +82,7 @@ func removeByID(all map[string]record, f found, users []User, force bool) (remov
 	r := removal{id: f.target.Digest, target: f.target}
 	r.untag = slices.DeleteFunc(namesOf(all, r.id), isDangling)
 	refuse := func(how, format string, args ...any) (removal, error) {
-		return r, errdefs.ErrConflict.WithMessage(fmt.Sprintf("conflict: unable to delete %s (%s) - ", shortID(r.id), how) + fmt.Sprintf(format, args...))
+		return r, errdefs.ErrConflict.WithMessage(fmt.Sprintf("conflict: unable to delete %s (%s) - ", progress.ShortID(r.id), how) + fmt.Sprintf(format, args...))
 	}
 	for _, u := range users {
 		if u.Running {

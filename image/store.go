@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/blob"
+	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/remote"
 	"github.com/cove-containers/cove/state"
@@ -46,7 +47,7 @@ type Store struct {
 
 	documents documents
 	leases    leases
-	jobs      *jobs
+	jobs      *progress.Jobs
 	sweeping  sync.Mutex // one sweep at a time
 
 	downloadSlots, unpackSlots chan struct{}
@@ -60,7 +61,7 @@ type Store struct {
 // what happens to images: pull, load, tag, untag, delete, save.
 func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, layers unpacker, emit func(action, id string, attrs map[string]string)) (*Store, error) {
 	s := &Store{
-		blobs: blobs, remote: reg, layers: layers, emit: emit, jobs: newJobs(),
+		blobs: blobs, remote: reg, layers: layers, emit: emit, jobs: progress.NewJobs(),
 		downloadSlots: make(chan struct{}, downloads), unpackSlots: make(chan struct{}, unpacks),
 	}
 	if emit == nil {
@@ -81,7 +82,7 @@ func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, layers unpacker, 
 
 // Close ends all transfers and waits for them.
 func (s *Store) Close() error {
-	s.jobs.close()
+	s.jobs.Close()
 	return nil
 }
 
@@ -92,7 +93,7 @@ func (s *Store) SetUsers(users func() []User) {
 	defer s.mu.Unlock()
 	s.users = users
 	if users != nil {
-		s.jobs.wait.Go(func() { s.sweepQuietly(context.Background()) })
+		s.jobs.Go(func() { s.sweepQuietly(context.Background()) })
 	}
 }
 

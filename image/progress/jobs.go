@@ -1,4 +1,5 @@
-package image
+// Package progress shares work under way between those who want the same of it, and carries to clients how it goes on.
+package progress
 
 import (
 	"context"
@@ -6,29 +7,36 @@ import (
 	"sync"
 )
 
-// stage is how far a layer or blob has come.
-type stage int
+// Stage is how far a layer or blob has come.
+type Stage int
 
+// The stages of what comes in, and then of what goes out.
 const (
-	stageWaiting stage = iota
-	stageDownloading
-	stageVerifying
-	stageDownloaded
-	stageExtracting
+	Waiting Stage = iota
+	Downloading
+	Verifying
+	Downloaded
+	Extracting
+	Pushing
+	Pushed
+	Existed
+	Mounted
 )
 
-// progress is a stage with how much of it is done.
-type progress struct {
-	stage          stage
-	current, total int64
+// State is a stage with how much of it is done.
+type State struct {
+	Stage          Stage
+	Current, Total int64
+	// From is the repository that was mounted from.
+	From string
 }
 
 // errGivenUp ends a job that everybody has left.
 var errGivenUp = errors.New("nobody waits for this any more")
 
-// jobs shares work: who asks for what is under way already joins it. A job is cancelled when the last of those who
-// wait for it has left, and runs in a goroutine that close waits for.
-type jobs struct {
+// Jobs shares work: who asks for what is under way already joins it. A job is cancelled when the last of those who
+// wait for it has left, and runs in a goroutine that Close waits for.
+type Jobs struct {
 	mu      sync.Mutex
 	running map[string]*job
 	closed  bool
@@ -41,16 +49,17 @@ type job struct {
 	err    error // valid once done is closed
 
 	mu       sync.Mutex
-	watchers map[*func(progress)]bool
-	last     progress
-	waiting  int // guarded by jobs.mu
+	watchers map[*func(State)]bool
+	last     State
+	waiting  int // guarded by Jobs.mu
 }
 
-func newJobs() *jobs { return &jobs{running: map[string]*job{}} }
+// NewJobs returns an empty set.
+func NewJobs() *Jobs { return &Jobs{running: map[string]*job{}} }
 
-// do runs work, or joins the run of the same key, until it ends or ctx does. watch hears of the progress, also of what was
+// Do runs work, or joins the run of the same key, until it ends or ctx does. watch hears of the progress, also of what was
 // reported before; it must not block.
-func (js *jobs) do(ctx context.Context, key string, watch func(progress), work func(ctx context.Context, report func(progress)) error) error {
+func (js *Jobs) Do(ctx context.Context, key string, watch func(State), work func(ctx context.Context, report func(State)) error) error {
 	for {
 		j, err := js.join(key, work)
 		if err != nil {
@@ -74,7 +83,7 @@ func (js *jobs) do(ctx context.Context, key string, watch func(progress), work f
 	}
 }
 
-func (js *jobs) join(key string, work func(context.Context, func(progress)) error) (*job, error) {
+func (js *Jobs) join(key string, work func(context.Context, func(State)) error) (*job, error) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
 	if js.closed {
@@ -85,7 +94,7 @@ func (js *jobs) join(key string, work func(context.Context, func(progress)) erro
 		return j, nil
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	j := &job{cancel: cancel, done: make(chan struct{}), watchers: map[*func(progress)]bool{}, waiting: 1}
+	j := &job{cancel: cancel, done: make(chan struct{}), watchers: map[*func(State)]bool{}, waiting: 1}
 	js.running[key] = j
 	js.wait.Go(func() {
 		err := work(ctx, j.report)
@@ -102,7 +111,7 @@ func (js *jobs) join(key string, work func(context.Context, func(progress)) erro
 	return j, nil
 }
 
-func (js *jobs) leave(j *job) {
+func (js *Jobs) leave(j *job) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
 	if j.waiting--; j.waiting == 0 {
@@ -110,8 +119,8 @@ func (js *jobs) leave(j *job) {
 	}
 }
 
-// settle waits for those of the jobs that everybody has left, and that are still on their way out.
-func (js *jobs) settle(ctx context.Context, keys ...string) {
+// Settle waits for those of the jobs that everybody has left, and that are still on their way out.
+func (js *Jobs) Settle(ctx context.Context, keys ...string) {
 	for _, key := range keys {
 		js.mu.Lock()
 		j := js.running[key]
@@ -128,8 +137,8 @@ func (js *jobs) settle(ctx context.Context, keys ...string) {
 	}
 }
 
-// close ends all jobs and waits for them.
-func (js *jobs) close() {
+// Close ends all jobs and waits for them.
+func (js *Jobs) Close() {
 	js.mu.Lock()
 	js.closed = true
 	for _, j := range js.running {
@@ -139,7 +148,20 @@ func (js *jobs) close() {
 	js.wait.Wait()
 }
 
-func (j *job) report(p progress) {
+// Go runs f in a goroutine that Close waits for.
+func (js *Jobs) Go(f func()) { js.wait.Go(f) }
+
+// Wait waits for everything that runs.
+func (js *Jobs) Wait() { js.wait.Wait() }
+
+// Running is how many jobs there are.
+func (js *Jobs) Running() int {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	return len(js.running)
+}
+
+func (j *job) report(p State) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.last = p
@@ -149,7 +171,7 @@ func (j *job) report(p progress) {
 }
 
 // watch registers a watcher and returns what removes it: after that it is not called any more.
-func (j *job) watch(w func(progress)) func() {
+func (j *job) watch(w func(State)) func() {
 	if w == nil {
 		return func() {}
 	}

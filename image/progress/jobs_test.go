@@ -1,4 +1,4 @@
-package image
+package progress
 
 import (
 	"context"
@@ -10,17 +10,17 @@ import (
 )
 
 func TestJobsAreShared(t *testing.T) {
-	js := newJobs()
-	defer js.close()
+	js := NewJobs()
+	defer js.Close()
 	var runs atomic.Int32
 	gate := make(chan struct{})
 	var wait sync.WaitGroup
 	for range 5 {
 		wait.Go(func() {
 			var last atomic.Int64
-			err := js.do(t.Context(), "k", func(p progress) { last.Store(p.current) }, func(ctx context.Context, report func(progress)) error {
+			err := js.Do(t.Context(), "k", func(p State) { last.Store(p.Current) }, func(ctx context.Context, report func(State)) error {
 				runs.Add(1)
-				report(progress{current: 7})
+				report(State{Current: 7})
 				<-gate
 				return nil
 			})
@@ -45,15 +45,15 @@ func TestJobsAreShared(t *testing.T) {
 
 // TestJobIsNotInheritedDying lets somebody ask while the job that everybody has left is still on its way out.
 func TestJobIsNotInheritedDying(t *testing.T) {
-	js := newJobs()
-	defer js.close()
+	js := NewJobs()
+	defer js.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	started, leave := make(chan struct{}), make(chan struct{})
 	go func() {
 		<-started
 		cancel()
 	}()
-	err := js.do(ctx, "k", nil, func(ctx context.Context, _ func(progress)) error {
+	err := js.Do(ctx, "k", nil, func(ctx context.Context, _ func(State)) error {
 		close(started)
 		<-ctx.Done()
 		<-leave
@@ -63,24 +63,24 @@ func TestJobIsNotInheritedDying(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(20*time.Millisecond, func() { close(leave) })
-	if err := js.do(t.Context(), "k", nil, func(context.Context, func(progress)) error { return nil }); err != nil {
+	if err := js.Do(t.Context(), "k", nil, func(context.Context, func(State)) error { return nil }); err != nil {
 		t.Errorf("the second: %v", err)
 	}
 }
 
 func TestClosedJobs(t *testing.T) {
-	js := newJobs()
+	js := NewJobs()
 	began := make(chan struct{})
 	result := make(chan error)
 	go func() {
-		result <- js.do(context.Background(), "k", nil, func(ctx context.Context, _ func(progress)) error {
+		result <- js.Do(context.Background(), "k", nil, func(ctx context.Context, _ func(State)) error {
 			close(began)
 			<-ctx.Done()
 			return ctx.Err()
 		})
 	}()
 	<-began
-	js.close()
+	js.Close()
 	if err := <-result; err == nil {
 		t.Error("a job survived the store")
 	}
