@@ -1,8 +1,8 @@
 // Package access decides who may pull, push and delete what in a registry: accounts of an htpasswd file, rights by
 // repository, and a token service as Docker's clients know it.
 //
-// Three words name what is done to a repository: pull, push, delete. What concerns the registry as a whole is asked with
-// an empty repository: to list everything takes the right to pull everything, to collect garbage the right to delete
+// Three words name what is done to a repository: pull, push, delete. Two name what is done to the registry as a whole, with an
+// empty repository: catalog, to list the repositories, takes the right to pull everything; admin the right to delete
 // everything.
 //
 // A change of the files with accounts and rights counts at the next request. Tokens are no way around it: one is good for
@@ -12,7 +12,6 @@ package access
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -138,6 +137,13 @@ func (a *Access) authorizeNobody(r *http.Request, repository string, actions []s
 // may tells whether a user, "" being nobody in particular, has the right to do all of actions.
 func (a *Access) may(user, repository string, actions []string) bool {
 	granted := a.granted(user, repository)
+	if repository == "" {
+		for right, includes := range map[string]string{Pull: Catalog, Delete: Admin} {
+			if slices.Contains(granted, right) {
+				granted = append(granted, includes)
+			}
+		}
+	}
 	return !slices.ContainsFunc(actions, func(action string) bool { return !slices.Contains(granted, action) })
 }
 
@@ -162,17 +168,22 @@ func (a *Access) anonymous() bool {
 }
 
 func (a *Access) denied(user, repository string, actions []string) error {
-	what := "the registry"
-	if repository != "" {
-		what = "repository " + repository
+	who := user + " is not allowed to"
+	if user == "" {
+		who = "nobody without an account may"
 	}
-	who := "nobody without an account"
-	if user != "" {
-		who = user + " is not allowed to"
-	} else {
-		who += " may"
+	return errdefs.ErrPermissionDenied.WithMessage(who + " " + describe(repository, actions))
+}
+
+// describe says what is asked for.
+func describe(repository string, actions []string) string {
+	switch {
+	case repository != "":
+		return strings.Join(actions, " and ") + " repository " + repository
+	case slices.Contains(actions, Admin):
+		return "look after the registry"
 	}
-	return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("%s %s %s", who, strings.Join(actions, " and "), what))
+	return "list all repositories"
 }
 
 // refusal is an error that tells how to sign in.

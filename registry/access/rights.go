@@ -11,11 +11,13 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// What can be done to a repository.
+// What can be done to a repository, and to the registry.
 const (
-	Pull   = "pull"
-	Push   = "push"
-	Delete = "delete"
+	Pull    = "pull"
+	Push    = "push"
+	Delete  = "delete"
+	Catalog = "catalog"
+	Admin   = "admin"
 )
 
 var everything = []string{Pull, Push, Delete}

@@ -75,9 +75,9 @@ func TestRightsToTheWholeRegistry(t *testing.T) {
 		actions []string
 		may     bool
 	}{
-		{"root", []string{Pull}, true}, {"root", []string{Delete}, true},
-		{"reader", []string{Pull}, true}, {"reader", []string{Delete}, false},
-		{"dev", []string{Pull}, false}, {"dev", nil, true},
+		{"root", []string{Catalog}, true}, {"root", []string{Admin}, true},
+		{"reader", []string{Catalog}, true}, {"reader", []string{Admin}, false},
+		{"dev", []string{Catalog}, false}, {"dev", nil, true},
 	} {
 		err := a.Authorize(request(c.user, "r"), "", c.actions...)
 		if c.may != (err == nil) || !c.may && !errors.Is(err, errdefs.ErrPermissionDenied) {

@@ -29,10 +29,10 @@ func scopeOf(repository string, actions []string) scope {
 	switch {
 	case repository != "":
 		return scope{"repository", repository, actions}
-	case slices.Equal(actions, []string{Pull}):
-		return catalog
+	case slices.Contains(actions, Admin):
+		return maintenance
 	}
-	return maintenance
+	return catalog
 }
 
 func (s scope) String() string { return s.Type + ":" + s.Name + ":" + strings.Join(s.Actions, ",") }
@@ -70,8 +70,8 @@ func (a *Access) grant(user string, asked []scope) []scope {
 					actions = append(actions, action)
 				}
 			}
-		case s.Type == catalog.Type && s.Name == catalog.Name && slices.Contains(s.Actions, "*") && a.may(user, "", []string{Pull}),
-			s.Type == maintenance.Type && s.Name == maintenance.Name && slices.Contains(s.Actions, "*") && a.may(user, "", []string{Delete}):
+		case s.Type == catalog.Type && s.Name == catalog.Name && slices.Contains(s.Actions, "*") && a.may(user, "", []string{Catalog}),
+			s.Type == maintenance.Type && s.Name == maintenance.Name && slices.Contains(s.Actions, "*") && a.may(user, "", []string{Admin}):
 			actions = []string{"*"}
 		}
 		if len(actions) > 0 {

@@ -149,11 +149,11 @@ func (a *Access) authorizeToken(r *http.Request, header, repository string, acti
 			return s.Type == asked.Type && s.Name == asked.Name && slices.Contains(s.Actions, action)
 		})
 		if !given {
-			return a.refuse(r, repository, actions, "insufficient_scope", "the token does not allow to "+strings.Join(actions, " and ")+" "+asked.Type+" "+asked.Name)
+			return a.refuse(r, repository, actions, "insufficient_scope", "the token does not allow to "+describe(repository, actions))
 		}
 	}
 	if !a.may(c.Subject, repository, actions) {
-		return a.refuse(r, repository, actions, "insufficient_scope", "the account is no longer allowed to "+strings.Join(actions, " and ")+" "+asked.Type+" "+asked.Name)
+		return a.refuse(r, repository, actions, "insufficient_scope", "the account is no longer allowed to "+describe(repository, actions))
 	}
 	return nil
 }

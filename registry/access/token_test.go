@@ -126,7 +126,7 @@ func TestChallengesOfTheTokenSpecification(t *testing.T) {
 		"pull":     {request("", ""), "a/b", []string{Pull}, `Bearer realm="http://reg.example:5000/token",service="fake reg, v1",scope="repository:a/b:pull"`},
 		"push":     {request("", ""), "a/b", []string{Pull, Push}, `Bearer realm="http://reg.example:5000/token",service="fake reg, v1",scope="repository:a/b:pull,push"`},
 		"ping":     {request("", ""), "", nil, `Bearer realm="http://reg.example:5000/token",service="fake reg, v1"`},
-		"catalog":  {request("", ""), "", []string{Pull}, `Bearer realm="http://reg.example:5000/token",service="fake reg, v1",scope="registry:catalog:*"`},
+		"catalog":  {request("", ""), "", []string{Catalog}, `Bearer realm="http://reg.example:5000/token",service="fake reg, v1",scope="registry:catalog:*"`},
 		"proxied":  {proxied, "", nil, `Bearer realm="https://reg.example:5000/token",service="fake reg, v1"`},
 		"password": {basic, "", nil, `Bearer realm="http://reg.example:5000/token",service="fake reg, v1"`},
 	} {
@@ -155,8 +155,8 @@ func TestTokens(t *testing.T) {
 		"another repository":        {"team/y", []string{Pull}, false},
 		"the second scope":          {"other", []string{Pull}, true},
 		"beyond the right":          {"other", []string{Push}, false},
-		"catalog":                   {"", []string{Pull}, true},
-		"maintenance not permitted": {"", []string{Delete}, false},
+		"catalog":                   {"", []string{Catalog}, true},
+		"maintenance not permitted": {"", []string{Admin}, false},
 		"ping":                      {"", nil, true},
 	} {
 		err := s.with(token, c.repository, c.actions...)
