@@ -80,19 +80,51 @@ func (s *Store) Assemble(ctx context.Context, from []string, to string) error {
 		total += n
 	}
 	parts := plan(sizes, least, maxCopy)
-	if len(parts) > 1 && len(parts) <= maxParts || len(parts) == 1 && len(parts[0]) == 1 {
-		err := s.copyParts(ctx, sources, parts, to, total)
-		if err == nil || errdefs.IsNotFound(err) || ctx.Err() != nil {
-			return err
-		}
-		// Whatever it was that the store would not copy, it may still take the bytes.
+	inside := errors.ErrUnsupported
+	switch {
+	case len(parts) == 1 && len(parts[0]) == 1:
+		inside = s.copyWhole(ctx, sources[parts[0][0].source], to)
+	case len(parts) > 1 && len(parts) <= maxParts:
+		inside = s.copyParts(ctx, sources, parts, to, total)
 	}
+	if inside == nil || errdefs.IsNotFound(inside) || ctx.Err() != nil {
+		return inside
+	}
+	// Whatever it was that the store would not copy, it may still take the bytes.
 	all := &chain{s: s, ctx: ctx, sources: sources}
 	defer all.close()
 	if err := s.Put(ctx, to, all, total); err != nil {
 		return fmt.Errorf("assemble %s: %w", s.name(to), err)
 	}
 	return nil
+}
+
+// copyWhole copies an object inside the store, in one call, and looks whether it was done: there are stores that pretend.
+func (s *Store) copyWhole(ctx context.Context, from source, to string) error {
+	err := s.try(ctx, "copy", from.key, func() error {
+		done, err := s.core.CopyObject(ctx, s.bucket, s.prefix+from.key, s.bucket, s.prefix+to, from.same(), minio.CopySrcOptions{}, minio.PutObjectOptions{})
+		if err == nil && done.ETag == "" {
+			err = errSilent // an error behind a 200 comes like this
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if info, err := s.stat(ctx, to); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	} else if info.Size != from.size {
+		return fmt.Errorf("%s has %d bytes, its copy %s %d: %w", s.name(from.key), from.size, s.name(to), info.Size, errdefs.ErrInternal)
+	}
+	return nil
+}
+
+// same makes a copy fail when the source was written anew.
+func (f source) same() map[string]string {
+	if f.etag == "" {
+		return nil
+	}
+	return map[string]string{"x-amz-copy-source-if-match": f.etag}
 }
 
 // copyParts assembles inside the store.
@@ -124,13 +156,9 @@ func (s *Store) copyParts(ctx context.Context, sources []source, parts [][]span,
 
 func (u *upload) copySpan(ctx context.Context, n int, from source, sp span) error {
 	return u.s.try(ctx, "copy", from.key, func() error {
-		var same map[string]string
-		if from.etag != "" {
-			same = map[string]string{"x-amz-copy-source-if-match": from.etag}
-		}
-		part, err := u.s.core.CopyObjectPart(ctx, u.s.bucket, u.s.prefix+from.key, u.s.bucket, u.s.prefix+u.key, u.id, n, sp.offset, sp.n, same)
+		part, err := u.s.core.CopyObjectPart(ctx, u.s.bucket, u.s.prefix+from.key, u.s.bucket, u.s.prefix+u.key, u.id, n, sp.offset, sp.n, from.same())
 		if err == nil && part.ETag == "" {
-			err = errSilent // an error behind a 200 comes like this
+			err = errSilent // as above
 		}
 		if err == nil {
 			u.parts[n-1].ETag = part.ETag

@@ -283,6 +283,11 @@ func TestStoreThatCannotCopy(t *testing.T) {
 			})
 			s := open(t, c)
 			a, b := contract.Bytes(1, 6<<20), contract.Bytes(2, 7<<20)
+			contract.Put(t, s, "one", a)
+			if err := s.Assemble(t.Context(), []string{"one"}, "copy"); err != nil {
+				t.Fatal(err)
+			}
+			contract.Holds(t, s, "copy", a)
 			contract.Put(t, s, "a", a)
 			contract.Put(t, s, "b", b)
 			if err := s.Assemble(t.Context(), []string{"a", "b"}, "c"); err != nil {
@@ -296,6 +301,39 @@ func TestStoreThatCannotCopy(t *testing.T) {
 				t.Errorf("%d multipart uploads are left", n)
 			}
 		})
+	}
+}
+
+// TestClocksDiffer: objects are as old as they are, whatever the store's clock says.
+func TestClocksDiffer(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour, -3 * time.Hour} {
+		c := config(t)
+		c.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			resp, err := http.DefaultTransport.RoundTrip(r)
+			if err != nil {
+				return resp, err
+			}
+			for _, header := range []string{"Date", "Last-Modified"} {
+				if at, err := http.ParseTime(resp.Header.Get(header)); err == nil {
+					resp.Header.Set(header, at.Add(by).Format(http.TimeFormat))
+				}
+			}
+			return resp, nil
+		})
+		s := open(t, c)
+		contract.Put(t, s, "k", []byte("x"))
+		o, err := s.Stat(t.Context(), "k")
+		if age := time.Since(o.Modified); err != nil || age.Abs() > 3*time.Second {
+			t.Errorf("by a clock that is %v ahead, what was just written is %v old, %v", by, age, err)
+		}
+		r, o, err := s.Open(t.Context(), "k", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		if age := time.Since(o.Modified); age.Abs() > 3*time.Second {
+			t.Errorf("opened, it is %v old", age)
+		}
 	}
 }
 

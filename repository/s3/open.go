@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,10 @@ import (
 
 	"github.com/cove-containers/cove/repository"
 )
+
+// small is up to what size an object is fetched whole before anything of it is given out: tags and records, which are
+// written anew all the time, are then always whole.
+const small = 64 << 10
 
 // silence is how long a read waits for the next byte before it asks again.
 const silence = time.Minute
@@ -61,6 +66,15 @@ func (r *reader) connect() error {
 		if err == nil {
 			err = r.accept(info, header)
 		}
+		if err == nil && r.at == 0 && r.size <= small {
+			var data []byte
+			if data, err = r.whole(body, stop); err == nil {
+				body.Close()
+				r.body, r.stop = io.NopCloser(bytes.NewReader(data)), stop
+				return nil
+			}
+			r.etag = "" // it may be another object the next time
+		}
 		if err == nil {
 			r.body, r.stop = body, stop
 			return nil
@@ -83,6 +97,15 @@ func (r *reader) connect() error {
 	})
 }
 
+// whole fetches a small object.
+func (r *reader) whole(body io.Reader, stop context.CancelFunc) ([]byte, error) {
+	watch := time.AfterFunc(silence, stop)
+	defer watch.Stop()
+	data := make([]byte, r.size)
+	_, err := io.ReadFull(body, data)
+	return data, err
+}
+
 // accept takes over what the first answer tells and checks that later ones are of the same object.
 func (r *reader) accept(info minio.ObjectInfo, header http.Header) error {
 	size := info.Size
@@ -95,7 +118,7 @@ func (r *reader) accept(info minio.ObjectInfo, header http.Header) error {
 		size = n
 	}
 	if r.etag == "" {
-		r.etag, r.size, r.modified = info.ETag, size, info.LastModified
+		r.etag, r.size, r.modified = info.ETag, size, r.s.clock.here(info.LastModified)
 	}
 	return nil
 }
@@ -109,7 +132,7 @@ func (r *reader) end() error {
 	if r.at > info.Size {
 		return fmt.Errorf("offset %d of %d bytes: %w", r.at, info.Size, errdefs.ErrOutOfRange)
 	}
-	r.size, r.modified, r.body, r.stop = info.Size, info.LastModified, http.NoBody, func() {}
+	r.size, r.modified, r.body, r.stop = info.Size, r.s.clock.here(info.LastModified), http.NoBody, func() {}
 	return nil
 }
 

@@ -58,6 +58,7 @@ type Store struct {
 	bucket  string
 	prefix  string        // "" or with a slash at its end
 	buffers chan struct{} // what all puts together may hold beyond one part each
+	clock   *clock
 }
 
 // Open checks that the bucket can be reached with the keys given.
@@ -88,14 +89,15 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Transport == nil {
 		c.Transport = transport()
 	}
+	clock := &clock{next: c.Transport}
 	core, err := minio.NewCore(host, &minio.Options{
-		Creds: keys, Secure: secure, Region: region, BucketLookup: lookup, Transport: c.Transport,
+		Creds: keys, Secure: secure, Region: region, BucketLookup: lookup, Transport: clock,
 		MaxRetries: 1, // how often, and after what, is decided in retry.go
 	})
 	if err != nil {
 		return nil, fmt.Errorf("S3 storage at %s: %w: %w", host, err, errdefs.ErrInvalidArgument)
 	}
-	s := &Store{core: *core, bucket: c.Bucket, buffers: make(chan struct{}, 2*parallel)}
+	s := &Store{core: *core, bucket: c.Bucket, buffers: make(chan struct{}, 2*parallel), clock: clock}
 	if p := strings.Trim(c.Prefix, "/"); p != "" {
 		s.prefix = p + "/"
 	}
@@ -140,10 +142,13 @@ func transport() http.RoundTripper {
 	}
 }
 
-// Stat tells an object's size and when it was written, by the store's clock and to the second.
+// Stat tells an object's size and when it was written, to the second.
 func (s *Store) Stat(ctx context.Context, key string) (repository.Object, error) {
 	info, err := s.stat(ctx, key)
-	return repository.Object{Key: key, Size: info.Size, Modified: info.LastModified}, err
+	if err != nil {
+		return repository.Object{}, err
+	}
+	return repository.Object{Key: key, Size: info.Size, Modified: s.clock.here(info.LastModified)}, nil
 }
 
 func (s *Store) stat(ctx context.Context, key string) (info minio.ObjectInfo, err error) {
@@ -191,7 +196,7 @@ func (s *Store) page(ctx context.Context, prefix, after string, n int) (got []re
 			if strings.HasSuffix(o.Key, "/") {
 				continue // a folder, as some consoles and file gateways make them; none of ours
 			}
-			got = append(got, repository.Object{Key: strings.TrimPrefix(o.Key, s.prefix), Size: o.Size, Modified: o.LastModified})
+			got = append(got, repository.Object{Key: strings.TrimPrefix(o.Key, s.prefix), Size: o.Size, Modified: s.clock.here(o.LastModified)})
 			if len(got) == n {
 				break
 			}
@@ -254,7 +259,7 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (int, error) {
 				return err
 			}
 			for _, u := range page.Uploads {
-				if u.Initiated.Before(before) {
+				if s.clock.here(u.Initiated).Before(before) {
 					old = append(old, u)
 				}
 			}
