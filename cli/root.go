@@ -7,6 +7,7 @@ import (
 	"github.com/cove-containers/cove/cli/container"
 	"github.com/cove-containers/cove/cli/contexts"
 	"github.com/cove-containers/cove/cli/image"
+	"github.com/cove-containers/cove/cli/manifest"
 	"github.com/cove-containers/cove/cli/network"
 	"github.com/cove-containers/cove/cli/registry"
 	"github.com/cove-containers/cove/cli/system"
@@ -34,6 +35,7 @@ func entries() []entry {
 		{"pull", common, image.Pull}, {"images", common, image.Images}, {"login", common, registry.Login}, {"logout", common, registry.Logout},
 		{"version", common, system.Version}, {"info", common, system.Info},
 		{"container", management, container.Group}, {"context", management, contexts.Group}, {"image", management, image.Group},
+		{"manifest", management, manifest.Group},
 		{"network", management, network.Group}, {"system", management, system.Group}, {"volume", management, volume.Group},
 		{"attach", plain, container.Attach}, {"commit", plain, container.Commit}, {"create", plain, container.Create}, {"diff", plain, container.Diff},
 		{"events", plain, system.Events}, {"history", plain, image.History}, {"import", plain, image.Import}, {"inspect", plain, system.Inspect},
@@ -49,7 +51,7 @@ func entries() []entry {
 		{"search", "", command.Missing("search", "searching registries")}, {"buildx", "", command.Missing("buildx", "building images")},
 		{"compose", "", command.Missing("compose", "compose files")}, {"swarm", "", command.Missing("swarm", "swarm mode")},
 		{"checkpoint", "", command.Missing("checkpoint", "checkpoints")}, {"plugin", "", command.Missing("plugin", "plugins")},
-		{"builder", "", command.Missing("builder", "building images")}, {"manifest", "", command.Missing("manifest", "editing manifests")},
+		{"builder", "", command.Missing("builder", "building images")},
 	}
 }
 
