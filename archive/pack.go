@@ -122,6 +122,9 @@ func (p *packer) entry(ctx context.Context, dirs Pile, name, path string) error 
 	if p.o.Skip != nil && p.o.Skip(path) {
 		return nil
 	}
+	if len(path) > maxPath { // nobody could unpack it, and every level keeps a directory open
+		return invalid("path of %d bytes is too long", len(path))
+	}
 	at, st, err := dirs.Find(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // removed since the directory was read

@@ -135,8 +135,8 @@ func (e *Engine) copyUpOne(ctx context.Context, root *os.File, m plan.Mount) err
 	return err
 }
 
-// mounts are the container's mounts for its runtime document. Missing sources of -v are made.
-func (e *Engine) mounts(c *container.Container) ([]spec.Mount, error) {
+// Mounts are the container's mounts for its runtime document. Missing sources of -v are made.
+func (e *Engine) Mounts(c *container.Container) ([]spec.Mount, error) {
 	out := make([]spec.Mount, 0, len(c.Mounts))
 	for _, m := range c.Mounts {
 		var s spec.Mount

@@ -39,7 +39,7 @@ func (e *Engine) document(c *container.Container) (*document, error) {
 		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("could not select device driver %q with capabilities: %v", r.Driver, r.Capabilities))
 	}
 	var err error
-	if s.Mounts, err = e.mounts(c); err != nil {
+	if s.Mounts, err = e.Mounts(c); err != nil {
 		return nil, err
 	}
 	files := e.files(c)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/engine"
+	"github.com/cove-containers/cove/files"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/logs"
 	"github.com/cove-containers/cove/ref"
@@ -31,6 +32,7 @@ type Parts struct {
 	Streams    Streams
 	Execs      Execs
 	Containers Containers
+	Files      Files
 	System     System
 	Images     Images
 	Transfers  Transfers
@@ -84,6 +86,14 @@ type Containers interface {
 	ContainerTop(ctx context.Context, ref, psArgs string) (ct.TopResponse, error)
 	ContainerChanges(ctx context.Context, ref string) ([]ct.FilesystemChange, error)
 	ContainersPrune(ctx context.Context, f api.Filters) (ct.PruneReport, error)
+}
+
+// Files copies files into and out of containers.
+type Files interface {
+	Stat(ctx context.Context, ref, path string) (ct.PathStat, error)
+	CopyOut(ctx context.Context, ref, path string, begin func(ct.PathStat) io.Writer, line files.Line) error
+	CopyIn(ctx context.Context, ref, path string, r io.Reader, o files.InOptions, line files.Line) error
+	Export(ctx context.Context, ref string, begin func() io.Writer, line files.Line) error
 }
 
 // System tells of the engine itself.

@@ -17,6 +17,10 @@ func (s *Server) containerRows() []route {
 		{"GET /containers/{id}/logs", Observe, s.containerLogs},
 		{"GET /containers/{id}/stats", Observe, s.containerStats},
 		{"GET /containers/{id}/changes", Observe, s.containerChanges},
+		{"HEAD /containers/{id}/archive", Enter, s.archiveStat},
+		{"GET /containers/{id}/archive", Enter, s.archiveGet},
+		{"PUT /containers/{id}/archive", Enter, s.archivePut},
+		{"GET /containers/{id}/export", Enter, s.containerExport},
 		{"GET /containers/{id}/attach/ws", Enter, s.containerAttachWebsocket},
 		{"POST /containers/{id}/attach", Enter, s.containerAttach},
 		{"POST /containers/{id}/exec", Enter, s.execCreate},
@@ -88,10 +92,6 @@ func (s *Server) systemRows() []route {
 // absentRows are the calls of a Docker daemon that are not built yet.
 func absentRows() []route {
 	return []route{
-		{"HEAD /containers/{id}/archive", Enter, absent("copying files out of a container")},
-		{"GET /containers/{id}/archive", Enter, absent("copying files out of a container")},
-		{"PUT /containers/{id}/archive", Enter, absent("copying files into a container")},
-		{"GET /containers/{id}/export", Enter, absent("export")},
 		{"GET /containers/{id}/checkpoints", Observe, experimental},
 		{"POST /containers/{id}/checkpoints", Operate, experimental},
 		{"DELETE /containers/{id}/checkpoints/{checkpoint}", Operate, experimental},

@@ -3,6 +3,7 @@ package sys
 import (
 	"fmt"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,4 +72,10 @@ func Shelve(m *os.File, at string) (ns *os.File, err error) {
 		return err
 	})
 	return ns, err
+}
+
+// DetachMount takes an attached mount, with all below it, out of the calling thread's mount namespace. What is open of
+// it stays usable.
+func DetachMount(m *os.File) error {
+	return unix.Unmount("/proc/self/fd/"+strconv.Itoa(int(m.Fd())), unix.MNT_DETACH)
 }

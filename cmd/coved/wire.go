@@ -19,6 +19,7 @@ import (
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/engine/hello"
+	"github.com/cove-containers/cove/files"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
@@ -96,9 +97,13 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		return nil, err
 	}
 
+	copier := files.New(files.Parts{
+		Containers: parts.Containers, Layers: parts.Layers, Mounts: eng.Mounts, Publish: parts.Bus.Publish, Root: s.dataRoot,
+	})
+
 	// Doors.
 	d.server = server.New(server.Parts{
-		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, System: eng,
+		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, Files: copier, System: eng,
 		Images: parts.Images, Transfers: parts.Images, Captures: captures, Volumes: parts.Volumes, Networks: parts.Networks,
 		Registry: registries, Log: log,
 	})
