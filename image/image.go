@@ -7,6 +7,8 @@
 //	               was pulled by digest, or "sha256:…" for an image that has lost its names
 //	image-pulls    reference → what an unfinished pull has fetched so far, so that the next one continues
 //
+// and what push remembers.
+//
 // A name is written last, when everything it points to is there, verified and durable; it is removed first. So
 // whatever moment the power goes, a name is good, and what no name reaches is swept.
 package image

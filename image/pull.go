@@ -134,7 +134,12 @@ func (s *Store) namePulled(name ref.Name, p *plan) (bool, error) {
 			return nil, nil
 		}
 		return repoint(all, p.target, time.Now(), full), nil
-	}, func(tx *state.Tx) error { return s.pulls.DeleteIn(tx, name.String()) })
+	}, func(tx *state.Tx) error {
+		if err := s.push.CameFrom(tx, name, append(p.layers, p.target)...); err != nil {
+			return err
+		}
+		return s.pulls.DeleteIn(tx, name.String())
+	})
 	return isNew, err
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/image/progress"
+	"github.com/cove-containers/cove/image/push"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/remote"
 	"github.com/cove-containers/cove/state"
@@ -48,6 +49,7 @@ type Store struct {
 	documents documents
 	leases    leases
 	jobs      *progress.Jobs
+	push      *push.Pusher
 	sweeping  sync.Mutex // one sweep at a time
 
 	downloadSlots, unpackSlots chan struct{}
@@ -74,10 +76,24 @@ func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, layers unpacker, 
 	if s.pulls, err = state.NewTable[unfinished](db, "image-pulls"); err != nil {
 		return nil, err
 	}
+	if s.push, err = push.Open(db, blobs, reg, s.jobs); err != nil {
+		return nil, err
+	}
 	if err := s.repair(); err != nil {
 		return nil, fmt.Errorf("open images: %w", err)
 	}
 	return s, nil
+}
+
+// Limit sets how many blobs are fetched and uploaded at once, over all pulls and pushes; 0 leaves it as it is. It is called before
+// the first of them.
+func (s *Store) Limit(downloads, uploads int) {
+	if downloads > 0 {
+		s.downloadSlots = make(chan struct{}, downloads)
+	}
+	if uploads > 0 {
+		s.push.Limit(uploads)
+	}
 }
 
 // Close ends all transfers and waits for them.

@@ -180,6 +180,9 @@ func (s *Store) Sweep(ctx context.Context) (int64, error) {
 		_, layers, err = s.layers.Sweep(keep)
 		freed += layers
 	}
+	if err == nil {
+		err = s.push.Forget()
+	}
 	if err != nil {
 		return freed, fmt.Errorf("sweep images: %w", err)
 	}

@@ -50,6 +50,12 @@ func IsLayer(mediaType string) bool {
 	return false
 }
 
+// IsForeign tells whether mediaType is a layer that must not be copied from registry to registry.
+func IsForeign(mediaType string) bool {
+	return strings.HasPrefix(mediaType, "application/vnd.oci.image.layer.nondistributable.") ||
+		strings.HasPrefix(mediaType, "application/vnd.docker.image.rootfs.foreign.")
+}
+
 func isSchema1(mediaType string) bool {
 	return strings.HasPrefix(mediaType, "application/vnd.docker.distribution.manifest.v1+")
 }
