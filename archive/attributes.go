@@ -1,9 +1,11 @@
 package archive
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/cove-containers/cove/sys"
@@ -103,4 +105,10 @@ func (a *Attributes) set(dir sys.FD, name string, link bool) error {
 		}
 	}
 	return sys.TimesAt(dir, name, a.atime, a.mtime)
+}
+
+// Same tells whether these are the same attributes, the time of last access aside.
+func (a *Attributes) Same(b *Attributes) bool {
+	return a.kind == b.kind && a.mode == b.mode && a.uid == b.uid && a.gid == b.gid && a.mtime == b.mtime &&
+		slices.EqualFunc(a.xattrs, b.xattrs, func(x, y xattr) bool { return x.name == y.name && bytes.Equal(x.value, y.value) })
 }

@@ -36,9 +36,17 @@ func Pack(ctx context.Context, w io.Writer, root *os.File, o PackOptions, names 
 	return p.end()
 }
 
-// PackLayers is Pack for what several layers on one another, the topmost first, add up to: one layer.
-func PackLayers(ctx context.Context, w io.Writer, roots []*os.File) error {
-	return newPacker(w, PackOptions{Whiteouts: true}).trees(ctx, roots...)
+// PackLayers is Pack for what several layers on one another, the topmost first, add up to: one layer that is to lie on
+// the layers below. It hides only what these have: overlayfs shows a whiteout that lies on nothing.
+func PackLayers(ctx context.Context, w io.Writer, roots, below []*os.File) error {
+	p := newPacker(w, PackOptions{Whiteouts: true})
+	low, err := OpenPile(below...)
+	if err != nil {
+		return fmt.Errorf("pack: %w", err)
+	}
+	defer low.Close()
+	p.low = &low
+	return p.trees(ctx, roots...)
 }
 
 func newPacker(w io.Writer, o PackOptions) *packer {
@@ -48,6 +56,7 @@ func newPacker(w io.Writer, o PackOptions) *packer {
 type packer struct {
 	o     PackOptions
 	w     *tar.Writer
+	low   *Pile             // where in the layers below it is; nil where nobody knows
 	links map[fileID]string // where a file of several names was first met
 	buf   []byte
 }
@@ -135,6 +144,9 @@ func (p *packer) entry(ctx context.Context, dirs Pile, name, path string) error 
 	dir := dirs[at]
 	switch {
 	case st.Whiteout():
+		if needed, err := p.hidden(name); err != nil || !needed {
+			return err
+		}
 		return p.whiteout(path[:len(path)-len(name)]+whiteoutPrefix+name, &st)
 	case st.Kind() == sys.KindSocket:
 		return nil
@@ -171,12 +183,51 @@ func (p *packer) directory(ctx context.Context, dirs Pile, at int, name, path st
 	if err := p.folder(kid[0], path+"/", st); err != nil {
 		return err
 	}
-	if opaque {
+	hides, leave, err := p.descend(name, opaque)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if hides {
 		if err := p.whiteout(path+"/"+opaqueMarker, st); err != nil {
 			return err
 		}
 	}
 	return p.kids(ctx, kid, path+"/")
+}
+
+// descend follows into a directory of the layers below, until leave. hides tells that one which is opaque hides
+// something there.
+func (p *packer) descend(name string, opaque bool) (hides bool, leave func(), err error) {
+	if p.low == nil {
+		return opaque, func() {}, nil
+	}
+	from := p.low
+	at, st, err := from.Find(name)
+	there := err == nil && st.Kind() == sys.KindDir
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, nil, err
+	}
+	var kid Pile
+	if there && !opaque {
+		if kid, _, err = from.Open(name, at); err != nil {
+			return false, nil, err
+		}
+	}
+	p.low = &kid
+	return there && opaque, func() { p.low = from; kid.Close() }, nil
+}
+
+// hidden tells whether a whiteout of this name hides something.
+func (p *packer) hidden(name string) (bool, error) {
+	if p.low == nil {
+		return true, nil
+	}
+	_, st, err := p.low.Find(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && !st.Whiteout(), err
 }
 
 // folder writes what an open directory is; path ends with a slash.

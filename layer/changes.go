@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
 	ct "github.com/moby/moby/api/types/container"
 
+	"github.com/cove-containers/cove/archive"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -23,30 +23,71 @@ func (s *Store) Changes(ctx context.Context, id string, ignore ...string) ([]ct.
 	if err != nil {
 		return nil, err
 	}
-	below, err := s.view(ctx, record.DiffIDs)
+	below, err := s.Stack(ctx, record.DiffIDs)
 	if err != nil {
 		return nil, fmt.Errorf("changes of writable layer %s: %w", id, err)
 	}
-	defer below.Close()
-	upper, err := os.Open(s.path("writable", id, "upper"))
-	if err != nil {
-		return nil, fmt.Errorf("changes of writable layer %s: %w", id, err)
-	}
-	defer upper.Close()
-	d := differ{ctx: ctx, ignore: map[string]bool{}}
-	for _, path := range ignore {
-		d.ignore["/"+strings.Trim(path, "/")] = true
-	}
-	low, err := sys.OpenListAt(sys.Borrow(below), ".")
-	if err != nil {
-		return nil, fmt.Errorf("changes of writable layer %s: %w", id, err)
-	}
-	defer low.Close()
-	changes, _, err := d.directory(sys.Borrow(upper), low, "", false)
+	own := s.uppers(append(slices.Clone(record.Below), record.tree(id)))
+	changes, err := differences(ctx, own, below, false, ignore)
 	if err != nil {
 		return nil, fmt.Errorf("changes of writable layer %s: %w", id, err)
 	}
 	return changes, nil
+}
+
+// ChangesSince is Changes for what has changed since a snapshot was made: until to was made, or, when that is nil, until
+// now.
+func (s *Store) ChangesSince(ctx context.Context, from Snapshot, to *Snapshot, ignore ...string) ([]ct.FilesystemChange, error) {
+	record, err := s.writable(from.Of)
+	if err != nil {
+		return nil, err
+	}
+	trees := append(slices.Clone(record.Below), record.tree(from.Of))
+	if to != nil {
+		trees = to.Trees
+	}
+	s.mu.Lock()
+	was, err := s.pile(from.DiffIDs, from.Trees)
+	is, failed := s.pile(from.DiffIDs, trees)
+	s.mu.Unlock()
+	if err = errors.Join(err, failed); err != nil {
+		return nil, fmt.Errorf("changes since snapshot %s: %w", from.ID, err)
+	}
+	changes, err := differences(ctx, is, was, true, ignore)
+	if err != nil {
+		return nil, fmt.Errorf("changes since snapshot %s: %w", from.ID, err)
+	}
+	return changes, nil
+}
+
+// differences compares two piles of directories, each topmost first: up lies on low, or, when whole is set, stands beside
+// it as the other version of the same tree.
+func differences(ctx context.Context, up, low []string, whole bool, ignore []string) ([]ct.FilesystemChange, error) {
+	upper, err := openPile(up)
+	if err != nil {
+		return nil, err
+	}
+	defer upper.Close()
+	lower, err := openPile(low)
+	if err != nil {
+		return nil, err
+	}
+	defer lower.Close()
+	d := differ{ctx: ctx, ignore: map[string]bool{}}
+	for _, path := range ignore {
+		d.ignore["/"+strings.Trim(path, "/")] = true
+	}
+	changes, _, err := d.directory(upper, lower, "", whole)
+	return changes, err
+}
+
+func openPile(dirs []string) (archive.Pile, error) {
+	roots, err := openAll(dirs)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(roots)
+	return archive.OpenPile(roots...)
 }
 
 type differ struct {
@@ -54,18 +95,18 @@ type differ struct {
 	ignore map[string]bool
 }
 
-// directory compares what is in a directory of the writable layer with what is below it; low is sys.NoFD when nothing
-// is. ignored tells that something was left out.
-func (d *differ) directory(up, low sys.FD, path string, opaque bool) (changes []ct.FilesystemChange, ignored bool, err error) {
+// directory compares what is in a directory with what was; low is empty when nothing was. whole tells that what is not
+// here is gone. ignored tells that something was left out.
+func (d *differ) directory(up, low archive.Pile, path string, whole bool) (changes []ct.FilesystemChange, ignored bool, err error) {
 	if err := d.ctx.Err(); err != nil {
 		return nil, false, err
 	}
-	names, err := sortedNames(up)
+	names, err := up.Names()
 	if err != nil {
 		return nil, false, err
 	}
-	if opaque && low != sys.NoFD { // what is not here again is gone
-		lowNames, err := sortedNames(low)
+	if whole {
+		lowNames, err := low.Names()
 		if err != nil {
 			return nil, false, err
 		}
@@ -76,7 +117,7 @@ func (d *differ) directory(up, low sys.FD, path string, opaque bool) (changes []
 			ignored = true
 			continue
 		}
-		more, left, err := d.entry(up, low, name, path+"/"+name)
+		more, left, err := d.entry(up, low, name, path+"/"+name, whole)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed meanwhile
 		}
@@ -89,12 +130,28 @@ func (d *differ) directory(up, low sys.FD, path string, opaque bool) (changes []
 	return changes, ignored, nil
 }
 
-func (d *differ) entry(up, low sys.FD, name, path string) (changes []ct.FilesystemChange, ignored bool, err error) {
-	now, isNow, err := look(up, name)
+// seen is what a pile has under a name.
+type seen struct {
+	at    int
+	st    sys.Stat
+	there bool
+}
+
+// look finds name in a pile; a whiteout is nothing.
+func look(in archive.Pile, name string) (seen, error) {
+	at, st, err := in.Find(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return seen{}, nil
+	}
+	return seen{at, st, err == nil && !st.Whiteout()}, err
+}
+
+func (d *differ) entry(up, low archive.Pile, name, path string, whole bool) (changes []ct.FilesystemChange, ignored bool, err error) {
+	now, err := look(up, name)
 	if err != nil {
 		return nil, false, err
 	}
-	was, wasThere, err := look(low, name)
+	was, err := look(low, name)
 	if err != nil {
 		return nil, false, err
 	}
@@ -102,88 +159,95 @@ func (d *differ) entry(up, low sys.FD, name, path string) (changes []ct.Filesyst
 		return []ct.FilesystemChange{{Kind: kind, Path: path}}
 	}
 	switch {
-	case !isNow && wasThere:
+	case !now.there && was.there:
 		return one(ct.ChangeDelete), false, nil
-	case !isNow:
+	case !now.there:
 		return nil, false, nil
-	case now.Kind() == sys.KindDir:
-		return d.subdirectory(up, low, name, path, &now, &was, wasThere)
-	case !wasThere:
+	case now.st.Kind() == sys.KindDir:
+		return d.subdirectory(up, low, name, path, now, was, whole)
+	case !was.there:
 		return one(ct.ChangeAdd), false, nil
-	case was.Kind() == sys.KindDir:
-		gone, err := d.gone(low, name, path)
+	case was.st.Kind() == sys.KindDir:
+		gone, err := gone(low, name, path, was.at)
 		return append(one(ct.ChangeModify), gone...), false, err
 	}
-	differs, err := fileDiffers(up, low, name, &now, &was)
+	differs, err := fileDiffers(up[now.at], low[was.at], name, &now.st, &was.st)
 	if err != nil || !differs {
 		return nil, false, err
 	}
 	return one(ct.ChangeModify), false, nil
 }
 
-func (d *differ) subdirectory(up, low sys.FD, name, path string, now, was *sys.Stat, wasThere bool) ([]ct.FilesystemChange, bool, error) {
-	fd, err := sys.OpenListAt(up, name)
+func (d *differ) subdirectory(up, low archive.Pile, name, path string, now, was seen, whole bool) ([]ct.FilesystemChange, bool, error) {
+	kid, opaque, err := up.Open(name, now.at)
 	if err != nil {
 		return nil, false, err
 	}
-	defer fd.Close()
-	lowFD, opaque := sys.NoFD, false
-	if wasThere && was.Kind() == sys.KindDir {
-		value, err := sys.GetXattrAt(fd, "", "trusted.overlay.opaque")
-		if err != nil {
+	defer kid.Close()
+	var lowKid archive.Pile
+	if was.there && was.st.Kind() == sys.KindDir {
+		if lowKid, _, err = low.Open(name, was.at); err != nil {
 			return nil, false, err
 		}
-		opaque = string(value) == "y"
-		if lowFD, err = sys.OpenListAt(low, name); err != nil {
-			return nil, false, err
+		defer lowKid.Close()
+		if whole && sameDirectories(kid, lowKid) {
+			return nil, false, nil
 		}
-		defer lowFD.Close()
 	}
-	inside, ignored, err := d.directory(fd, lowFD, path, opaque)
+	inside, ignored, err := d.directory(kid, lowKid, path, whole || opaque)
 	if err != nil {
 		return nil, false, err
 	}
 	kind := ct.ChangeModify
 	switch {
-	case !wasThere && len(inside) == 0 && ignored:
+	case !was.there && len(inside) == 0 && ignored:
 		return nil, true, nil
-	case !wasThere:
+	case !was.there:
 		kind = ct.ChangeAdd
-	case len(inside) == 0 && was.Mode == now.Mode && was.UID == now.UID && was.GID == now.GID:
+	case len(inside) == 0 && was.st.Mode == now.st.Mode && was.st.UID == now.st.UID && was.st.GID == now.st.GID:
 		return nil, ignored, nil
 	}
 	return append([]ct.FilesystemChange{{Kind: kind, Path: path}}, inside...), ignored, nil
 }
 
+// sameDirectories tells that two piles consist of the very same directories, and so have the same in them.
+func sameDirectories(a, b archive.Pile) bool {
+	return slices.EqualFunc(a, b, func(x, y sys.FD) bool {
+		one, err := sys.StatAt(x, "")
+		other, failed := sys.StatAt(y, "")
+		return err == nil && failed == nil && one.Dev == other.Dev && one.Ino == other.Ino
+	})
+}
+
 // gone lists what was in a directory that is one no more.
-func (d *differ) gone(low sys.FD, name, path string) ([]ct.FilesystemChange, error) {
-	fd, err := sys.OpenListAt(low, name)
+func gone(low archive.Pile, name, path string, at int) ([]ct.FilesystemChange, error) {
+	kid, _, err := low.Open(name, at)
 	if err != nil {
 		return nil, err
 	}
-	defer fd.Close()
-	names, err := sortedNames(fd)
+	defer kid.Close()
+	names, err := kid.Names()
+	if err != nil {
+		return nil, err
+	}
 	var changes []ct.FilesystemChange
 	for _, name := range names {
-		changes = append(changes, ct.FilesystemChange{Kind: ct.ChangeDelete, Path: path + "/" + name})
+		was, err := look(kid, name)
+		if err != nil {
+			return nil, err
+		}
+		if was.there {
+			changes = append(changes, ct.FilesystemChange{Kind: ct.ChangeDelete, Path: path + "/" + name})
+		}
 	}
-	return changes, err
-}
-
-// look finds name in dir; a whiteout is nothing.
-func look(dir sys.FD, name string) (st sys.Stat, ok bool, err error) {
-	if dir == sys.NoFD {
-		return st, false, nil
-	}
-	st, err = sys.StatAt(dir, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return st, false, nil
-	}
-	return st, err == nil && !st.Whiteout(), err
+	return changes, nil
 }
 
 // fileDiffers tells whether a file that was written to, or only opened for it, is another than the one below.
 func fileDiffers(up, low sys.FD, name string, now, was *sys.Stat) (bool, error) {
+	if now.Dev == was.Dev && now.Ino == was.Ino {
+		return false, nil
+	}
 	if now.Mode != was.Mode || now.UID != was.UID || now.GID != was.GID || now.Rdev != was.Rdev || now.Size != was.Size || now.Mtim != was.Mtim {
 		return true, nil
 	}
@@ -193,14 +257,4 @@ func fileDiffers(up, low sys.FD, name string, now, was *sys.Stat) (bool, error) 
 	}
 	before, err := sys.GetXattrAt(low, name, "security.capability")
 	return !bytes.Equal(capability, before), err
-}
-
-func sortedNames(dir sys.FD) ([]string, error) {
-	entries, err := sys.ReadDirectory(dir)
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name
-	}
-	slices.Sort(names)
-	return names, err
 }

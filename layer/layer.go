@@ -6,7 +6,7 @@
 //	    empty/                         lies below an image that has no layer
 //	    trees/<hex>/                   a layer's tree, by the hex of its diff ID
 //	    fixes/<hex>/                   what one chain of layers needs besides its trees, by the hex of its chain ID
-//	    writable/<id>/{upper,work}/    a container's own layer
+//	    writable/<id>/{upper,work}/    a container's own layer; without work/ what one was when it was frozen
 //	    making/<random>/               trees being made; emptied when the store opens
 //	    gone/<number>/                 trees being deleted; emptied when the store opens
 //
@@ -39,6 +39,7 @@ type Store struct {
 	layers *state.Table[layerRecord]
 	fixes  *state.Table[fixRecord]
 	owners *state.Table[writableRecord]
+	shots  *state.Table[Snapshot]
 	db     *state.DB
 	limits Limits
 	gone   atomic.Int64 // counts the trees deleted
@@ -46,9 +47,10 @@ type Store struct {
 	mu sync.Mutex // guards what follows; not held while files are touched
 	// known is what the tables hold.
 	known struct {
-		layers   map[digest.Digest]layerRecord
-		fixes    map[digest.Digest]fixRecord // by chain ID
-		writable map[string]writableRecord
+		layers    map[digest.Digest]layerRecord
+		fixes     map[digest.Digest]fixRecord // by chain ID
+		writable  map[string]writableRecord
+		snapshots map[string]Snapshot
 	}
 	working map[string]*work // layers and fixes being made
 	roots   map[string]*mounted
@@ -83,7 +85,23 @@ const (
 	fixInstead fixKind = "instead" // a tree to use in its place
 )
 
-type writableRecord struct{ DiffIDs []digest.Digest }
+// writableRecord tells what a writable layer consists of. Its folder is writable/<id> until it is frozen or rolled back:
+// then another one takes its place, in the same moment in which the record is written.
+type writableRecord struct {
+	DiffIDs []digest.Digest
+	// Below are the frozen trees between the image's layers and its own, lowest first.
+	Below []string `json:",omitempty"`
+	// Tree is the folder that it writes to, where that is not the one of its ID.
+	Tree string `json:",omitempty"`
+}
+
+// tree is the folder that the writable layer id writes to.
+func (r writableRecord) tree(id string) string {
+	if r.Tree != "" {
+		return r.Tree
+	}
+	return id
+}
 
 // Open opens or makes the store in folder root, and removes what an earlier process left half made there.
 func Open(root string, db *state.DB) (*Store, error) {
@@ -117,6 +135,9 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	if s.owners, err = state.NewTable[writableRecord](s.db, "writable-layers"); err != nil {
+		return err
+	}
+	if s.shots, err = state.NewTable[Snapshot](s.db, "snapshots"); err != nil {
 		return err
 	}
 	return s.repair()

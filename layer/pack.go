@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/cove-containers/cove/archive"
 )
@@ -12,16 +15,62 @@ import (
 // Pack writes what the writable layer id has changed as the tar of one image layer; the same changes always give the
 // same bytes.
 func (s *Store) Pack(ctx context.Context, w io.Writer, id string) error {
-	if _, err := s.writable(id); err != nil {
+	record, err := s.writable(id)
+	if err != nil {
 		return err
 	}
-	upper, err := os.Open(s.path("writable", id, "upper"))
+	return s.pack(ctx, w, append(slices.Clone(record.Below), record.tree(id)), record.DiffIDs)
+}
+
+// PackSnapshot is Pack for a snapshot.
+func (s *Store) PackSnapshot(ctx context.Context, w io.Writer, snap Snapshot) error {
+	return s.pack(ctx, w, snap.Trees, snap.DiffIDs)
+}
+
+func (s *Store) pack(ctx context.Context, w io.Writer, trees []string, diffIDs []digest.Digest) error {
+	image, err := s.Stack(ctx, diffIDs)
 	if err != nil {
-		return fmt.Errorf("pack writable layer %s: %w", id, err)
+		return fmt.Errorf("pack writable layer: %w", err)
 	}
-	defer upper.Close()
-	if err := archive.PackLayers(ctx, w, []*os.File{upper}); err != nil {
-		return fmt.Errorf("pack writable layer %s: %w", id, err)
+	below, err := openAll(image)
+	if err != nil {
+		return fmt.Errorf("pack writable layer: %w", err)
+	}
+	defer closeAll(below)
+	roots, err := openAll(s.uppers(trees))
+	if err != nil {
+		return fmt.Errorf("pack writable layer: %w", err)
+	}
+	defer closeAll(roots)
+	if err := archive.PackLayers(ctx, w, roots, below); err != nil {
+		return fmt.Errorf("pack writable layer: %w", err)
 	}
 	return nil
+}
+
+// uppers are the folders of trees, which are named lowest first, topmost first.
+func (s *Store) uppers(trees []string) []string {
+	var dirs []string
+	for _, tree := range slices.Backward(trees) {
+		dirs = append(dirs, s.upper(tree))
+	}
+	return dirs
+}
+
+func openAll(dirs []string) (files []*os.File, err error) {
+	for _, dir := range dirs {
+		f, err := os.Open(dir)
+		if err != nil {
+			closeAll(files)
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }

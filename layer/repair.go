@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,6 +50,9 @@ func (s *Store) repair() error {
 		return err
 	}
 	if s.known.writable, err = s.owners.All(); err != nil {
+		return err
+	}
+	if s.known.snapshots, err = s.shots.All(); err != nil {
 		return err
 	}
 	s.known.layers = map[digest.Digest]layerRecord{}
@@ -176,12 +180,25 @@ func (s *Store) repairWritable() error {
 	if err != nil {
 		return err
 	}
-	wanted := map[string]bool{}
-	for id, record := range s.known.writable {
-		wanted[id] = true
-		if err := s.makeWritable(id, record.DiffIDs); err != nil { // what was not yet on disk when the power went
+	for id, snap := range s.known.snapshots {
+		if _, ok := s.known.writable[snap.Of]; ok {
+			continue
+		}
+		warnRepair("record of a snapshot", id)
+		delete(s.known.snapshots, id)
+		if err := s.shots.Delete(id); err != nil {
 			return err
 		}
 	}
-	return s.dropUnwanted("writable", there, wanted)
+	for id, record := range s.known.writable {
+		err := s.makeWritable(id, record) // what was not yet on disk when the power went
+		if errors.Is(err, fs.ErrNotExist) && len(record.Below) > 0 {
+			slog.Error("layers: what a writable layer stands on is gone", "id", id, "error", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.dropUnwanted("writable", there, s.used())
 }

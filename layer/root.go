@@ -32,11 +32,12 @@ type mounted struct {
 // Root mounts the merged tree of writable layer id; callers at the same time share one mount. Not for a layer that
 // a running container has mounted: the kernel promises nothing for two mounts of one layer.
 func (s *Store) Root(_ context.Context, id string) (*Root, error) {
+	s.mu.Lock()
 	lower, upper, work, err := s.overlay(id)
 	if err != nil {
+		s.mu.Unlock()
 		return nil, err
 	}
-	s.mu.Lock()
 	m := s.roots[id]
 	if m == nil {
 		m = &mounted{}

@@ -30,7 +30,7 @@ func (s *Store) Sweep(keep func(diffID digest.Digest) bool) (removed int, freed 
 	unwanted := slices.DeleteFunc(candidates, keep)
 	s.mu.Lock()
 	used := map[digest.Digest]bool{}
-	for _, record := range s.known.writable {
+	for _, record := range s.known.writable { // snapshots lie on the same layers
 		for _, id := range record.DiffIDs {
 			used[id] = true
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cove-containers/cove/archive"
+	"github.com/cove-containers/cove/state"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -23,18 +24,26 @@ func (s *Store) Create(_ context.Context, id string, diffIDs []digest.Digest) er
 	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
 		return fmt.Errorf("create writable layer %q: not a name: %w", id, errdefs.ErrInvalidArgument)
 	}
-	record := writableRecord{DiffIDs: slices.Clone(diffIDs)}
+	return s.create(id, writableRecord{DiffIDs: slices.Clone(diffIDs)})
+}
+
+func (s *Store) create(id string, record writableRecord) error {
 	if err := s.claim(id, record); err != nil {
 		return fmt.Errorf("create writable layer %s: %w", id, err)
 	}
-	if err := s.makeWritable(id, diffIDs); err != nil {
-		s.mu.Lock()
-		delete(s.known.writable, id)
-		s.mu.Unlock()
+	if err := s.makeWritable(id, record); err != nil {
+		s.abandon(id)
 		return fmt.Errorf("create writable layer %s: %w", id, errors.Join(err, s.discard("writable", id)))
 	}
 	s.owners.PutLater(id, record)
 	return nil
+}
+
+// abandon gives a claimed name free.
+func (s *Store) abandon(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known.writable, id)
 }
 
 // claim takes the name, and with it the layers, which Sweep keeps from then on.
@@ -52,15 +61,16 @@ func (s *Store) claim(id string, record writableRecord) error {
 }
 
 // makeWritable makes what is missing of a writable layer's directories.
-func (s *Store) makeWritable(id string, diffIDs []digest.Digest) error {
-	upper, work := s.path("writable", id, "upper"), s.path("writable", id, "work")
+func (s *Store) makeWritable(id string, record writableRecord) error {
+	tree := record.tree(id)
+	upper, work := s.upper(tree), s.path("writable", tree, "work")
 	if _, err := os.Lstat(upper); err == nil {
 		if err = os.Mkdir(work, 0o700); errors.Is(err, fs.ErrExist) {
 			return nil
 		}
 		return err
 	}
-	for _, dir := range []string{s.path("writable", id), work, upper} {
+	for _, dir := range []string{s.path("writable", tree), work, upper} {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -70,24 +80,34 @@ func (s *Store) makeWritable(id string, diffIDs []digest.Digest) error {
 		return err
 	}
 	defer to.Close()
-	attrs, err := s.rootAttributes(diffIDs)
+	attrs, err := s.rootAttributes(record)
 	if err != nil {
 		return err
 	}
 	return attrs.Apply(to, "")
 }
 
-// rootAttributes reads what the layers say the root directory is.
-func (s *Store) rootAttributes(diffIDs []digest.Digest) (*archive.Attributes, error) {
+// upper is the folder of a writable layer's files, or of what one was when it was frozen.
+func (s *Store) upper(tree string) string { return s.path("writable", tree, "upper") }
+
+// rootAttributes reads what the layers below a writable one say the root directory is.
+func (s *Store) rootAttributes(record writableRecord) (*archive.Attributes, error) {
+	if n := len(record.Below); n > 0 {
+		return readRoot(s.upper(record.Below[n-1]))
+	}
 	dir := s.path("empty")
 	s.mu.Lock()
-	for _, diffID := range slices.Backward(diffIDs) {
+	for _, diffID := range slices.Backward(record.DiffIDs) {
 		if s.known.layers[diffID].RootListed {
 			dir = s.tree(diffID)
 			break
 		}
 	}
 	s.mu.Unlock()
+	return readRoot(dir)
+}
+
+func readRoot(dir string) (*archive.Attributes, error) {
 	root, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -101,7 +121,7 @@ func (s *Store) writable(id string) (writableRecord, error) {
 	defer s.mu.Unlock()
 	record, ok := s.known.writable[id]
 	if !ok {
-		return record, fmt.Errorf("writable layer %s: %w", id, errdefs.ErrNotFound)
+		return record, noWritable(id)
 	}
 	return record, nil
 }
@@ -111,19 +131,34 @@ func (s *Store) writable(id string) (writableRecord, error) {
 // what Root has mounted is not handed out any more.
 func (s *Store) Overlay(id string) (lower []string, upper, work string, err error) {
 	s.quiet(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.overlay(id)
 }
 
+// overlay is Overlay for callers that hold the lock and the layer.
 func (s *Store) overlay(id string) (lower []string, upper, work string, err error) {
-	record, err := s.writable(id)
-	if err != nil {
-		return nil, "", "", err
+	record, ok := s.known.writable[id]
+	if !ok {
+		return nil, "", "", noWritable(id)
 	}
-	if lower, err = s.Stack(context.Background(), record.DiffIDs); err != nil {
+	if lower, err = s.pile(record.DiffIDs, record.Below); err != nil {
 		return nil, "", "", fmt.Errorf("writable layer %s: %w", id, err)
 	}
-	return lower, s.path("writable", id, "upper"), s.path("writable", id, "work"), nil
+	tree := record.tree(id)
+	return lower, s.upper(tree), s.path("writable", tree, "work"), nil
 }
+
+// pile is stack with frozen trees on top.
+func (s *Store) pile(diffIDs []digest.Digest, frozen []string) ([]string, error) {
+	below, err := s.stack(diffIDs)
+	if err != nil {
+		return nil, err
+	}
+	return append(s.uppers(frozen), below...), nil
+}
+
+func noWritable(id string) error { return fmt.Errorf("writable layer %s: %w", id, errdefs.ErrNotFound) }
 
 // Writable lists the writable layers, sorted.
 func (s *Store) Writable() []string {
@@ -137,12 +172,13 @@ func (s *Store) Writable() []string {
 	return ids
 }
 
-// Delete removes the writable layer id. What is absent is no error. From the first moment on the name is free.
+// Delete removes the writable layer id and its snapshots. What is absent is no error. From the first moment on the name
+// is free.
 func (s *Store) Delete(_ context.Context, id string) error {
 	if _, err := s.writable(id); err != nil {
 		return nil
 	}
-	if err := s.owners.Delete(id); err != nil {
+	if err := s.db.Update(func(tx *state.Tx) error { return s.forgetIn(tx, id) }); err != nil {
 		return fmt.Errorf("delete writable layer %s: %w", id, err)
 	}
 	return s.deleteTree(id)
@@ -154,37 +190,68 @@ func (s *Store) Drop(_ context.Context, id string) error {
 	if _, err := s.writable(id); err != nil {
 		return nil
 	}
-	s.owners.DeleteLater(id)
+	s.db.Later(func(tx *state.Tx) error { return s.forgetIn(tx, id) })
 	return s.deleteTree(id)
 }
 
+// forgetIn removes the records of a writable layer.
+func (s *Store) forgetIn(tx *state.Tx, id string) error {
+	for _, snap := range s.Snapshots(id) {
+		if err := s.shots.DeleteIn(tx, snap.ID); err != nil {
+			return err
+		}
+	}
+	return s.owners.DeleteIn(tx, id)
+}
+
+// deleteTree deletes the files of a layer and its snapshots, except those that others stand on.
 func (s *Store) deleteTree(id string) error {
 	s.drive(id)
-	err := s.discard("writable", id)
 	s.mu.Lock()
+	record := s.known.writable[id]
+	trees := append(slices.Clone(record.Below), record.tree(id))
+	for key, snap := range s.known.snapshots {
+		if snap.Of == id {
+			trees = append(trees, snap.Trees...)
+			delete(s.known.snapshots, key)
+		}
+	}
 	delete(s.known.writable, id)
+	trees = s.unused(trees)
 	s.mu.Unlock()
-	if err != nil {
+	if err := s.discardTrees(trees); err != nil {
 		return fmt.Errorf("delete writable layer %s: %w", id, err)
 	}
 	return nil
 }
 
-// Usage is what the writable layer takes on disk as du counts it, hard links once, without its root directory.
+// Usage is what the writable layer takes on disk as du counts it, hard links once, without root directories. What its
+// snapshots take counts too; what several layers stand on counts for one of them.
 func (s *Store) Usage(id string) (int64, error) {
-	if _, err := s.writable(id); err != nil {
+	trees, err := s.countedFor(id)
+	if err != nil {
 		return 0, err
 	}
-	upper, err := os.Open(s.path("writable", id, "upper"))
+	var total int64
+	for _, tree := range trees {
+		n, err := s.treeUsage(tree)
+		if err != nil {
+			return 0, fmt.Errorf("usage of writable layer %s: %w", id, err)
+		}
+		total += n
+	}
+	return total, nil
+}
+
+func (s *Store) treeUsage(tree string) (int64, error) {
+	upper, err := os.Open(s.upper(tree))
 	if err != nil {
-		return 0, fmt.Errorf("usage of writable layer %s: %w", id, err)
+		return 0, err
 	}
 	defer upper.Close()
 	u := usage{seen: map[uint64]bool{}}
-	if err := u.add(sys.Borrow(upper)); err != nil {
-		return 0, fmt.Errorf("usage of writable layer %s: %w", id, err)
-	}
-	return u.total, nil
+	err = u.add(sys.Borrow(upper))
+	return u.total, err
 }
 
 type usage struct {
