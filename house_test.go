@@ -64,6 +64,7 @@ var guests = map[string][]string{
 	"github.com/spf13/pflag":                 {"cli", "cmd"},
 	"github.com/ulikunitz/xz":                {"image", "archive"},
 	"github.com/vishvananda/netlink":         {"network"},
+	"github.com/vishvananda/netns":           {"network"},
 	"go.etcd.io/bbolt":                       {"state"},
 	"golang.org/x/crypto":                    {"registry"},
 	"golang.org/x/net":                       {"server"},

@@ -18,6 +18,7 @@
 package container
 
 import (
+	"net/netip"
 	"path"
 	"time"
 
@@ -49,6 +50,8 @@ type Container struct {
 	Mounts  []Mount
 	// Wished are the endpoints by network name as asked for; Networks are those filled in while running.
 	Wished, Networks map[string]*nt.EndpointSettings
+	// LastAddresses are what it had on each network when it ran last.
+	LastAddresses map[string]netip.Addr `json:",omitempty"`
 	// SandboxID names the network namespace while running.
 	SandboxID string
 	// Ports are the published ports while running, with the host ports chosen.

@@ -120,7 +120,7 @@ func (e *Engine) draft(o CreateOptions, img *image.Image) (*container.Container,
 		Image: img.ID, Manifest: &img.Manifest, Platform: img.Config.Platform, DiffIDs: img.DiffIDs,
 		State: container.State{Status: ct.StateCreated},
 	}
-	if c.Wished, err = wishedEndpoints(host.NetworkMode, o.Networking); err != nil {
+	if c.Wished, err = e.wishedEndpoints(host.NetworkMode, o.Networking); err != nil {
 		return nil, nil, err
 	}
 	c.Networks = c.Wished
@@ -137,18 +137,15 @@ func (e *Engine) draft(o CreateOptions, img *image.Image) (*container.Container,
 	return c, warnings, nil
 }
 
-// wishedEndpoints are the endpoints of the request, at least the one of the network mode.
-func wishedEndpoints(mode ct.NetworkMode, networking *nt.NetworkingConfig) (map[string]*nt.EndpointSettings, error) {
+// wishedEndpoints are the endpoints of the request by the names of their networks, at least the one of the network mode.
+func (e *Engine) wishedEndpoints(mode ct.NetworkMode, networking *nt.NetworkingConfig) (map[string]*nt.EndpointSettings, error) {
 	out := map[string]*nt.EndpointSettings{}
 	if networking != nil {
 		for name, wish := range networking.EndpointsConfig {
 			if wish == nil {
 				return nil, errdefs.ErrInvalidArgument.WithMessage("invalid config for network " + name + ": EndpointsConfig is nil")
 			}
-			if name == "default" {
-				name = nt.NetworkBridge
-			}
-			out[name] = wish.Copy()
+			out[e.networks.Called(name)] = wish.Copy()
 		}
 	}
 	if mode.IsContainer() {
@@ -157,8 +154,8 @@ func wishedEndpoints(mode ct.NetworkMode, networking *nt.NetworkingConfig) (map[
 		}
 		return out, nil
 	}
-	if out[string(mode)] == nil {
-		out[string(mode)] = &nt.EndpointSettings{}
+	if first := e.networks.Called(string(mode)); out[first] == nil {
+		out[first] = &nt.EndpointSettings{}
 	}
 	return out, nil
 }

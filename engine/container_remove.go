@@ -101,6 +101,7 @@ func (e *Engine) eraseHeld(ctx context.Context, c *container.Container, withVolu
 	defer e.runs.forgetWaiting(c.ID)
 	e.commands.forget(c.ID)
 	e.networks.Leave(c.ID)
+	e.networks.Forget(c.ID)
 	deleteLayer := e.layers.Delete
 	if c.AutoRemove() {
 		deleteLayer = e.layers.Drop

@@ -19,7 +19,7 @@ func (e *Engine) ContainersPrune(ctx context.Context, f plan.Filters) (ct.PruneR
 	if err := f.Check("label", "label!", "until"); err != nil {
 		return report, err
 	}
-	until, err := plan.Until(f, time.Now())
+	until, err := f.Until(time.Now())
 	if err != nil {
 		return report, err
 	}

@@ -167,6 +167,10 @@ func (f fakeNetworks) Validate(network.Request) error  { return f.in(func() {}) 
 func (f fakeNetworks) HostGateway() netip.Addr         { return netip.MustParseAddr("10.0.0.1") }
 func (f fakeNetworks) Sweep() error                    { return nil }
 func (f fakeNetworks) Rename(containerID, name string) {}
+func (f fakeNetworks) Forget(containerID string)       {}
+func (f fakeNetworks) Called(ref string) string        { return ref }
+
+func (f fakeNetworks) Remember(containerID string, last map[string]netip.Addr) {}
 
 func (f fakeNetworks) Join(_ context.Context, id string, r network.Request) (*network.Sandbox, error) {
 	err := f.in(func() { f.joined[id] = true })

@@ -62,6 +62,7 @@ type networks interface {
 
 type networkRecords interface {
 	Rename(containerID, name string)
+	Forget(containerID string)
 	Restore(containerID, name string, endpoints map[string]*nt.EndpointSettings, ports nt.PortMap) error
 	Sweep() error
 	networkFacts
@@ -70,6 +71,8 @@ type networkRecords interface {
 type networkFacts interface {
 	Validate(req network.Request) error
 	HostGateway() netip.Addr
+	Remember(containerID string, last map[string]netip.Addr)
+	Called(ref string) string
 }
 
 // volumes keeps volumes and who uses them.

@@ -31,6 +31,7 @@ var errSilent = errors.New("the container's supervisor does not answer")
 // reconcile brings records, supervisors, networks and files in step.
 func (e *Engine) reconcile(ctx context.Context) error {
 	for _, c := range e.containers.List() {
+		e.networks.Remember(c.ID, c.LastAddresses)
 		for _, m := range c.Mounts {
 			if m.Type != mount.TypeVolume {
 				continue

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -178,15 +179,21 @@ func (e *Engine) resolvConf(c *container.Container) ([]byte, error) {
 
 // leaveNetworks takes out of the record what a network gave for one run.
 func leaveNetworks(c *container.Container) {
-	endpoints := map[string]*nt.EndpointSettings{}
+	endpoints, addresses := map[string]*nt.EndpointSettings{}, maps.Clone(c.LastAddresses)
+	if addresses == nil {
+		addresses = map[string]netip.Addr{}
+	}
 	for name, wish := range c.Wished {
 		endpoint := wish.Copy()
 		if last := c.Networks[name]; last != nil {
 			endpoint.NetworkID, endpoint.DNSNames = last.NetworkID, last.DNSNames
+			if last.IPAddress.IsValid() {
+				addresses[name] = last.IPAddress
+			}
 		}
 		endpoints[name] = endpoint
 	}
-	c.Networks, c.Ports, c.SandboxID = endpoints, nil, ""
+	c.Networks, c.LastAddresses, c.Ports, c.SandboxID = endpoints, addresses, nil, ""
 }
 
 // networkEvents tells which networks a container joined or left.

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	nt "github.com/moby/moby/api/types/network"
 )
 
 func BenchmarkJoin(b *testing.B) {
@@ -15,9 +17,9 @@ func BenchmarkJoin(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		b.StopTimer()
 		for {
-			in.warm.mu.Lock()
-			full := len(in.warm.ready) > 16
-			in.warm.mu.Unlock()
+			in.lans["bridge"].warm.mu.Lock()
+			full := len(in.lans["bridge"].warm.ready) > 16
+			in.lans["bridge"].warm.mu.Unlock()
 			if full {
 				break
 			}
@@ -38,17 +40,19 @@ func BenchmarkJoin(b *testing.B) {
 
 func BenchmarkPublish(b *testing.B) {
 	in := start(b, testConfig(b, 0))
-	box := in.join(b, "x", Request{})
-	address := box.Endpoints["bridge"].IPAddress
-	m := &member{address: address, veth: in.vethName(address), name: "x"}
+	box, err := in.Join(context.Background(), "a", Request{Name: "a"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer box.NetNS.Close()
 	for b.Loop() {
-		published, err := in.publish(m, []wish{{inside: port("80/tcp"), host: netip.IPv4Unspecified()}})
-		if err != nil {
+		m := in.members["a"].clone()
+		if err := in.publish(m, Request{Ports: nt.PortMap{port("80/tcp"): {{}}}}); err != nil {
 			b.Fatal(err)
 		}
-		m.published = published
 		in.withdraw(m)
 	}
+	in.Leave("a")
 }
 
 func BenchmarkMakeAhead(b *testing.B) {
@@ -56,7 +60,7 @@ func BenchmarkMakeAhead(b *testing.B) {
 	cfg.Warm = -1
 	in := start(b, cfg)
 	for b.Loop() {
-		r, err := in.makeOnBridge()
+		r, err := in.makeOn(in.lans["bridge"], netip.Addr{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package network
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,8 @@ type graves struct {
 	buried func(netip.Addr)
 	wake   chan struct{}
 	done   chan struct{}
+
+	burial sync.Mutex // held by who looks after graves; taken before mu
 
 	mu     sync.Mutex
 	open   []grave
@@ -77,6 +80,8 @@ func (g *graves) run() {
 
 // round buries what is gone and tells how many are left.
 func (g *graves) round() (left int, closed bool) {
+	g.burial.Lock()
+	defer g.burial.Unlock()
 	g.mu.Lock()
 	open := g.open
 	g.open = nil
@@ -112,6 +117,31 @@ func (g *graves) forgetFlows(one grave) {
 	if err := bridge.ForgetFlows(one.address); err != nil {
 		g.log.Warn("forget connections", "address", one.address, "err", err)
 	}
+}
+
+// hasten removes the device with this address now, for a container that comes back and is to have it again. It waits for
+// the kernel, so it is for who cannot have another.
+func (g *graves) hasten(address netip.Addr) {
+	g.burial.Lock()
+	defer g.burial.Unlock()
+	g.mu.Lock()
+	at := slices.IndexFunc(g.open, func(one grave) bool { return one.address == address })
+	if at < 0 {
+		g.mu.Unlock()
+		return
+	}
+	one := g.open[at]
+	g.open = slices.Delete(g.open, at, at+1)
+	g.mu.Unlock()
+	if err := bridge.RemovePort(one.veth); err != nil {
+		g.log.Warn("remove network device", "device", one.veth, "err", err)
+		g.add(one)
+		return
+	}
+	if one.forget {
+		g.forgetFlows(one)
+	}
+	g.buried(address)
 }
 
 // close waits until everything is buried.

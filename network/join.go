@@ -2,7 +2,9 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -17,18 +19,19 @@ import (
 
 // Request is what a container asks of its network.
 type Request struct {
-	// Mode is the container's network mode: "", "default", "bridge", "host", "none" or "container:ID".
+	// Mode is the container's network mode: "", "default", "bridge", "host", "none", "container:ID" or a network.
 	Mode string
-	// Name is the container's name, for messages and for the network's list of containers.
+	// Name is the container's name, for messages, for the network's list of containers and to be found by.
 	Name string
-	// Networks are the wished endpoints by network name.
+	// Networks are the wished endpoints by network name or ID.
 	Networks             map[string]*nt.EndpointSettings
 	Hostname, Domainname string
 	// Ports are the wished published ports; Exposed with PublishAll are published on free ports of the host.
 	Ports      nt.PortMap
 	Exposed    nt.PortSet
 	PublishAll bool
-	// NetNS is the namespace of the other container for mode "container:ID"; it is handed back in the sandbox.
+	// NetNS is the namespace of the other container for mode "container:ID", where it is handed back in the sandbox,
+	// and the container's own for Connect and Disconnect.
 	NetNS *os.File
 }
 
@@ -70,7 +73,13 @@ func (k *Keeper) Validate(req Request) error {
 
 // validEndpoint refuses what Docker refuses on the networks that every engine has.
 func validEndpoint(network string, e *nt.EndpointSettings) error {
-	if e == nil || !predefined(network) {
+	if e == nil {
+		return nil
+	}
+	if c := e.IPAMConfig; c != nil && (c.IPv6Address.IsValid() || len(c.LinkLocalIPs) > 0) && !predefined(network) {
+		return errdefs.ErrNotImplemented.WithMessage("IPv6 and link-local addresses are not implemented by this engine")
+	}
+	if !predefined(network) {
 		return nil
 	}
 	var faults []string
@@ -109,74 +118,208 @@ func (k *Keeper) Join(ctx context.Context, containerID string, req Request) (*Sa
 }
 
 func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
-	name, shared := req.network()
-	if shared {
+	if _, shared := req.network(); shared {
 		return &Sandbox{NetNS: req.NetNS, Ports: nt.PortMap{}}, nil
 	}
-	for network := range req.Networks {
-		if !predefined(network) {
-			return nil, errdefs.ErrNotFound.WithMessage("network " + network + " not found")
-		}
+	wanted, err := k.wishedEndpoints(req)
+	if err != nil {
+		return nil, err
 	}
-	m := &member{id: containerID, name: req.Name, network: name, endpoint: newID(), sandbox: newID()}
+	m := &member{id: containerID, name: req.Name, sandbox: newID(), hostname: req.Hostname, endpoints: map[string]*endpoint{}}
 	box := &Sandbox{ID: m.sandbox, Ports: nt.PortMap{}}
-	switch name {
+	switch first := wanted[0]; first.network {
 	case nt.NetworkHost:
+		m.endpoints[first.network] = &endpoint{network: first.network, id: newID()}
 	case nt.NetworkNone:
-		r, err := k.bare.take()
+		r, err := k.bare.take(netip.Addr{})
 		if err != nil {
 			return nil, err
 		}
 		r.ns.Seal()
 		box.NetNS = r.ns.File
-	case nt.NetworkBridge:
-		var err error
-		if box.NetNS, box.Ports, err = k.joinBridge(m, req); err != nil {
+		m.endpoints[first.network] = &endpoint{network: first.network, id: newID()}
+	default:
+		if box.NetNS, box.Ports, err = k.joinLans(m, wanted, req); err != nil {
 			return nil, err
 		}
-	default:
-		return nil, errdefs.ErrNotFound.WithMessage("network " + name + " not found")
 	}
-	box.Endpoints = map[string]*nt.EndpointSettings{name: k.endpoint(m, req.Networks[name])}
-	k.mu.Lock()
-	old := k.members[containerID]
-	k.members[containerID] = m
-	k.mu.Unlock()
-	if old != nil {
+	box.Endpoints = k.shownEndpoints(m, wanted)
+	if old := k.enter(m); old != nil {
 		k.bury(old)
 	}
 	return box, nil
 }
 
-func (k *Keeper) joinBridge(m *member, req Request) (*os.File, nt.PortMap, error) {
-	if k.table == nil {
-		return nil, nil, errdefs.ErrNotFound.WithMessage("network bridge not found")
+// wished is an endpoint that is to be.
+type wished struct {
+	network string
+	*nt.EndpointSettings
+}
+
+// wishedEndpoints are what a request wants by the networks' names: that of the mode first, the others in order.
+func (k *Keeper) wishedEndpoints(req Request) ([]wished, error) {
+	mode, _ := req.network()
+	byName := map[string]*nt.EndpointSettings{}
+	for ref, e := range req.Networks {
+		name, err := k.find(ref)
+		if err != nil {
+			return nil, err
+		}
+		byName[name] = e
 	}
-	wanted, err := wishes(req, k.defaultHostIP())
+	first, err := k.find(mode)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	all := []wished{{first, byName[first]}}
+	delete(byName, first)
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		all = append(all, wished{name, byName[name]})
+	}
+	for _, w := range all {
+		if len(all) > 1 && (w.network == nt.NetworkHost || w.network == nt.NetworkNone) {
+			return nil, errdefs.ErrInvalidArgument.WithMessage("container cannot be connected to multiple networks with one of the networks in " + w.network + " mode")
+		}
+	}
+	return all, nil
+}
+
+// joinLans makes the namespace of a container that is on networks of the bridge driver.
+func (k *Keeper) joinLans(m *member, wanted []wished, req Request) (ns *os.File, ports nt.PortMap, err error) {
 	if err := bridge.ForwardIPv4(); err != nil {
 		return nil, nil, err
 	}
-	r, err := k.warm.take()
+	r, err := k.joinFirst(m, wanted[0])
 	if err != nil {
-		return nil, nil, fmt.Errorf("join network bridge: %w", err)
+		return nil, nil, fmt.Errorf("join network %s: %w", wanted[0].network, err)
 	}
-	m.veth, m.address, m.mac = r.port.Name, r.port.Address.Addr(), nt.HardwareAddr(r.port.MAC)
-	if wish := wishedMAC(req.Networks[nt.NetworkBridge]); wish != nil {
-		m.mac = wish
-		err = r.ns.SetMAC(net.HardwareAddr(wish))
+	defer func() {
+		if err != nil {
+			k.drop(r)
+			k.bury(m)
+		}
+	}()
+	for _, w := range wanted[1:] {
+		if err := k.attach(r.ns, m, w); err != nil {
+			return nil, nil, fmt.Errorf("join network %s: %w", w.network, err)
+		}
 	}
-	if err == nil {
-		m.published, err = k.publish(m, wanted)
+	if len(wanted) > 1 {
+		if err := r.ns.SetGateway(k.gateway(m)); err != nil {
+			return nil, nil, err
+		}
 	}
-	if err != nil {
-		k.drop(r)
+	if err := k.publish(m, req); err != nil {
 		return nil, nil, err
 	}
 	r.ns.Seal()
 	return r.ns.File, shownPorts(req, m.published), nil
+}
+
+// real is the network of this name, or why there is none.
+func (k *Keeper) real(name string) (*lan, error) {
+	l := k.lan(name)
+	switch {
+	case l != nil:
+		return l, nil
+	case name == nt.NetworkBridge:
+		return nil, errdefs.ErrNotFound.WithMessage("network bridge not found")
+	}
+	return nil, errdefs.ErrUnavailable.WithMessage("network " + name + ": " + errNotReal.Error())
+}
+
+// joinFirst takes a namespace that is on the network already.
+func (k *Keeper) joinFirst(m *member, w wished) (*ready, error) {
+	l, err := k.real(w.network)
+	if err != nil {
+		return nil, err
+	}
+	want, must, err := l.wanted(m.id, w.EndpointSettings)
+	if err != nil {
+		return nil, err
+	}
+	pool := k.warmed(l)
+	if want.IsValid() {
+		k.graves.hasten(want)
+	}
+	r, err := pool.take(want)
+	if err != nil && want.IsValid() && !must {
+		r, err = pool.take(netip.Addr{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	e := endpointOf(l, m, w.EndpointSettings, r.port)
+	if wish := wishedMAC(w.EndpointSettings); wish != nil {
+		e.mac = wish
+		if err := r.ns.SetMAC(r.port.Inside, net.HardwareAddr(wish)); err != nil {
+			k.drop(r)
+			return nil, err
+		}
+	}
+	m.endpoints[w.network] = e
+	return r, nil
+}
+
+// attach puts a namespace that is in use on one more network. The default route stays as it is.
+func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished) error {
+	l, err := k.real(w.network)
+	if err != nil {
+		return err
+	}
+	want, must, err := l.wanted(m.id, w.EndpointSettings)
+	if err != nil {
+		return err
+	}
+	if want.IsValid() {
+		k.graves.hasten(want)
+	}
+	address, err := l.take(want)
+	if err != nil && want.IsValid() && !must {
+		address, err = l.take(netip.Addr{})
+	}
+	if errdefs.IsAlreadyExists(err) && must && k.yield(l, want) {
+		address, err = l.take(want)
+	}
+	if err != nil {
+		return err
+	}
+	inside, err := ns.FreeName(l.settings.prefix)
+	if err == nil {
+		p := k.port(l, address, inside)
+		p.Gateway = netip.Addr{}
+		if wish := wishedMAC(w.EndpointSettings); wish != nil {
+			p.MAC = net.HardwareAddr(wish)
+		}
+		if err = l.device.Attach(ns, p); err == nil {
+			m.endpoints[w.network] = endpointOf(l, m, w.EndpointSettings, p)
+			return nil
+		}
+	}
+	l.subnet.Free(address)
+	return err
+}
+
+// yield has the pool of l give up a namespace that it keeps ready with this address.
+func (k *Keeper) yield(l *lan, address netip.Addr) bool {
+	k.mu.Lock()
+	pool := l.warm
+	k.mu.Unlock()
+	if pool == nil {
+		return false
+	}
+	r := pool.find(address)
+	if r == nil {
+		return false
+	}
+	r.ns.Close()
+	if err := bridge.RemovePort(r.port.Name); err != nil {
+		k.log.Warn("remove network device", "device", r.port.Name, "err", err)
+		k.graves.add(grave{veth: r.port.Name, address: address})
+		return false
+	}
+	l.subnet.Free(address)
+	return true
 }
 
 func wishedMAC(e *nt.EndpointSettings) nt.HardwareAddr {
@@ -186,26 +329,11 @@ func wishedMAC(e *nt.EndpointSettings) nt.HardwareAddr {
 	return e.MacAddress
 }
 
-// endpoint is the wish with what was decided.
-func (k *Keeper) endpoint(m *member, wish *nt.EndpointSettings) *nt.EndpointSettings {
-	e := &nt.EndpointSettings{}
-	if wish != nil {
-		e = wish.Copy()
-	}
-	e.NetworkID, e.EndpointID = k.records[m.network].ID, m.endpoint
-	e.MacAddress, e.IPAddress, e.Gateway, e.IPPrefixLen = m.mac, m.address, netip.Addr{}, 0
-	if m.address.IsValid() {
-		e.Gateway, e.IPPrefixLen = k.gateway, k.subnet.Prefix().Bits()
-	}
-	return e
-}
-
-// Leave takes the container off its network: its ports are free when it returns, the rest goes in the background.
-// A container that is on none is no error.
+// Leave takes the container off its networks: its ports are free when it returns, the rest goes in the background. Its
+// addresses stay its own while there are others, see Forget. A container that is on none is no error.
 func (k *Keeper) Leave(containerID string) error {
 	k.mu.Lock()
-	m := k.members[containerID]
-	delete(k.members, containerID)
+	m := k.exit(containerID)
 	k.mu.Unlock()
 	if m == nil {
 		return nil
@@ -213,12 +341,23 @@ func (k *Keeper) Leave(containerID string) error {
 	return k.bury(m)
 }
 
-func (k *Keeper) bury(m *member) error {
-	if m.veth == "" {
-		return nil
+// Forget lets others have the addresses that a container had: it is removed.
+func (k *Keeper) Forget(containerID string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range k.lans {
+		l.subnet.Forget(containerID)
 	}
+}
+
+// bury ends all endpoints of a container.
+func (k *Keeper) bury(m *member) error {
 	err := k.withdraw(m)
-	k.graves.add(grave{veth: m.veth, address: m.address, forget: len(m.published) > 0})
+	for _, e := range m.endpoints {
+		if e.veth != "" {
+			k.graves.add(grave{veth: e.veth, address: e.address, forget: e.network == m.carrier && len(m.published) > 0})
+		}
+	}
 	return err
 }
 
@@ -226,47 +365,67 @@ func (k *Keeper) bury(m *member) error {
 func (k *Keeper) Rename(containerID, name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if m := k.members[containerID]; m != nil {
-		renamed := *m
-		renamed.name = name
-		k.members[containerID] = &renamed
+	m := k.exit(containerID)
+	if m == nil {
+		return
 	}
+	renamed := *m
+	renamed.name, renamed.endpoints = name, map[string]*endpoint{}
+	for network, e := range m.endpoints {
+		changed := *e
+		changed.names = renamed.dnsNames(e.aliases)
+		renamed.endpoints[network] = &changed
+	}
+	k.enterHeld(&renamed)
 }
 
 // Restore takes up a container that kept running while the daemon was away: its addresses and ports stay its own.
 func (k *Keeper) Restore(containerID, name string, endpoints map[string]*nt.EndpointSettings, published nt.PortMap) error {
+	m := &member{id: containerID, name: name, endpoints: map[string]*endpoint{}}
 	for network, e := range endpoints {
 		if e == nil || e.EndpointID == "" {
 			continue
 		}
-		m := &member{id: containerID, name: name, network: network, endpoint: e.EndpointID, mac: e.MacAddress, address: e.IPAddress}
-		if network == nt.NetworkBridge && k.table != nil {
+		one := &endpoint{
+			id: e.EndpointID, network: network, mac: e.MacAddress, address: e.IPAddress, priority: e.GwPriority,
+			aliases: e.Aliases, names: e.DNSNames, links: links(e.Links),
+		}
+		if l := k.lan(network); l != nil {
 			if !e.IPAddress.Is4() {
 				return fmt.Errorf("restore network of container %s: endpoint without address: %w", containerID, errdefs.ErrDataLoss)
 			}
-			m.veth = k.vethName(e.IPAddress)
-			m.published = bindings(e.IPAddress, published)
+			one.veth = k.vethName(e.IPAddress)
+			k.mu.Lock()
+			if _, known := k.found[one.veth]; !known {
+				// The address is this container's, whether or not its device was seen.
+				l.subnet.Take(one.address)
+			}
+			delete(k.found, one.veth)
+			k.mu.Unlock()
 		}
-		k.mu.Lock()
-		if _, known := k.found[m.veth]; !known && m.veth != "" {
-			// The address is this container's, whether or not its device was seen.
-			k.subnet.Take(m.address)
-		}
-		delete(k.found, m.veth)
-		k.members[containerID] = m
-		k.mu.Unlock()
-		if err := k.republish(m); err != nil {
-			return fmt.Errorf("restore network of container %s: %w", containerID, err)
-		}
+		m.endpoints[network] = one
+	}
+	if m.carrier = k.carrier(m); m.carrier != "" {
+		m.published = bindings(m.endpoints[m.carrier].address, published)
+	}
+	k.enter(m)
+	if err := k.republish(m); err != nil {
+		return fmt.Errorf("restore network of container %s: %w", containerID, err)
 	}
 	return nil
 }
 
+// Remember tells the addresses that a container which does not run had last.
+func (k *Keeper) Remember(containerID string, last map[string]netip.Addr) {
+	for network, address := range last {
+		if l := k.lan(network); l != nil {
+			l.subnet.Remember(containerID, address)
+		}
+	}
+}
+
 // Sweep removes what containers left behind that were not restored. Call it once, after the last Restore.
 func (k *Keeper) Sweep() error {
-	if k.table == nil {
-		return nil
-	}
 	k.mu.Lock()
 	found := k.found
 	k.found = map[string]netip.Addr{}
@@ -277,12 +436,13 @@ func (k *Keeper) Sweep() error {
 		}
 	}
 	k.mu.Unlock()
+	var errs []error
 	for veth, address := range found {
 		k.log.Info("remove network device that no container has", "device", veth)
 		if err := bridge.RemovePort(veth); err != nil {
-			return err
+			errs = append(errs, err)
 		}
 		k.graves.add(grave{veth: veth, address: address, forget: true})
 	}
-	return k.withdrawAllBut(used)
+	return errors.Join(append(errs, k.withdrawAllBut(used))...)
 }

@@ -74,7 +74,11 @@ func (in *instance) open(t testing.TB) {
 // crash ends the keeper as SIGKILL would: what is in the kernel stays, what the process holds goes.
 func (in *instance) crash() {
 	in.bare.close()
-	in.warm.close()
+	for _, l := range in.lans {
+		if l.warm != nil {
+			l.warm.close()
+		}
+	}
 	in.watch.Close()
 	in.ports.close()
 	in.table.Close()
@@ -142,7 +146,7 @@ func serve(t testing.TB, ns *os.File, port int) {
 
 // ask connects and returns what the server answers, or the error.
 func ask(address string) string {
-	c, err := net.DialTimeout("tcp4", address, 1500*time.Millisecond)
+	c, err := net.DialTimeout("tcp4", address, 700*time.Millisecond)
 	if err != nil {
 		return "error: " + err.Error()
 	}
@@ -220,7 +224,7 @@ func outside(t *testing.T, cfg Config) (*bridge.Namespace, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ns.Close(); bridge.Remove(name) })
-	err = host.Attach(ns, bridge.Port{Name: "cx" + cfg.Mark, MTU: 1400, Address: netip.PrefixFrom(world, 24),
+	err = host.Attach(ns, bridge.Port{Name: "cx" + cfg.Mark, Inside: "eth0", MTU: 1400, Address: netip.PrefixFrom(world, 24),
 		MAC: []byte{2, 0, 0, 0, 0, 9}, Gateway: netip.AddrFrom4([4]byte{198, 19, subnet[2], 9})})
 	if err != nil {
 		t.Fatal(err)

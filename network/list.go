@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -18,6 +17,11 @@ import (
 
 // find returns the name of the network that ref means: its name, its ID or the beginning of its ID.
 func (k *Keeper) find(ref string) (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ref == nt.NetworkDefault {
+		ref = nt.NetworkBridge
+	}
 	if _, ok := k.records[ref]; ok {
 		return ref, nil
 	}
@@ -36,6 +40,14 @@ func (k *Keeper) find(ref string) (string, error) {
 	return "", errdefs.ErrInvalidArgument.WithMessage("network " + ref + " is ambiguous (" + strconv.Itoa(len(found)) + " matches found based on ID prefix)")
 }
 
+// Called is the name of the network that ref means, or ref itself where there is no such network.
+func (k *Keeper) Called(ref string) string {
+	if name, err := k.find(ref); err == nil {
+		return name
+	}
+	return ref
+}
+
 // Inspect finds a network by name, ID or the beginning of its ID, and shows the containers on it.
 func (k *Keeper) Inspect(ref string) (nt.Inspect, error) {
 	name, err := k.find(ref)
@@ -46,39 +58,45 @@ func (k *Keeper) Inspect(ref string) (nt.Inspect, error) {
 }
 
 func (k *Keeper) inspect(name string) nt.Inspect {
-	r := k.records[name]
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r, l := k.records[name], k.lans[name]
 	n := nt.Inspect{
 		Network: nt.Network{
 			Name: name, ID: r.ID, Created: r.Created, Scope: "local", Driver: r.Driver, EnableIPv4: true,
-			IPAM:    nt.IPAM{Driver: "default", Config: []nt.IPAMConfig{}},
+			Internal: r.Internal, Attachable: r.Attachable,
+			IPAM:    nt.IPAM{Driver: "default", Options: maps.Clone(r.IPAMOptions), Config: []nt.IPAMConfig{}},
 			Options: map[string]string{}, Labels: map[string]string{},
 		},
 		Containers: map[string]nt.EndpointResource{},
 	}
-	bits := 32
-	if name == nt.NetworkBridge && k.subnet != nil {
-		bits = k.subnet.Prefix().Bits()
-		n.IPAM.Config = append(n.IPAM.Config, nt.IPAMConfig{Subnet: k.subnet.Prefix(), Gateway: k.gateway})
+	maps.Copy(n.Options, r.Options)
+	maps.Copy(n.Labels, r.Labels)
+	if r.Bridge.IsValid() && (l != nil || name != nt.NetworkBridge) {
+		c := r.Config
+		c.Subnet, c.Gateway = r.Bridge.Masked(), r.Bridge.Addr()
+		n.IPAM.Config = append(n.IPAM.Config, c)
+	}
+	if name == nt.NetworkBridge && l != nil {
 		n.Options = map[string]string{
-			"com.docker.network.bridge.default_bridge":       "true",
-			"com.docker.network.bridge.enable_icc":           "true",
-			"com.docker.network.bridge.enable_ip_masquerade": "true",
-			"com.docker.network.bridge.host_binding_ipv4":    k.defaultHostIP().String(),
-			"com.docker.network.bridge.name":                 k.device.Name,
-			"com.docker.network.driver.mtu":                  strconv.Itoa(k.mtu),
+			"com.docker.network.bridge.default_bridge": "true",
+			optICC:        "true",
+			optMasquerade: "true",
+			optHostIP:     k.defaultHostIP().String(),
+			optName:       l.device.Name,
+			optMTU:        strconv.Itoa(l.mtu),
 		}
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	for id, m := range k.members {
-		if m.network != name {
+		e := m.endpoints[name]
+		if e == nil {
 			continue
 		}
-		e := nt.EndpointResource{Name: m.name, EndpointID: m.endpoint, MacAddress: m.mac}
-		if m.address.IsValid() {
-			e.IPv4Address = netip.PrefixFrom(m.address, bits)
+		shown := nt.EndpointResource{Name: m.name, EndpointID: e.id, MacAddress: e.mac}
+		if e.address.IsValid() && r.Bridge.IsValid() {
+			shown.IPv4Address = netip.PrefixFrom(e.address, r.Bridge.Bits())
 		}
-		n.Containers[id] = e
+		n.Containers[id] = shown
 	}
 	return n
 }
@@ -97,14 +115,27 @@ func (k *Keeper) List(filters api.Filters) ([]nt.Inspect, error) {
 			return nil, errdefs.ErrInvalidArgument.WithMessage("invalid filter: 'type'='" + kind + "'")
 		}
 	}
+	k.mu.Lock()
+	records, real := maps.Clone(k.records), k.lans[nt.NetworkBridge] != nil
+	used := map[string]bool{}
+	for _, m := range k.members {
+		for network := range m.endpoints {
+			used[network] = true
+		}
+	}
+	k.mu.Unlock()
 	var all []nt.Inspect
-	for _, name := range slices.Sorted(maps.Keys(k.records)) {
-		r := k.records[name]
-		if filters.Has("dangling") && dangling || name == nt.NetworkBridge && k.subnet == nil {
+	for _, name := range slices.Sorted(maps.Keys(records)) {
+		r, kind := records[name], "custom"
+		if predefined(name) {
+			kind = "builtin"
+		}
+		unused := kind == "custom" && !used[name]
+		if filters.Has("dangling") && dangling != unused || name == nt.NetworkBridge && !real {
 			continue
 		}
-		if !filters.Exact("driver", r.Driver) || !filters.Exact("scope", "local") || !filters.Exact("type", "builtin") ||
-			!contains(filters, "name", name) || !contains(filters, "id", r.ID) || filters.Has("label") {
+		if !filters.Exact("driver", r.Driver) || !filters.Exact("scope", "local") || !filters.Exact("type", kind) ||
+			!contains(filters, "name", name) || !contains(filters, "id", r.ID) || !filters.Labels("label", r.Labels) {
 			continue
 		}
 		all = append(all, k.inspect(name))
@@ -118,36 +149,6 @@ func contains(f api.Filters, filter, value string) bool {
 		return true
 	}
 	return slices.ContainsFunc(f.Get(filter), func(part string) bool { return strings.Contains(value, part) })
-}
-
-// Remove removes a user's network. Those every engine has cannot be removed.
-func (k *Keeper) Remove(ctx context.Context, ref string) error {
-	name, err := k.find(ref)
-	if err != nil {
-		return err
-	}
-	return errdefs.ErrPermissionDenied.WithMessage(name + " is a pre-defined network and cannot be removed")
-}
-
-// Prune removes the users' networks that no container is on; there are none to remove.
-func (k *Keeper) Prune(ctx context.Context, filters api.Filters) (nt.PruneReport, error) {
-	return nt.PruneReport{}, filters.Check("until", "label", "label!")
-}
-
-// Connect puts a container on one more network.
-func (k *Keeper) Connect(ctx context.Context, ref, containerID string, e *nt.EndpointSettings) error {
-	if _, err := k.find(ref); err != nil {
-		return err
-	}
-	return errdefs.ErrNotImplemented.WithMessage("connecting a container to further networks is not implemented by this engine")
-}
-
-// Disconnect takes a container off one of its networks.
-func (k *Keeper) Disconnect(ctx context.Context, ref, containerID string, force bool) error {
-	if _, err := k.find(ref); err != nil {
-		return err
-	}
-	return errdefs.ErrNotImplemented.WithMessage("disconnecting a container from its network is not implemented by this engine")
 }
 
 // Warnings tell what on this host is in the way of containers' networks.

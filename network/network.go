@@ -1,25 +1,25 @@
-// Package network gives containers their network: namespaces made ahead, addresses on the default bridge, published
-// ports, and the files that name hosts.
+// Package network gives containers their network: the default one and those of users, namespaces made ahead, addresses,
+// published ports, who is called what, and the files that name hosts.
 //
-// What it makes on the host carries the instance's mark, and only that is ever removed: the bridge (cove0, or cove and
-// the mark), the firewall table (see network/nft), and one veth per container whose name says which instance and
-// address it is for: "cv", five digits of the mark, eight of the IPv4 address. Namespaces are mounted nowhere; they live
-// as long as somebody has them open or a process in them, so nothing is left of the unused ones when the daemon is killed.
+// What it makes on the host carries the instance's mark, and only that is ever removed: the bridges (cove0, or cove and
+// the mark; "cb", five digits of the mark and eight of the ID for a user's network that names none), the firewall table
+// (see network/nft), and one veth per endpoint whose name says which instance and address it is for: "cv", five digits
+// of the mark, eight of the IPv4 address. Namespaces are mounted nowhere; they live as long as somebody has them open or
+// a process in them, so nothing is left of the unused ones when the daemon is killed.
 //
 //	cove.db
-//	    networks           bucket: name → record as JSON (ID, creation, subnet), format 1
+//	    networks           bucket: name → record as JSON (ID, creation, settings, subnet), format 1
 package network
 
 import (
-	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,8 +74,7 @@ func (c Config) bridgeName() string {
 	if name := "cove" + c.Mark; len(name) <= 15 {
 		return name
 	}
-	sum := sha256.Sum256([]byte(c.Mark))
-	return "cove" + hex.EncodeToString(sum[:5])
+	return "cove" + shortHash(c.Mark)
 }
 
 func (c Config) tableName() string {
@@ -90,38 +89,26 @@ func (c Config) vethPrefix() string {
 	return "cv" + (c.Mark + "00000")[:5]
 }
 
-// Keeper owns the networks of one instance. It is safe for concurrent use.
+// Keeper owns the networks of one instance. Its methods are safe for concurrent use; those for one container come one at
+// a time.
 type Keeper struct {
-	cfg     Config
-	log     *slog.Logger
+	cfg    Config
+	log    *slog.Logger
+	store  *state.Table[record]
+	mtu    int
+	table  *nft.Table
+	watch  *nft.Watch
+	ports  *ports
+	bare   *pool
+	graves *graves
+
+	making sync.Mutex // networks are made and removed one at a time
+
+	mu      sync.Mutex // guards what follows
 	records map[string]record
-
-	device  bridge.Device
-	gateway netip.Addr
-	mtu     int
-	subnet  *ipam.Subnet
-	table   *nft.Table
-	watch   *nft.Watch
-	ports   *ports
-	warm    *pool
-	bare    *pool
-	graves  *graves
-
-	mu      sync.Mutex
+	lans    map[string]*lan
 	members map[string]*member
 	found   map[string]netip.Addr // veths that were there at Open and no container has claimed
-}
-
-// member is a container on a network.
-type member struct {
-	id, name  string
-	network   string
-	endpoint  string // ID
-	sandbox   string // ID
-	veth      string
-	address   netip.Addr
-	mac       nt.HardwareAddr
-	published []binding
 }
 
 // record is what is remembered of a network.
@@ -131,33 +118,40 @@ type record struct {
 	Driver  string
 	// Bridge is the bridge's address and subnet.
 	Bridge netip.Prefix `json:",omitzero"`
+	// Adopted tells that the bridge was there before, and stays when the network goes.
+	Adopted bool `json:",omitempty"`
+	// What the user asked for; Config is the zero value where the subnet was left to the engine.
+	Labels, Options, IPAMOptions map[string]string `json:",omitempty"`
+	Config                       nt.IPAMConfig     `json:",omitzero"`
+	Internal, Attachable         bool              `json:",omitempty"`
 }
 
-// Open sets up the default bridge and the instance's firewall table, and begins to make namespaces ahead. Containers
-// and published ports of an earlier engine are left as they are, see Restore and Sweep.
+// Open sets up the networks and the instance's firewall table, and begins to make namespaces ahead. Containers and
+// published ports of an earlier engine are left as they are, see Restore and Sweep.
 func Open(cfg Config, db *state.DB) (*Keeper, error) {
-	k := &Keeper{cfg: cfg, log: cfg.Log, members: map[string]*member{}, found: map[string]netip.Addr{}, mtu: cfg.MTU}
+	k := &Keeper{
+		cfg: cfg, log: cfg.Log, mtu: cfg.MTU,
+		lans: map[string]*lan{}, members: map[string]*member{}, found: map[string]netip.Addr{},
+	}
 	if k.log == nil {
 		k.log = slog.Default()
 	}
 	if k.mtu == 0 {
 		k.mtu = bridge.DefaultMTU()
 	}
-	table, err := state.NewTable[record](db, "networks")
-	if err != nil {
+	var err error
+	if k.store, err = state.NewTable[record](db, "networks"); err != nil {
 		return nil, err
 	}
-	if k.records, err = loadRecords(table); err != nil {
+	if k.records, err = loadRecords(k.store); err != nil {
 		return nil, err
 	}
 	k.graves = newGraves(k.log, k.buried)
 	k.bare = newPool(k.log, min(2, k.warmSize()), k.makeBare, k.drop)
-	if cfg.Bridge != disabled {
-		if err := k.openBridge(table); err != nil {
-			k.bare.close()
-			k.graves.close()
-			return nil, fmt.Errorf("open networks: %w", err)
-		}
+	if err := k.openLans(); err != nil {
+		k.bare.close()
+		k.graves.close()
+		return nil, fmt.Errorf("open networks: %w", err)
 	}
 	return k, nil
 }
@@ -172,7 +166,7 @@ func (k *Keeper) warmSize() int {
 	return k.cfg.Warm
 }
 
-// loadRecords reads the records of the networks every engine has, making those that are missing.
+// loadRecords reads the records of networks, making those every engine has where they are missing.
 func loadRecords(table *state.Table[record]) (map[string]record, error) {
 	records, err := table.All()
 	if err != nil {
@@ -190,8 +184,48 @@ func loadRecords(table *state.Table[record]) (map[string]record, error) {
 	return records, nil
 }
 
-// openBridge makes the default network real: its subnet, bridge, table and the namespaces on it.
-func (k *Keeper) openBridge(table *state.Table[record]) error {
+// openLans makes the networks real: the default one must be, one of a user's that cannot is told of.
+func (k *Keeper) openLans() error {
+	if k.cfg.Bridge != disabled {
+		if err := k.openDefault(); err != nil {
+			return err
+		}
+	}
+	for name, r := range k.records {
+		if predefined(name) {
+			continue
+		}
+		l, err := k.openLan(name, r)
+		if err != nil {
+			k.log.Error("a network cannot be set up: its containers will not start", "network", name, "error", err)
+			continue
+		}
+		k.lans[name] = l
+	}
+	var walls []nft.Bridge
+	for _, l := range k.lans {
+		walls = append(walls, l.wall())
+		if err := k.findVeths(l); err != nil {
+			return err
+		}
+	}
+	var err error
+	if k.table, err = nft.Open(k.cfg.tableName(), walls); err != nil {
+		return err
+	}
+	if k.watch, err = nft.NewWatch(k.tableGone); err != nil {
+		k.table.Close()
+		return err
+	}
+	k.ports = newPorts(reservePort)
+	if l := k.lans[nt.NetworkBridge]; l != nil {
+		l.warm = k.pool(l, k.warmSize())
+	}
+	return nil
+}
+
+// openDefault makes the default network real.
+func (k *Keeper) openDefault() error {
 	name := k.cfg.bridgeName()
 	r := k.records[nt.NetworkBridge]
 	address, err := k.chooseAddress(name, r.Bridge)
@@ -200,36 +234,21 @@ func (k *Keeper) openBridge(table *state.Table[record]) error {
 	}
 	if address != r.Bridge {
 		r.Bridge = address
-		if err := table.Put(nt.NetworkBridge, r); err != nil {
+		if err := k.store.Put(nt.NetworkBridge, r); err != nil {
 			return fmt.Errorf("record network bridge: %w", err)
 		}
 		k.records[nt.NetworkBridge] = r
 	}
-	k.gateway = address.Addr()
-	if k.subnet, err = ipam.NewSubnet(address, k.gateway); err != nil {
-		return err
-	}
-	if k.device, err = bridge.Ensure(name, address, k.mtu); err != nil {
-		return err
-	}
-	if err := k.findVeths(); err != nil {
-		return err
-	}
-	k.table, err = nft.Open(k.cfg.tableName(), []nft.Bridge{{Name: name, Subnet: address.Masked(), Masquerade: true}})
+	l, err := k.openLan(nt.NetworkBridge, r)
 	if err != nil {
 		return err
 	}
-	if k.watch, err = nft.NewWatch(k.tableGone); err != nil {
-		k.table.Close()
-		return err
-	}
-	k.ports = newPorts(reservePort)
-	k.warm = newPool(k.log, k.warmSize(), k.makeOnBridge, k.drop)
+	k.lans[nt.NetworkBridge] = l
 	return nil
 }
 
-// chooseAddress decides the bridge's address: as configured, else as last time where the host routes nothing there
-// since, else from the pools.
+// chooseAddress decides the default bridge's address: as configured, else as last time where the host routes nothing
+// there since, else from the pools.
 func (k *Keeper) chooseAddress(name string, last netip.Prefix) (netip.Prefix, error) {
 	taken, err := bridge.Taken(name)
 	if err != nil {
@@ -244,52 +263,34 @@ func (k *Keeper) chooseAddress(name string, last netip.Prefix) (netip.Prefix, er
 		}
 		return k.cfg.BIP, nil
 	}
+	for other, r := range k.records {
+		if other != nt.NetworkBridge && r.Bridge.IsValid() {
+			taken = append(taken, r.Bridge.Masked())
+		}
+	}
 	// Containers that kept running hold on to the bridge as it is.
 	for _, known := range []netip.Prefix{bridge.Address(name), last} {
 		if _, clash := ipam.Overlap(known, taken); known.IsValid() && !clash {
 			return known, nil
 		}
 	}
-	pools := ipam.Defaults()
-	if k.cfg.Pools != nil {
-		pools = nil
-		for _, p := range k.cfg.Pools {
-			pools = append(pools, ipam.Pool(p))
-		}
-	}
-	subnet, err := ipam.Choose(pools, taken)
+	subnet, err := ipam.Choose(k.pools(), taken)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
 	return netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits()), nil
 }
 
-// findVeths notes the devices that an earlier engine left on the bridge and keeps their addresses from being given away.
-func (k *Keeper) findVeths() error {
-	names, err := k.device.Ports(k.cfg.vethPrefix())
-	if err != nil {
-		return err
+// pools are the ranges that subnets are cut from.
+func (k *Keeper) pools() []ipam.Pool {
+	if k.cfg.Pools == nil {
+		return ipam.Defaults()
 	}
-	for _, name := range names {
-		address, ok := addressOfVeth(name)
-		if ok && k.subnet.Take(address) == nil {
-			k.found[name] = address
-		}
+	var pools []ipam.Pool
+	for _, p := range k.cfg.Pools {
+		pools = append(pools, ipam.Pool(p))
 	}
-	return nil
-}
-
-func (k *Keeper) vethName(a netip.Addr) string {
-	b := a.As4()
-	return k.cfg.vethPrefix() + hex.EncodeToString(b[:])
-}
-
-func addressOfVeth(name string) (netip.Addr, bool) {
-	b, err := hex.DecodeString(name[max(0, len(name)-8):])
-	if err != nil || len(b) != 4 {
-		return netip.Addr{}, false
-	}
-	return netip.AddrFrom4([4]byte(b)), true
+	return pools
 }
 
 // tableGone is called when a table was deleted: a reload of the host's firewall may have taken ours with it.
@@ -304,30 +305,7 @@ func (k *Keeper) tableGone() {
 	k.log.Warn("the firewall table had been removed and was put back", "table", k.cfg.tableName())
 }
 
-// makeOnBridge makes a namespace with an address and a device on the default bridge.
-func (k *Keeper) makeOnBridge() (*ready, error) {
-	address, err := k.subnet.Next()
-	if err != nil {
-		return nil, err
-	}
-	ns, err := bridge.NewNamespace()
-	if err != nil {
-		k.subnet.Free(address)
-		return nil, err
-	}
-	port := bridge.Port{
-		Name: k.vethName(address), MTU: k.mtu, Address: netip.PrefixFrom(address, k.subnet.Prefix().Bits()),
-		MAC: ipam.MAC(address), Gateway: k.gateway,
-	}
-	if err := k.device.Attach(ns, port); err != nil {
-		ns.Close()
-		k.subnet.Free(address)
-		return nil, err
-	}
-	return &ready{ns: ns, port: port}, nil
-}
-
-func (k *Keeper) makeBare() (*ready, error) {
+func (k *Keeper) makeBare(netip.Addr) (*ready, error) {
 	ns, err := bridge.NewNamespace()
 	if err != nil {
 		return nil, err
@@ -344,24 +322,53 @@ func (k *Keeper) drop(r *ready) {
 }
 
 // buried gives back the address of a device that is gone from the host.
-func (k *Keeper) buried(address netip.Addr) { k.subnet.Free(address) }
+func (k *Keeper) buried(address netip.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range k.lans {
+		if l.subnet.Contains(address) {
+			l.subnet.Free(address)
+		}
+	}
+}
 
-// Close stops making namespaces. Containers keep their network; without any, the bridge and the table are removed.
+// Close stops making namespaces. Containers keep their network; what is on the host of networks without any is removed.
 func (k *Keeper) Close() error {
 	k.bare.close()
-	if k.table == nil {
-		k.graves.close()
-		return nil
+	k.mu.Lock()
+	lans := slices.Collect(maps.Values(k.lans))
+	k.mu.Unlock()
+	for _, l := range lans {
+		if l.warm != nil {
+			l.warm.close()
+		}
 	}
-	k.warm.close()
 	k.graves.close()
 	k.watch.Close()
 	k.ports.close()
-	err := k.table.Close()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.members) == 0 && len(k.found) == 0 {
-		err = errors.Join(err, nft.Remove(k.cfg.tableName()), bridge.Remove(k.device.Name))
+	inUse := map[*lan]bool{}
+	for _, m := range k.members {
+		for network := range m.endpoints {
+			inUse[k.lans[network]] = true
+		}
+	}
+	for _, address := range k.found {
+		for _, l := range lans {
+			inUse[l] = inUse[l] || l.subnet.Contains(address)
+		}
+	}
+	delete(inUse, nil)
+	var err error
+	for _, l := range lans {
+		if !inUse[l] {
+			err = errors.Join(err, k.table.RemoveBridge(l.device.Name), l.removeDevice())
+		}
+	}
+	err = errors.Join(err, k.table.Close())
+	if len(inUse) == 0 {
+		err = errors.Join(err, nft.Remove(k.cfg.tableName()))
 	}
 	return err
 }
@@ -371,7 +378,10 @@ func (k *Keeper) HostGateway() netip.Addr {
 	if k.cfg.HostGateway.IsValid() {
 		return k.cfg.HostGateway
 	}
-	return k.gateway
+	if l := k.lan(nt.NetworkBridge); l != nil {
+		return l.gateway
+	}
+	return netip.Addr{}
 }
 
 // newID is a random identifier of 64 hexadecimal digits.
@@ -379,15 +389,4 @@ func newID() string {
 	b := make([]byte, 32)
 	rand.Read(b)
 	return hex.EncodeToString(b)
-}
-
-// Create makes a user's network.
-func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateResponse, error) {
-	if strings.TrimSpace(req.Name) == "" {
-		return nt.CreateResponse{}, errdefs.ErrInvalidArgument.WithMessage("invalid network name: name is empty")
-	}
-	if _, err := k.find(req.Name); err == nil {
-		return nt.CreateResponse{}, errdefs.ErrConflict.WithMessage("network with name " + req.Name + " already exists")
-	}
-	return nt.CreateResponse{}, errdefs.ErrNotImplemented.WithMessage("user-defined networks are not implemented by this engine")
 }

@@ -2,6 +2,8 @@ package network
 
 import (
 	"log/slog"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,11 +29,13 @@ type ready struct {
 // pool keeps namespaces ready. Its goroutine ends with close.
 type pool struct {
 	log  *slog.Logger
-	make func() (*ready, error)
+	make func(want netip.Addr) (*ready, error)
 	drop func(*ready)
 	wake chan struct{}
 	stop chan struct{}
 	done chan struct{}
+
+	making sync.Mutex // held while one is made ahead; taken before mu
 
 	mu    sync.Mutex
 	least int // what it is filled to when nothing happens
@@ -39,7 +43,7 @@ type pool struct {
 	ready []*ready
 }
 
-func newPool(log *slog.Logger, size int, build func() (*ready, error), drop func(*ready)) *pool {
+func newPool(log *slog.Logger, size int, build func(want netip.Addr) (*ready, error), drop func(*ready)) *pool {
 	p := &pool{
 		log: log, make: build, drop: drop, least: size, want: size,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
@@ -48,17 +52,10 @@ func newPool(log *slog.Logger, size int, build func() (*ready, error), drop func
 	return p
 }
 
-// take gives a namespace that is ready, or makes one while the caller waits; the pool grows for the next time.
-func (p *pool) take() (*ready, error) {
-	p.mu.Lock()
-	var r *ready
-	if n := len(p.ready); n > 0 {
-		r = p.ready[0]
-		p.ready = p.ready[1:]
-	} else if p.least > 0 {
-		p.want = min(p.want*2, mostWarm)
-	}
-	p.mu.Unlock()
+// take gives a namespace that is ready, with the address wanted or, where that is the zero value, any; or makes one while
+// the caller waits. When there was none the pool grows for the next time.
+func (p *pool) take(want netip.Addr) (*ready, error) {
+	r := p.first(want)
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -66,7 +63,40 @@ func (p *pool) take() (*ready, error) {
 	if r != nil {
 		return r, nil
 	}
-	return p.make()
+	return p.make(want)
+}
+
+// first takes out what is ready; without an address in particular, what has been so for longest.
+func (p *pool) first(want netip.Addr) *ready {
+	if want.IsValid() {
+		return p.find(want)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.ready) == 0 {
+		if p.least > 0 {
+			p.want = min(p.want*2, mostWarm)
+		}
+		return nil
+	}
+	r := p.ready[0]
+	p.ready = p.ready[1:]
+	return r
+}
+
+// find takes out the namespace that is ready, or being made, with this address; nil where there is none.
+func (p *pool) find(address netip.Addr) *ready {
+	p.making.Lock()
+	defer p.making.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := slices.IndexFunc(p.ready, func(r *ready) bool { return r.port.Address.Addr() == address })
+	if at < 0 {
+		return nil
+	}
+	r := p.ready[at]
+	p.ready = slices.Delete(slices.Clone(p.ready), at, at+1)
+	return r
 }
 
 // run fills the pool: at once when it is nearly empty, else when it has been left alone for a moment.
@@ -103,7 +133,9 @@ func (p *pool) step() time.Duration {
 	if missing <= 0 {
 		return p.shrink()
 	}
-	r, err := p.make()
+	p.making.Lock()
+	defer p.making.Unlock()
+	r, err := p.make(netip.Addr{})
 	if err != nil {
 		p.log.Warn("make network namespace ahead", "err", err)
 		return time.Second

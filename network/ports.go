@@ -249,20 +249,32 @@ func ephemeralRange() (low, high uint16) {
 	return low, high
 }
 
-// publish takes the ports and lets them reach the container; all or none.
-func (k *Keeper) publish(m *member, wanted []wish) ([]binding, error) {
-	if len(wanted) == 0 {
-		return nil, nil
+// publish takes the ports that the request wants and lets them reach m by the endpoint with its default route; all or
+// none. On networks that lead nowhere nothing is published.
+func (k *Keeper) publish(m *member, req Request) error {
+	m.carrier, m.published = k.carrier(m), nil
+	l := k.lan(m.carrier)
+	if l == nil {
+		return nil
 	}
+	hostIP := k.defaultHostIP()
+	if l.settings.hostIP.IsValid() {
+		hostIP = l.settings.hostIP
+	}
+	wanted, err := wishes(req, hostIP)
+	if err != nil || len(wanted) == 0 {
+		return err
+	}
+	e := m.endpoints[m.carrier]
 	var done []binding
-	err := errors.Join(k.device.RouteLocalNet(), bridge.Hairpin(m.veth))
+	err = errors.Join(l.device.RouteLocalNet(), bridge.Hairpin(e.veth))
 	for _, w := range wanted {
 		if err != nil {
 			break
 		}
 		var at netip.AddrPort
 		if at, err = k.ports.take(w); err == nil {
-			done = append(done, binding{w.inside, at, netip.AddrPortFrom(m.address, w.inside.Num())})
+			done = append(done, binding{w.inside, at, netip.AddrPortFrom(e.address, w.inside.Num())})
 		}
 	}
 	if err == nil {
@@ -270,18 +282,20 @@ func (k *Keeper) publish(m *member, wanted []wish) ([]binding, error) {
 	}
 	if err != nil {
 		k.ports.giveBack(done)
-		return nil, errdefs.ErrInternal.WithMessage(
-			fmt.Sprintf("driver failed programming external connectivity on endpoint %s (%s): %v", m.name, m.endpoint, err))
+		return errdefs.ErrInternal.WithMessage(
+			fmt.Sprintf("driver failed programming external connectivity on endpoint %s (%s): %v", m.name, e.id, err))
 	}
-	return done, nil
+	m.published = done
+	return nil
 }
 
 // republish takes up the ports of a container that kept running. The table has them, unless it was lost.
 func (k *Keeper) republish(m *member) error {
-	if len(m.published) == 0 {
+	l := k.lan(m.carrier)
+	if len(m.published) == 0 || l == nil {
 		return nil
 	}
-	if err := k.device.RouteLocalNet(); err != nil {
+	if err := l.device.RouteLocalNet(); err != nil {
 		return err
 	}
 	for _, b := range m.published {

@@ -55,7 +55,7 @@ func DefaultMTU() int {
 	}
 	mtu, metric := 1500, -1
 	for _, r := range routes {
-		if r.Dst != nil && r.Dst.String() != "0.0.0.0/0" || metric >= 0 && r.Priority >= metric {
+		if !isDefault(r) || metric >= 0 && r.Priority >= metric {
 			continue
 		}
 		if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
@@ -64,6 +64,9 @@ func DefaultMTU() int {
 	}
 	return mtu
 }
+
+// isDefault tells whether a route leads everywhere.
+func isDefault(r netlink.Route) bool { return r.Dst == nil || r.Dst.String() == "0.0.0.0/0" }
 
 // ForwardIPv4 has the host pass packets on between its devices. It changes nothing where that is on already.
 func ForwardIPv4() error {

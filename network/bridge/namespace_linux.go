@@ -7,10 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,6 +88,15 @@ func enterNew() (*Namespace, error) {
 	return &Namespace{File: file, handle: handle}, nil
 }
 
+// EnterNamespace opens a namespace that is in use, to change it. File is the caller's and stays open.
+func EnterNamespace(file *os.File) (*Namespace, error) {
+	handle, err := netlink.NewHandleAt(netns.NsHandle(file.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink in network namespace: %w", err)
+	}
+	return &Namespace{File: file, handle: handle}, nil
+}
+
 // Close lets go of the namespace.
 func (n *Namespace) Close() error {
 	n.Seal()
@@ -99,21 +111,59 @@ func (n *Namespace) Seal() {
 	}
 }
 
-// insideName is the container's device on its first bridge.
-const insideName = "eth0"
+// FreeName is the first of the names prefix0, prefix1, … that no device of the namespace has.
+func (n *Namespace) FreeName(prefix string) (string, error) {
+	links, err := whole(n.handle.LinkList)
+	if err != nil {
+		return "", fmt.Errorf("list devices in network namespace: %w", err)
+	}
+	for i := 0; ; i++ {
+		name := prefix + strconv.Itoa(i)
+		if !slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == name }) {
+			return name, nil
+		}
+	}
+}
+
+// SetGateway makes gateway, by the device that has its subnet, the namespace's only default route; the zero value
+// leaves it without one.
+func (n *Namespace) SetGateway(gateway netip.Addr) error {
+	routes, err := whole(func() ([]netlink.Route, error) { return n.handle.RouteList(nil, netlink.FAMILY_V4) })
+	if err != nil {
+		return fmt.Errorf("read routes of network namespace: %w", err)
+	}
+	for _, r := range routes {
+		if !isDefault(r) {
+			continue
+		}
+		if err := n.handle.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("remove default route: %w", err)
+		}
+	}
+	if !gateway.IsValid() {
+		return nil
+	}
+	if err := n.handle.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()}); err != nil {
+		return fmt.Errorf("route by %s: %w", gateway, err)
+	}
+	return nil
+}
 
 // Port is a device of a namespace on a bridge.
 type Port struct {
-	// Name is the end on the host.
-	Name    string
-	MTU     int
-	Address netip.Prefix
-	MAC     net.HardwareAddr
+	// Name is the end on the host, Inside the one in the namespace.
+	Name, Inside string
+	MTU          int
+	Address      netip.Prefix
+	MAC          net.HardwareAddr
+	// Gateway is where the default route leads; the zero value makes none.
 	Gateway netip.Addr
+	// Apart keeps it from talking to the bridge's other ports of this kind.
+	Apart bool
 }
 
-// Attach gives the namespace the device eth0, connected to the bridge, with its address and default route. Both
-// ends are made by one message, the inner one where it belongs: moving it there costs thirty times as much.
+// Attach gives the namespace a device connected to the bridge, with its address and default route. Both ends are made
+// by one message, the inner one where it belongs: moving it there costs thirty times as much.
 func (d Device) Attach(n *Namespace, p Port) error {
 	err := d.createPair(n, p)
 	if errors.Is(err, unix.EEXIST) {
@@ -142,7 +192,7 @@ func (d Device) createPair(n *Namespace, p Port) error {
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
 	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
-	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(insideName))
+	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.Inside))
 	peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(p.MTU)))
 	peer.AddRtAttr(unix.IFLA_ADDRESS, p.MAC)
 	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(n.File.Fd())))
@@ -159,22 +209,30 @@ func (d Device) configure(n *Namespace, p Port) error {
 	if err := netlink.LinkSetUp(outer); err != nil {
 		return fmt.Errorf("set device %s up: %w", p.Name, err)
 	}
-	link, err := n.handle.LinkByName(insideName)
+	if p.Apart {
+		if err := netlink.LinkSetIsolated(outer, true); err != nil {
+			return fmt.Errorf("set device %s apart: %w", p.Name, err)
+		}
+	}
+	link, err := n.handle.LinkByName(p.Inside)
 	if err != nil {
-		return fmt.Errorf("find %s in network namespace: %w", insideName, err)
+		return fmt.Errorf("find %s in network namespace: %w", p.Inside, err)
 	}
 	if err := n.handle.LinkSetUp(link); err != nil {
-		return fmt.Errorf("set %s up in network namespace: %w", insideName, err)
+		return fmt.Errorf("set %s up in network namespace: %w", p.Inside, err)
 	}
 	addr := &netlink.Addr{IPNet: ipNet(p.Address), Broadcast: broadcast(p.Address)}
 	if err := n.handle.AddrAdd(link, addr); err != nil {
-		return fmt.Errorf("give %s the address %s: %w", insideName, p.Address, err)
+		return fmt.Errorf("give %s the address %s: %w", p.Inside, p.Address, err)
 	}
-	route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: p.Gateway.AsSlice()}
-	if err := n.handle.RouteAdd(route); err != nil {
-		return fmt.Errorf("route by %s: %w", p.Gateway, err)
+	if p.Gateway.IsValid() {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: p.Gateway.AsSlice()}
+		if err := n.handle.RouteAdd(route); err != nil {
+			return fmt.Errorf("route by %s: %w", p.Gateway, err)
+		}
 	}
 	settle(outer.Index)
+	settle(d.Index) // a bridge has a carrier from its first port on, and drops everything before
 	return nil
 }
 
@@ -191,9 +249,9 @@ func settle(index int) {
 	}
 }
 
-// SetMAC changes the hardware address of the container's device.
-func (n *Namespace) SetMAC(mac net.HardwareAddr) error {
-	link, err := n.handle.LinkByName(insideName)
+// SetMAC changes the hardware address of a device of the namespace.
+func (n *Namespace) SetMAC(inside string, mac net.HardwareAddr) error {
+	link, err := n.handle.LinkByName(inside)
 	if err == nil {
 		err = n.handle.LinkSetHardwareAddr(link, mac)
 	}

@@ -53,7 +53,7 @@ func TestChooseWithoutRoom(t *testing.T) {
 }
 
 func TestSubnetHandsOutTheLowest(t *testing.T) {
-	s, err := NewSubnet(netip.MustParsePrefix("10.1.2.9/29"), netip.MustParseAddr("10.1.2.9"))
+	s, err := NewSubnet(netip.MustParsePrefix("10.1.2.9/29"), netip.Prefix{}, netip.MustParseAddr("10.1.2.9"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestSubnetHandsOutTheLowest(t *testing.T) {
 
 func TestSubnetTooSmall(t *testing.T) {
 	for _, p := range []string{"10.0.0.0/31", "10.0.0.0/32", "fd00::/64"} {
-		if _, err := NewSubnet(netip.MustParsePrefix(p)); !errdefs.IsInvalidArgument(err) {
+		if _, err := NewSubnet(netip.MustParsePrefix(p), netip.Prefix{}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
@@ -101,5 +101,45 @@ func TestSubnetTooSmall(t *testing.T) {
 func TestMAC(t *testing.T) {
 	if got := MAC(netip.MustParseAddr("172.17.0.2")); string(got) != "\x02\x42\xac\x11\x00\x02" {
 		t.Errorf("got % x", got)
+	}
+}
+
+func TestSubnetRemembersOwners(t *testing.T) {
+	s, err := NewSubnet(netip.MustParsePrefix("10.1.2.0/24"), netip.MustParsePrefix("10.1.2.16/30"), netip.MustParseAddr("10.1.2.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, 2, n}) }
+	next := func(want byte) {
+		t.Helper()
+		if got, err := s.Next(); err != nil || got != at(want) {
+			t.Errorf("got %s, %v; want %s", got, err, at(want))
+		}
+	}
+	next(16)
+	s.Remember("a", at(16))
+	s.Free(at(16))
+	next(17)
+	if got, ok := s.Recall("a"); !ok || got != at(16) {
+		t.Errorf("recalled %s, %v", got, ok)
+	}
+	next(18)
+	next(19)
+	next(16) // nothing else is left
+	if _, ok := s.Recall("a"); ok {
+		t.Error("an address given to somebody else is still remembered")
+	}
+	if _, err := s.Next(); !errdefs.IsResourceExhausted(err) {
+		t.Errorf("a full range: %v", err)
+	}
+	if err := s.Take(at(200)); err != nil {
+		t.Errorf("outside the range, inside the subnet: %v", err)
+	}
+	s.Free(at(18))
+	s.Remember("b", at(18))
+	s.Forget("b")
+	next(18)
+	if _, err := NewSubnet(netip.MustParsePrefix("10.1.2.0/24"), netip.MustParsePrefix("10.1.3.0/30")); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("a range elsewhere: %v", err)
 	}
 }

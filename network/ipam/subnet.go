@@ -8,18 +8,23 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Subnet hands out the addresses of one IPv4 subnet, the lowest free one first. It is safe for concurrent use.
+// Subnet hands out the addresses of one IPv4 subnet, the lowest free one first. It remembers who had which address
+// last, and gives that to nobody else while there are others. It is safe for concurrent use.
 type Subnet struct {
 	prefix      netip.Prefix
-	first, last uint32 // usable addresses
+	first, last uint32 // addresses that can be had
+	low, high   uint32 // those of them that are given to who asks for none
 
 	mu    sync.Mutex
 	taken map[uint32]bool
-	from  uint32 // no address below is free
+	from  uint32            // no address below can be given
+	had   map[string]uint32 // by owner
+	kept  map[uint32]string // the other way round
 }
 
-// NewSubnet hands out what is usable of prefix: neither its first nor its last address, nor one of reserved.
-func NewSubnet(prefix netip.Prefix, reserved ...netip.Addr) (*Subnet, error) {
+// NewSubnet hands out what is usable of prefix: neither its first nor its last address, nor one of reserved. Who asks
+// for no address in particular gets one in within; the zero value is all of prefix.
+func NewSubnet(prefix, within netip.Prefix, reserved ...netip.Addr) (*Subnet, error) {
 	if !prefix.IsValid() || !prefix.Addr().Is4() || prefix.Bits() > 30 {
 		return nil, fmt.Errorf("subnet %s has no room for containers: %w", prefix, errdefs.ErrInvalidArgument)
 	}
@@ -28,8 +33,17 @@ func NewSubnet(prefix netip.Prefix, reserved ...netip.Addr) (*Subnet, error) {
 		first:  number(prefix.Masked().Addr()) + 1,
 		last:   number(last(prefix)) - 1,
 		taken:  map[uint32]bool{},
+		had:    map[string]uint32{},
+		kept:   map[uint32]string{},
 	}
-	s.from = s.first
+	s.low, s.high = s.first, s.last
+	if within.IsValid() {
+		if !prefix.Contains(within.Addr()) || within.Bits() < prefix.Bits() {
+			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("range %s is not in subnet %s", within, prefix.Masked()))
+		}
+		s.low, s.high = max(s.low, number(within.Masked().Addr())), min(s.high, number(last(within)))
+	}
+	s.from = s.low
 	for _, r := range reserved {
 		s.taken[number(r)] = true
 	}
@@ -42,19 +56,71 @@ func (s *Subnet) Prefix() netip.Prefix { return s.prefix }
 // Contains tells whether a is in the subnet.
 func (s *Subnet) Contains(a netip.Addr) bool { return s.prefix.Contains(a) }
 
-// Next takes the lowest free address. A full subnet is errdefs.ErrResourceExhausted.
+// Next takes the lowest free address, preferring one that nobody had last. A full subnet is
+// errdefs.ErrResourceExhausted.
 func (s *Subnet) Next() (netip.Addr, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for n := s.from; n <= s.last; n++ {
-		if !s.taken[n] {
-			s.taken[n] = true
+	var second uint32 // the lowest that is free, but somebody's
+	for n := s.from; n <= s.high; n++ {
+		if s.taken[n] {
+			continue
+		}
+		if s.kept[n] != "" {
+			if second == 0 {
+				second = n
+			}
+			continue
+		}
+		if second == 0 {
 			s.from = n + 1
-			return address(n), nil
+		}
+		s.taken[n] = true
+		return address(n), nil
+	}
+	if second == 0 {
+		s.from = s.high + 1
+		return netip.Addr{}, errdefs.ErrResourceExhausted.WithMessage("no available IPv4 addresses on this network's address pools: " + s.prefix.String())
+	}
+	s.forget(s.kept[second])
+	s.taken[second] = true
+	return address(second), nil
+}
+
+// Remember notes that a is the owner's.
+func (s *Subnet) Remember(owner string, a netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !a.Is4() || !s.prefix.Contains(a) {
+		return
+	}
+	s.forget(owner)
+	s.had[owner], s.kept[number(a)] = number(a), owner
+}
+
+// Recall is the address that the owner had last, unless it was given to somebody else.
+func (s *Subnet) Recall(owner string) (netip.Addr, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.had[owner]
+	return address(n), ok
+}
+
+// Forget ends what Remember began.
+func (s *Subnet) Forget(owner string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(owner)
+}
+
+func (s *Subnet) forget(owner string) {
+	if n, ok := s.had[owner]; ok {
+		delete(s.had, owner)
+		delete(s.kept, n)
+		if !s.taken[n] && n >= s.low && n < s.from {
+			s.from = n
 		}
 	}
-	s.from = s.last + 1
-	return netip.Addr{}, errdefs.ErrResourceExhausted.WithMessage("no available IPv4 addresses on this network's address pools: " + s.prefix.String())
 }
 
 // Take takes a given address. One that is taken is errdefs.ErrAlreadyExists; one that is not the subnet's to give is
@@ -78,7 +144,7 @@ func (s *Subnet) Free(a netip.Addr) {
 	defer s.mu.Unlock()
 	n := number(a)
 	delete(s.taken, n)
-	if n >= s.first && n < s.from {
+	if n >= s.low && n < s.from {
 		s.from = n
 	}
 }

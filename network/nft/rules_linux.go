@@ -46,6 +46,7 @@ func addSets(conn *nftables.Conn, table *nftables.Table, bridges []Bridge) sets 
 	s := sets{
 		table:   table,
 		bridges: &nftables.Set{Table: table, Name: "bridges", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian},
+		closed:  &nftables.Set{Table: table, Name: "closed", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian},
 		inside: &nftables.Set{Table: table, Name: "inside", Concatenation: true,
 			KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName)},
 		subnets: &nftables.Set{Table: table, Name: "subnets", Interval: true, KeyType: nftables.TypeIPAddr},
@@ -53,25 +54,37 @@ func addSets(conn *nftables.Conn, table *nftables.Table, bridges []Bridge) sets 
 			KeyType:  nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeIPAddr, nftables.TypeInetService),
 			DataType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)},
 	}
-	var names, pairs, ranges []nftables.SetElement
+	all := map[*nftables.Set][]nftables.SetElement{}
 	for _, b := range bridges {
-		n := ifname(b.Name)
-		names = append(names, nftables.SetElement{Key: n})
-		pairs = append(pairs, nftables.SetElement{Key: append(append([]byte{}, n...), n...)})
-		if b.Masquerade {
-			first := b.Subnet.Masked().Addr().As4()
-			end := binary.BigEndian.Uint32(first[:]) + 1<<(32-b.Subnet.Bits())
-			ranges = append(ranges,
-				nftables.SetElement{Key: first[:]},
-				nftables.SetElement{Key: binary.BigEndian.AppendUint32(nil, end), IntervalEnd: true})
+		for set, elements := range s.of(b) {
+			all[set] = append(all[set], elements...)
 		}
 	}
 	// Adding a set fails only on elements that cannot be encoded; these can.
-	conn.AddSet(s.bridges, names)
-	conn.AddSet(s.inside, pairs)
-	conn.AddSet(s.subnets, ranges)
-	conn.AddSet(s.ports, nil)
+	for _, set := range []*nftables.Set{s.bridges, s.closed, s.inside, s.subnets, s.ports} {
+		conn.AddSet(set, all[set])
+	}
 	return s
+}
+
+// of is what the sets hold for one network.
+func (s sets) of(b Bridge) map[*nftables.Set][]nftables.SetElement {
+	name := ifname(b.Name)
+	out := map[*nftables.Set][]nftables.SetElement{s.bridges: {{Key: name}}}
+	if b.Closed {
+		out[s.closed] = []nftables.SetElement{{Key: name}}
+	}
+	if !b.Apart {
+		out[s.inside] = []nftables.SetElement{{Key: append(append([]byte{}, name...), name...)}}
+	}
+	if b.Masquerade && !b.Closed {
+		first := b.Subnet.Masked().Addr().As4()
+		end := binary.BigEndian.Uint32(first[:]) + 1<<(32-b.Subnet.Bits())
+		out[s.subnets] = []nftables.SetElement{
+			{Key: first[:]}, {Key: binary.BigEndian.AppendUint32(nil, end), IntervalEnd: true},
+		}
+	}
+	return out
 }
 
 // rule is one rule: expressions that the kernel runs until one does not match.
@@ -123,12 +136,15 @@ func (s sets) publish() []rule {
 	}
 }
 
-// forward: into a network come answers, neighbours, and what was sent to a published port.
+// forward: into a network come answers, neighbours, and what was sent to a published port. A closed network has no
+// traffic with others at all, whatever was begun before it was one.
 func (s sets) forward() []rule {
 	return []rule{
+		join(s.staysInside(), verdict(expr.VerdictAccept)),
+		join(s.device(expr.MetaKeyIIFNAME, s.closed, false), reject()),
+		join(s.device(expr.MetaKeyOIFNAME, s.closed, false), verdict(expr.VerdictDrop)),
 		join(s.leaves(true), verdict(expr.VerdictAccept)),
 		join(conntrack(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept)),
-		join(s.staysInside(), verdict(expr.VerdictAccept)),
 		join(conntrack(expr.CtKeySTATUS, ipsDstNAT), verdict(expr.VerdictAccept)),
 		{&expr.Verdict{Kind: expr.VerdictDrop}},
 	}
@@ -149,18 +165,16 @@ func (s sets) postrouting() []rule {
 const ipsDstNAT = 1 << 5
 
 // enters matches packets that come in by one of the bridges.
-func (s sets) enters() []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-		&expr.Lookup{SourceRegister: 1, SetName: s.bridges.Name, SetID: s.bridges.ID},
-	}
-}
+func (s sets) enters() []expr.Any { return s.device(expr.MetaKeyIIFNAME, s.bridges, false) }
 
 // leaves matches packets that go out by one of the bridges; not: that do not.
-func (s sets) leaves(not bool) []expr.Any {
+func (s sets) leaves(not bool) []expr.Any { return s.device(expr.MetaKeyOIFNAME, s.bridges, not) }
+
+// device matches packets whose device, the one by which they came or by which they go, is in the set, or is not.
+func (s sets) device(which expr.MetaKey, set *nftables.Set, not bool) []expr.Any {
 	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
-		&expr.Lookup{SourceRegister: 1, SetName: s.bridges.Name, SetID: s.bridges.ID, Invert: not},
+		&expr.Meta{Key: which, Register: 1},
+		&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID, Invert: not},
 	}
 }
 
@@ -208,6 +222,14 @@ func conntrack(what expr.CtKey, bits uint32) []expr.Any {
 }
 
 func verdict(kind expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: kind}} }
+
+// reject tells the sender at once, so that nothing waits for an answer that will not come.
+func reject() []expr.Any {
+	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: icmpProhibited}}
+}
+
+// icmpProhibited is ICMP's code for "communication administratively prohibited".
+const icmpProhibited = 13
 
 func jump(chain string) []expr.Any {
 	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}

@@ -4,6 +4,7 @@
 //
 //	table ip <name>
 //	    set bridges        devices of the instance's networks
+//	    set closed         those of them that nothing leaves and nothing enters
 //	    set inside         pairs of devices that may talk: each bridge with itself
 //	    set subnets        ranges whose packets leave under the host's address
 //	    map ports          protocol . host address . port : container address . port
@@ -19,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -34,13 +36,13 @@ type Publication struct {
 
 // Table is an instance's table. It is safe for concurrent use.
 type Table struct {
-	name    string
-	bridges []Bridge
+	name string
 
-	mu    sync.Mutex
-	ports map[key]Publication // what is in the kernel's map
-	conn  *nftables.Conn
-	sets  sets
+	mu      sync.Mutex
+	bridges []Bridge            // what is in the kernel's sets
+	ports   map[key]Publication // what is in the kernel's map
+	conn    *nftables.Conn
+	sets    sets
 }
 
 // key is what a publication is looked up by.
@@ -55,12 +57,16 @@ type Bridge struct {
 	Subnet netip.Prefix
 	// Masquerade lets its packets leave under the host's address.
 	Masquerade bool
+	// Closed keeps all its packets within the network.
+	Closed bool
+	// Apart keeps its containers from talking to one another by way of the host.
+	Apart bool
 }
 
 // sets are the table and what is in it, for adding elements.
 type sets struct {
-	table                           *nftables.Table
-	bridges, inside, subnets, ports *nftables.Set
+	table                                   *nftables.Table
+	bridges, closed, inside, subnets, ports *nftables.Set
 }
 
 // Open writes the table called name, in one transaction, so that nothing is refused in between. Ports that an earlier
@@ -113,6 +119,47 @@ func (t *Table) write() error {
 		return fmt.Errorf("write nftables table %s: %w", t.name, err)
 	}
 	return nil
+}
+
+// AddBridge lets a network's packets pass.
+func (t *Table) AddBridge(b Bridge) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.change(b, t.conn.SetAddElements); err != nil {
+		return fmt.Errorf("open firewall for %s: %w", b.Name, err)
+	}
+	t.bridges = append(t.bridges, b)
+	return nil
+}
+
+// RemoveBridge forgets a network. One the table does not know is no error.
+func (t *Table) RemoveBridge(name string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.IndexFunc(t.bridges, func(b Bridge) bool { return b.Name == name })
+	if i < 0 {
+		return nil
+	}
+	b := t.bridges[i]
+	t.bridges = slices.Delete(t.bridges, i, i+1)
+	// What is not there, because somebody flushed the table, need not be removed.
+	if err := t.change(b, t.conn.SetDeleteElements); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("close firewall for %s: %w", name, err)
+	}
+	return nil
+}
+
+// change puts a network's elements into its sets, or takes them out.
+func (t *Table) change(b Bridge, how func(*nftables.Set, []nftables.SetElement) error) error {
+	for set, elements := range t.sets.of(b) {
+		if len(elements) == 0 {
+			continue
+		}
+		if err := how(set, elements); err != nil {
+			return err
+		}
+	}
+	return t.conn.Flush()
 }
 
 // Publish makes ports reachable, all or none.

@@ -59,7 +59,7 @@ func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	if got := table.Published(); len(got) != 1 || got[0] != web {
 		t.Errorf("after withdrawing: %v", got)
 	}
-	if rules := rulesOf(t, name); rules != 2+2+1+5+3+2 {
+	if rules := rulesOf(t, name); rules != 2+2+1+7+3+2 {
 		t.Errorf("%d rules in the kernel", rules)
 	}
 	if drops, err := ForwardDrops(); err != nil || slices.Contains(drops, name) {

@@ -1,4 +1,4 @@
-package plan
+package api
 
 import (
 	"fmt"
@@ -11,14 +11,14 @@ import (
 
 // Until reads the filter "until" of a prune request: a duration before now, a Unix time, or a date with or without
 // time and zone. The zero time is none; several are errdefs.ErrInvalidArgument.
-func Until(f Filters, now time.Time) (time.Time, error) {
+func (f Filters) Until(now time.Time) (time.Time, error) {
 	values := f.Get("until")
 	switch len(values) {
 	case 0:
 		return time.Time{}, nil
 	case 1:
 	default:
-		return time.Time{}, invalid("more than one until filter specified")
+		return time.Time{}, errdefs.ErrInvalidArgument.WithMessage("more than one until filter specified")
 	}
 	t, ok := moment(values[0], now)
 	if !ok {

@@ -1,0 +1,216 @@
+package network
+
+import (
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	nt "github.com/moby/moby/api/types/network"
+
+	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/ipam"
+	"github.com/cove-containers/cove/network/nft"
+)
+
+// userWarm is how many namespaces are kept ready on a user's network, from its first container on.
+const userWarm = 2
+
+// lan is a network of the bridge driver as it is on the host.
+type lan struct {
+	name, id string
+	device   bridge.Device
+	adopted  bool
+	gateway  netip.Addr
+	subnet   *ipam.Subnet
+	settings settings
+	mtu      int
+	closed   bool
+	// static tells that its user chose the subnet, and so may choose addresses.
+	static bool
+	// warm are namespaces ready on it; nil for none. Guarded by the keeper's lock, as are the names.
+	warm  *pool
+	names names
+}
+
+// openLan makes a network real on the host, or finds it so.
+func (k *Keeper) openLan(name string, r record) (*lan, error) {
+	set, err := r.settings()
+	if err != nil {
+		return nil, err
+	}
+	l := &lan{
+		name: name, id: r.ID, gateway: r.Bridge.Addr(), settings: set, mtu: cmp.Or(set.mtu, k.mtu), adopted: r.Adopted,
+		closed: r.Internal, static: r.Config.Subnet.IsValid(), names: names{},
+	}
+	reserved := append(slices.Collect(maps.Values(r.Config.AuxAddress)), l.gateway)
+	if l.subnet, err = ipam.NewSubnet(r.Bridge, r.Config.IPRange, reserved...); err != nil {
+		return nil, err
+	}
+	device := cmp.Or(set.bridge, k.cfg.userBridge(r.ID))
+	if name == nt.NetworkBridge {
+		device = k.cfg.bridgeName()
+	}
+	if l.device, err = bridge.Ensure(device, r.Bridge, l.mtu); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// closeLan takes a network off the host; gone tells that it is not to come back.
+func (k *Keeper) closeLan(l *lan, gone bool) error {
+	if l.warm != nil {
+		l.warm.close()
+	}
+	if !gone {
+		return nil
+	}
+	return l.removeDevice()
+}
+
+func (l *lan) removeDevice() error {
+	if l.adopted {
+		return nil
+	}
+	return bridge.Remove(l.device.Name)
+}
+
+// wall is what the firewall is told of the network.
+func (l *lan) wall() nft.Bridge {
+	return nft.Bridge{
+		Name: l.device.Name, Subnet: l.subnet.Prefix(), Masquerade: l.settings.masquerade, Closed: l.closed, Apart: !l.settings.icc,
+	}
+}
+
+// lan is the network of this name where it is real on the host, else nil.
+func (k *Keeper) lan(name string) *lan {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lans[name]
+}
+
+// findVeths notes the devices that an earlier engine left on the bridge and keeps their addresses from being given away.
+func (k *Keeper) findVeths(l *lan) error {
+	devices, err := l.device.Ports(k.cfg.vethPrefix())
+	if err != nil {
+		return err
+	}
+	for _, device := range devices {
+		address, ok := addressOfVeth(device)
+		if ok && l.subnet.Take(address) == nil {
+			k.found[device] = address
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) vethName(a netip.Addr) string {
+	b := a.As4()
+	return k.cfg.vethPrefix() + hex.EncodeToString(b[:])
+}
+
+func addressOfVeth(name string) (netip.Addr, bool) {
+	b, err := hex.DecodeString(name[max(0, len(name)-8):])
+	if err != nil || len(b) != 4 {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFrom4([4]byte(b)), true
+}
+
+// pool makes namespaces on l ahead.
+func (k *Keeper) pool(l *lan, size int) *pool {
+	return newPool(k.log, size, func(want netip.Addr) (*ready, error) { return k.makeOn(l, want) }, k.drop)
+}
+
+// warmed is the pool of l, made when the network is used for the first time.
+func (k *Keeper) warmed(l *lan) *pool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if l.warm == nil {
+		l.warm = k.pool(l, min(userWarm, k.warmSize()))
+	}
+	return l.warm
+}
+
+// makeOn makes a namespace with an address and a device on l. The address is the one wanted, or any.
+func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
+	address, err := l.take(want)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := bridge.NewNamespace()
+	if err != nil {
+		l.subnet.Free(address)
+		return nil, err
+	}
+	port := k.port(l, address, l.settings.prefix+"0")
+	if err := l.device.Attach(ns, port); err != nil {
+		ns.Close()
+		l.subnet.Free(address)
+		return nil, err
+	}
+	return &ready{ns: ns, port: port}, nil
+}
+
+// port is the device of an endpoint on l.
+func (k *Keeper) port(l *lan, address netip.Addr, inside string) bridge.Port {
+	p := bridge.Port{
+		Name: k.vethName(address), Inside: inside, MTU: l.mtu, Address: netip.PrefixFrom(address, l.subnet.Prefix().Bits()),
+		MAC: net.HardwareAddr(ipam.MAC(address)), Gateway: l.gateway, Apart: !l.settings.icc,
+	}
+	if l.closed {
+		p.Gateway = netip.Addr{}
+	}
+	return p
+}
+
+// take takes an address: the one wanted, or any.
+func (l *lan) take(want netip.Addr) (netip.Addr, error) {
+	if !want.IsValid() {
+		return l.subnet.Next()
+	}
+	return want, l.subnet.Take(want)
+}
+
+// wanted is the address that an endpoint asks for, or had last; the zero value is any. must tells that no other will do.
+func (l *lan) wanted(containerID string, wish *nt.EndpointSettings) (want netip.Addr, must bool, err error) {
+	if wish == nil || wish.IPAMConfig == nil || !wish.IPAMConfig.IPv4Address.IsValid() {
+		want, _ = l.subnet.Recall(containerID)
+		return want, false, nil
+	}
+	want = wish.IPAMConfig.IPv4Address
+	switch {
+	case l.name == nt.NetworkBridge:
+		return want, true, errdefs.ErrInvalidArgument.WithMessage("user specified IP address is supported on user defined networks only")
+	case !l.static:
+		return want, true, errdefs.ErrInvalidArgument.WithMessage("user specified IP address is supported only when connecting to networks with user configured subnets")
+	case !l.subnet.Contains(want):
+		return want, true, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("no configured subnet contains IP address %s", want))
+	}
+	return want, true, nil
+}
+
+// busy tells in Docker's words who is on the network.
+func (k *Keeper) busy(name string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var who []string
+	for _, m := range k.members {
+		if e := m.endpoints[name]; e != nil {
+			who = append(who, fmt.Sprintf("name:%q id:%q", m.name, e.id[:12]))
+		}
+	}
+	if len(who) == 0 {
+		return nil
+	}
+	slices.Sort(who)
+	return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("error while removing network: network %s has active endpoints (%s)", name, strings.Join(who, ", ")))
+}
+
+var errNotReal = errors.New("it could not be set up when the engine started")
