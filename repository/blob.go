@@ -94,6 +94,11 @@ func (s *Store) Mount(ctx context.Context, name string, d digest.Digest, from st
 // store, if there is one, puts the blob there once more when one did.
 func (s *Store) link(ctx context.Context, name string, d digest.Digest, store func() error) error {
 	for range 10 {
+		if there, err := s.exists(ctx, blobKey(d)); err != nil {
+			return err
+		} else if !there && store == nil {
+			return fmt.Errorf("blob %s: %w", d, errdefs.ErrNotFound)
+		}
 		if err := s.write(ctx, holderKey(d, name), ""); err != nil {
 			return err
 		}
@@ -103,25 +108,31 @@ func (s *Store) link(ctx context.Context, name string, d digest.Digest, store fu
 		if err := s.settle(ctx, linkKey(name, d), blobKey(d)); err != nil {
 			return err
 		}
-		blob, err := s.exists(ctx, blobKey(d))
-		if err != nil {
+		there, err := s.has(ctx, name, d)
+		if err != nil || there {
 			return err
 		}
-		linked, err := s.exists(ctx, linkKey(name, d))
-		switch {
-		case err != nil:
+		if store == nil {
+			continue
+		}
+		if blob, err := s.exists(ctx, blobKey(d)); err != nil {
 			return err
-		case blob && linked:
-			return nil
-		case !blob && store == nil:
-			return fmt.Errorf("blob %s: %w", d, errdefs.ErrNotFound)
-		case !blob:
+		} else if !blob {
 			if err := store(); err != nil {
 				return err
 			}
 		}
 	}
 	return fmt.Errorf("link blob %s: garbage collections keep taking it: %w", d, errdefs.ErrUnavailable)
+}
+
+// has tells whether the repository has a blob: the link alone does not say so, one is left where a blob could not be linked.
+func (s *Store) has(ctx context.Context, name string, d digest.Digest) (bool, error) {
+	linked, err := s.exists(ctx, linkKey(name, d))
+	if err != nil || !linked {
+		return false, err
+	}
+	return s.exists(ctx, blobKey(d))
 }
 
 // sizeOf is the size of a blob that is in the storage.

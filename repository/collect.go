@@ -25,7 +25,7 @@ type Collected struct {
 	Links     int   `json:"links"` // blobs taken out of a repository
 	Blobs     int   `json:"blobs"`
 	Uploads   int   `json:"uploads"`
-	Freed     int64 `json:"freed"`
+	Freed     int64 `json:"bytes"`
 }
 
 // collection is one run.
@@ -114,10 +114,16 @@ func (c *collection) uploads(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = flush()
 	}
-	return flush()
+	// An object store keeps unfinished transfers of its own.
+	if store, ok := c.storage.(interface {
+		Expire(ctx context.Context, before time.Time) (int, error)
+	}); ok && err == nil && !c.DryRun {
+		_, err = store.Expire(ctx, c.now().Add(-c.config.UploadExpiry))
+	}
+	return err
 }
 
 // repositories goes through all repositories: those that are listed, and those that have only got blobs so far.
@@ -328,7 +334,27 @@ func (c *collection) blobs(ctx context.Context) error {
 	for _, key := range gone {
 		c.result.Freed += sizes[key]
 	}
-	return err
+	if err != nil || c.DryRun {
+		return err
+	}
+	return c.holders(ctx, live)
+}
+
+// holders removes the hints to blobs that no repository has. One that is removed though somebody just came to have the
+// blob is missed by nobody but a mount, which becomes an upload.
+func (c *collection) holders(ctx context.Context, live map[digest.Digest]bool) error {
+	var keys []string
+	err := c.each(ctx, "holders/", func(o Object) error {
+		d, _, _ := strings.Cut(strings.TrimPrefix(o.Key, "holders/"), "/")
+		if !live[digest.Digest(d)] && c.old(o) {
+			keys = append(keys, o.Key)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.storage.Delete(ctx, keys...)
 }
 
 // marks are the manifests of one repository with what they name.

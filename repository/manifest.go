@@ -92,6 +92,7 @@ type Push struct {
 	Digest    digest.Digest
 	Tags      []string
 	Body      []byte
+	Sparse    bool // what it points to may come later; it counts as referenced when it does
 }
 
 // PutManifest stores a manifest whose content is there already, and points its tags to it.
@@ -105,11 +106,44 @@ func (s *Store) PutManifest(ctx context.Context, name string, p Push) (Manifest,
 	}
 	// Nothing is left half done because a client went away.
 	ctx = context.WithoutCancel(ctx)
+	var m Manifest
+	for try := range 10 {
+		if m, err = s.putManifest(ctx, name, p, doc); err != nil {
+			if try > 0 {
+				err = errors.Join(err, s.untag(ctx, name, p.Tags))
+			}
+			break
+		}
+		if len(p.Tags) == 0 {
+			return m, nil
+		}
+		// A collection that found the manifest before its tag may have taken it.
+		if err = s.settle(ctx, manifestKey(name, p.Digest)); err != nil {
+			break
+		}
+		there := false
+		if there, err = s.exists(ctx, manifestKey(name, p.Digest)); err != nil || there {
+			break
+		}
+		err = fmt.Errorf("manifest %s: garbage collections keep taking it: %w", p.Digest, errdefs.ErrUnavailable)
+	}
+	return m, err
+}
+
+func (s *Store) untag(ctx context.Context, name string, tags []string) error {
+	var keys []string
+	for _, tag := range tags {
+		keys = append(keys, tagKey(name, tag))
+	}
+	return s.storage.Delete(ctx, keys...)
+}
+
+func (s *Store) putManifest(ctx context.Context, name string, p Push, doc *document) (Manifest, error) {
 	r := record{MediaType: doc.MediaType, Size: int64(len(p.Body))}
 	if doc.Subject != nil {
 		r.Subject = doc.Subject.Digest
 	}
-	if err := s.refer(ctx, name, doc, &r); err != nil {
+	if err := s.refer(ctx, name, doc, &r, p.Sparse); err != nil {
 		return Manifest{}, err
 	}
 	if err := s.store(ctx, name, p, doc, r); err != nil {
@@ -152,8 +186,8 @@ func (s *Store) checkPush(name string, p *Push) error {
 func (s *Store) MaxManifest() int64 { return s.config.MaxManifest }
 
 // refer looks for everything a manifest points to and notes in r what of it is there. What must be there and is not
-// is an error that names it.
-func (s *Store) refer(ctx context.Context, name string, doc *document, r *record) error {
+// is an error that names it; sparse takes it for there.
+func (s *Store) refer(ctx context.Context, name string, doc *document, r *record, sparse bool) error {
 	type target struct {
 		ocispec.Descriptor
 		manifest bool
@@ -181,16 +215,16 @@ func (s *Store) refer(ctx context.Context, name string, doc *document, r *record
 		if !found && err == nil {
 			// The entries of some indexes, those of build caches, are plain blobs.
 			isManifest = false
-			found, err = s.exists(ctx, linkKey(name, t.Digest))
+			found, err = s.has(ctx, name, t.Digest)
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
 		case err != nil:
 			return err
-		case found && isManifest:
+		case found && isManifest, !found && sparse && t.manifest:
 			r.Manifests = append(r.Manifests, t.Digest)
-		case found:
+		case found, sparse:
 			r.Blobs = append(r.Blobs, t.Digest)
 		case !elsewhere(t.Descriptor):
 			missing = append(missing, t.Digest.String())
@@ -258,7 +292,7 @@ func (s *Store) store(ctx context.Context, name string, p Push, doc *document, r
 			return err
 		}
 	}
-	return s.verify(ctx, name, p.Digest, r)
+	return s.verify(ctx, name, p, r)
 }
 
 type object struct{ key, body string }
@@ -278,18 +312,21 @@ func (s *Store) ensure(ctx context.Context, o object, always bool) error {
 
 // verify looks once more for what the manifest points to. A link that a collection took is put back; was the content
 // itself taken, the manifest goes too.
-func (s *Store) verify(ctx context.Context, name string, d digest.Digest, r record) error {
+func (s *Store) verify(ctx context.Context, name string, p Push, r record) error {
 	err := parallel(ctx, r.Blobs, func(ctx context.Context, blob digest.Digest) error {
-		linked, err := s.exists(ctx, linkKey(name, blob))
-		if err == nil && !linked {
+		there, err := s.has(ctx, name, blob)
+		if err == nil && !there {
 			err = s.link(ctx, name, blob, nil)
 		}
 		if errdefs.IsNotFound(err) {
 			err = absent([]string{blob.String()})
 		}
+		if p.Sparse && CodeOf(err) == ManifestBlobUnknown {
+			err = nil
+		}
 		return err
 	})
-	if err == nil {
+	if err == nil && !p.Sparse {
 		err = parallel(ctx, r.Manifests, func(ctx context.Context, child digest.Digest) error {
 			there, err := s.exists(ctx, manifestKey(name, child))
 			if err == nil && !there {
@@ -299,7 +336,7 @@ func (s *Store) verify(ctx context.Context, name string, d digest.Digest, r reco
 		})
 	}
 	if CodeOf(err) == ManifestBlobUnknown {
-		err = errors.Join(err, s.forget(ctx, name, d, r))
+		err = errors.Join(err, s.forget(ctx, name, p.Digest, r))
 	}
 	return err
 }

@@ -28,6 +28,7 @@ package repository
 
 import (
 	"context"
+	_ "crypto/sha512" // digests may be of it: go-digest finds it when it is linked in
 	"errors"
 	"fmt"
 	"io"

@@ -93,7 +93,10 @@ func (s *Store) removePortion(ctx context.Context, run string, keys []string, ne
 			err = end
 		}
 	}()
-	keep, err := needed(ctx, keys)
+	// The storage may take its time, and tries again what failed; nothing is removed after the name has become stale.
+	within, cancel := context.WithDeadline(ctx, began.Add(doomedTime))
+	defer cancel()
+	keep, err := needed(within, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +109,11 @@ func (s *Store) removePortion(ctx context.Context, run string, keys []string, ne
 				out = append(out, key)
 			}
 		}
-		if time.Since(began) > doomedTime {
+		err := s.storage.Delete(within, out...)
+		if within.Err() != nil && ctx.Err() == nil {
 			return gone, fmt.Errorf("removing takes too long, the rest is left to the next run: %w", errdefs.ErrUnavailable)
 		}
-		if err := s.storage.Delete(ctx, out...); err != nil {
+		if err != nil {
 			return gone, err
 		}
 		gone = append(gone, out...)

@@ -273,6 +273,14 @@ func (s *Store) PutBlob(ctx context.Context, name string, d digest.Digest, b Bod
 		return err
 	}
 	in := &intake{r: b.Reader, sum: d.Algorithm().Hash(), want: d, size: b.Size, room: room, bounded: room >= 0}
+	if in.bounded {
+		// What the repository has already takes no more room.
+		there, err := s.has(ctx, name, d)
+		if err != nil {
+			return err
+		}
+		in.bounded = !there
+	}
 	store := func() error {
 		_, err := s.storage.Stat(ctx, blobKey(d))
 		switch {

@@ -12,9 +12,9 @@ import (
 type Usage struct {
 	Repositories []RepositoryUsage `json:"repositories"`
 	Blobs        int               `json:"blobs"` // manifests too
-	Size         int64             `json:"size"`  // each blob once, in however many repositories it is
+	Size         int64             `json:"bytes"` // each blob once, in however many repositories it is
 	Uploads      int               `json:"uploads"`
-	UploadSize   int64             `json:"uploadSize"`
+	UploadSize   int64             `json:"uploadBytes"`
 }
 
 // RepositoryUsage is what one repository holds, each blob counted once in it.
@@ -23,7 +23,7 @@ type RepositoryUsage struct {
 	Tags      int    `json:"tags"`
 	Manifests int    `json:"manifests"`
 	Blobs     int    `json:"blobs"`
-	Size      int64  `json:"size"`
+	Size      int64  `json:"bytes"`
 }
 
 // Usage counts what is there.

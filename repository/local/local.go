@@ -153,6 +153,9 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64) er
 // Assemble implements repository.Writer. One object becomes another by a link.
 func (s *Store) Assemble(ctx context.Context, from []string, to string) error {
 	target, err := s.path(to)
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return err
 	}
@@ -175,7 +178,10 @@ func (s *Store) Assemble(ctx context.Context, from []string, to string) error {
 	defer f.Close()
 	for _, r := range readers {
 		// One by one: the kernel copies from file to file by itself, or lets them share what they have.
-		if _, err = io.Copy(f, r); err != nil {
+		if _, err = io.Copy(f, r); err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
 			break
 		}
 	}
@@ -309,6 +315,9 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	touched := map[string]bool{}
 	for _, key := range keys {
 		p, err := s.path(key)
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return err
 		}
