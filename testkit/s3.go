@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -84,6 +85,19 @@ func (s *S3) NewBucket() (string, error) {
 		return "", err
 	}
 	return filepath.Base(dir), os.Chmod(dir, 0o755)
+}
+
+// Keys lists the objects of Bucket under a prefix that ends with a slash, behind the server's back.
+func (s *S3) Keys(prefix string) []string {
+	var keys []string
+	root := filepath.Join(s.dir, s.Bucket)
+	filepath.WalkDir(filepath.Join(root, prefix), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			keys = append(keys, strings.TrimPrefix(path, root+"/"))
+		}
+		return nil
+	})
+	return keys
 }
 
 // Close ends the server and removes what it has.
