@@ -12,6 +12,7 @@ package blob
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,7 @@ const (
 // Store is a folder of blobs. It is safe for concurrent use.
 type Store struct {
 	blobs, ingest string
+	twin          func(d digest.Digest, path string)
 
 	mu      sync.Mutex
 	claimed map[digest.Digest]bool
@@ -49,6 +51,7 @@ func Open(root string) (*Store, error) {
 		claimed: map[digest.Digest]bool{},
 		writers: map[digest.Digest]*Writer{},
 		changed: make(chan struct{}),
+		twin:    func(digest.Digest, string) {},
 	}
 	for _, dir := range []string{s.blobs, s.ingest} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -67,6 +70,33 @@ func Open(root string) (*Store, error) {
 		}
 	}
 	return s, nil
+}
+
+// Twin names a second store of blobs on the same file system, a registry's: it hears of every blob that was committed here,
+// and may make its own copy a link to the file at path. So both take the space of one, and each removes what it
+// no longer needs without a word to the other. Same is what this store offers in turn. It is to be called before
+// the store is used.
+func (s *Store) Twin(twin func(d digest.Digest, path string)) { s.twin = twin }
+
+// Same makes the blob d, if it is in the store, a link to the file at path, which holds it verified.
+func (s *Store) Same(d digest.Digest, path string) {
+	target, err := s.path(d)
+	if err != nil {
+		return
+	}
+	here, err := os.Stat(target)
+	if err != nil {
+		return
+	}
+	there, err := os.Stat(path)
+	if err != nil || os.SameFile(here, there) || here.Size() != there.Size() {
+		return
+	}
+	// Where no link can be had both keep their own. A leftover has a name that Open removes.
+	tmp := filepath.Join(s.ingest, newPrefix+rand.Text()+partSuffix)
+	if os.Link(path, tmp) == nil && os.Rename(tmp, target) != nil {
+		os.Remove(tmp)
+	}
 }
 
 func (s *Store) path(d digest.Digest) (string, error) {

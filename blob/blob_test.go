@@ -245,3 +245,38 @@ func TestNewAndSweep(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 }
+
+// TestTwin gives two stores the same blob, in either order, and expects one file that outlives its removal from one of them.
+func TestTwin(t *testing.T) {
+	for _, second := range []string{"same bytes", ""} {
+		a, adir := open(t)
+		b, bdir := open(t)
+		a.Twin(b.Same)
+		b.Twin(a.Same)
+		d := digest.FromString(second)
+		for _, s := range []*Store{a, b} {
+			if err := s.Put(d, []byte(second)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		one, err := os.Stat(filepath.Join(adir, "blobs/sha256", d.Encoded()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := os.Stat(filepath.Join(bdir, "blobs/sha256", d.Encoded()))
+		if err != nil || !os.SameFile(one, two) {
+			t.Errorf("stored twice, %v", err)
+		}
+		if err := a.Delete(d); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := b.Read(d, 100); string(got) != second || err != nil {
+			t.Errorf("after the other removed it: %q, %v", got, err)
+		}
+		for _, dir := range []string{adir, bdir} {
+			if left, _ := os.ReadDir(filepath.Join(dir, "ingest")); len(left) != 0 {
+				t.Errorf("left %v", left)
+			}
+		}
+	}
+}

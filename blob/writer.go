@@ -167,6 +167,7 @@ func (w *Writer) move() error {
 	if err := os.Rename(w.part, target); err != nil {
 		return fmt.Errorf("commit blob %s: %w", w.digest, err)
 	}
+	w.store.twin(w.digest, target)
 	return syncDir(w.store.blobs)
 }
 
