@@ -44,7 +44,21 @@ type call struct {
 
 type answer struct {
 	body []byte
+	file *os.File
 	err  error
+}
+
+// into decodes the answer's body, or gives its file where result is a **os.File.
+func (a answer) into(result any) error {
+	if to, ok := result.(**os.File); ok {
+		*to = a.file
+		return a.err
+	}
+	closeFile(a.file)
+	if a.err != nil {
+		return a.err
+	}
+	return decode(a.body, result)
 }
 
 func newShim(id, dir string, w *wire) *Shim {
@@ -75,17 +89,11 @@ func (s *Shim) request(ctx context.Context, op string, body any, file *os.File, 
 	}
 	select {
 	case a := <-reply:
-		if a.err != nil {
-			return a.err
-		}
-		return decode(a.body, result)
+		return a.into(result)
 	case <-s.lost:
 		select {
 		case a := <-reply:
-			if a.err != nil {
-				return a.err
-			}
-			return decode(a.body, result)
+			return a.into(result)
 		default:
 			return errLost
 		}
@@ -100,11 +108,11 @@ var errLost = errdefs.ErrUnavailable.WithMessage("the container's supervisor has
 func (s *Shim) listen() {
 	for {
 		h, body, file, err := s.wire.receive()
-		closeFile(file)
 		if err != nil {
 			break
 		}
 		if h.ID == 0 {
+			closeFile(file)
 			s.news(h, body)
 			continue
 		}
@@ -114,9 +122,11 @@ func (s *Shim) listen() {
 			s.closed = true
 		}
 		s.mu.Unlock()
-		if c.reply != nil {
-			c.reply <- answer{body, h.Error.err()}
+		if c.reply == nil { // who asked has left
+			closeFile(file)
+			continue
 		}
+		c.reply <- answer{body, file, h.Error.err()}
 	}
 	_ = s.wire.Close()
 	s.mu.Lock()

@@ -127,7 +127,12 @@ func (s *supervisor) forget(w *wire) {
 // answer carries one request out.
 func (s *supervisor) answer(w *wire, h head, body []byte, file *os.File) {
 	result, err := s.perform(w, h.Op, body, file)
-	if err := w.send(head{ID: h.ID, Error: toWire(err)}, result, nil); err != nil {
+	kept, _ := result.(*os.File)
+	if kept != nil {
+		result = nil
+		defer kept.Close()
+	}
+	if err := w.send(head{ID: h.ID, Error: toWire(err)}, result, kept); err != nil {
 		_ = w.Close()
 	}
 	if h.Op == opDelete && err == nil {
@@ -138,7 +143,7 @@ func (s *supervisor) answer(w *wire, h head, body []byte, file *os.File) {
 
 // perform is the table of operations.
 func (s *supervisor) perform(w *wire, op string, body []byte, file *os.File) (any, error) {
-	if op != opCreate {
+	if op != opCreate && op != opKeep {
 		closeFile(file)
 	}
 	switch op {
@@ -168,6 +173,10 @@ func (s *supervisor) perform(w *wire, op string, body []byte, file *os.File) (an
 		return with(body, func(e execution) (any, error) { return s.startExec(e.ID) })
 	case opExecDelete:
 		return with(body, func(e execution) (any, error) { return nil, s.deleteExec(e.ID) })
+	case opKeep:
+		return with(body, func(name string) (any, error) { return nil, s.keep(name, file) })
+	case opKept:
+		return with(body, func(name string) (any, error) { return s.lend(name) })
 	case opDelete:
 		return nil, s.remove()
 	}

@@ -28,6 +28,7 @@ type supervisor struct {
 	main    *proc
 	execs   []*proc
 	daemons []*wire // connections that get news; when there are none, no daemon is there
+	kept    map[string]*os.File
 
 	ended     chan struct{} // closed when the container's exit is on record
 	destroyed bool
@@ -218,6 +219,7 @@ func (s *supervisor) destroy() {
 		return
 	}
 	s.destroyed = true
+	s.dropKept()
 	if s.box == nil {
 		s.main.streams.end()
 		return

@@ -41,6 +41,8 @@ const (
 	opExecStart  = "exec-start"
 	opExecDelete = "exec-delete"
 	opAttach     = "attach" // attaching
+	opKeep       = "keep"   // name, and a file as a passed one, to be kept open
+	opKept       = "kept"   // name → the file
 	opDelete     = "delete"
 	opExit       = "exit" // news: ending
 )
