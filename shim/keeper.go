@@ -24,6 +24,8 @@ import (
 type Keeper struct {
 	dir, binary string
 
+	booting sync.Mutex // held while a spare is booted; taken before mu
+
 	mu     sync.Mutex
 	spare  *booted
 	refill *time.Timer
@@ -68,6 +70,8 @@ func (k *Keeper) Close() error {
 	if spare != nil {
 		spare.end()
 	}
+	k.booting.Lock() // one that was on its way has ended, too
+	defer k.booting.Unlock()
 	return nil
 }
 
@@ -78,6 +82,8 @@ func (b *booted) end() {
 
 // bootSpare boots one if there is none.
 func (k *Keeper) bootSpare() {
+	k.booting.Lock()
+	defer k.booting.Unlock()
 	k.mu.Lock()
 	wanted := k.spare == nil && !k.closed
 	k.mu.Unlock()
