@@ -66,7 +66,7 @@ var guests = map[string][]string{
 	"github.com/vishvananda/netlink":         {"network"},
 	"github.com/vishvananda/netns":           {"network"},
 	"go.etcd.io/bbolt":                       {"state"},
-	"golang.org/x/crypto":                    {"registry"},
+	"golang.org/x/crypto":                    {"registry", "test"},
 	"golang.org/x/net":                       {"server"},
 	"golang.org/x/sync":                      {"*"},
 	"golang.org/x/sys":                       {"sys", "runtime", "network", "cli"},

@@ -36,7 +36,7 @@ func entries() []entry {
 		{"version", common, system.Version}, {"info", common, system.Info},
 		{"container", management, container.Group}, {"context", management, contexts.Group}, {"image", management, image.Group},
 		{"manifest", management, manifest.Group},
-		{"network", management, network.Group}, {"system", management, system.Group}, {"volume", management, volume.Group},
+		{"network", management, network.Group}, {"registry", management, registry.Group}, {"system", management, system.Group}, {"volume", management, volume.Group},
 		{"attach", plain, container.Attach}, {"commit", plain, container.Commit}, {"create", plain, container.Create}, {"diff", plain, container.Diff},
 		{"events", plain, system.Events}, {"history", plain, image.History}, {"import", plain, image.Import}, {"inspect", plain, system.Inspect},
 		{"kill", plain, container.Kill}, {"load", plain, image.Load}, {"logs", plain, container.Logs},

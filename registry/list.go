@@ -86,7 +86,7 @@ const referrersLimit = 3 << 20
 func (c *call) referrers() error {
 	query := c.r.URL.Query()
 	kind := query.Get("artifactType")
-	list, more, err := c.store.Referrers(c.r.Context(), c.name, digest.Digest(c.arg), kind, query.Get("last"), referrersLimit)
+	list, more, err := c.content.Referrers(c.r.Context(), c.name, digest.Digest(c.arg), kind, query.Get("last"), referrersLimit)
 	if err != nil {
 		return err
 	}

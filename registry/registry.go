@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/repository"
 )
@@ -35,11 +36,27 @@ type Access interface {
 
 // Content is what is pulled: a *repository.Store, or something that fetches what is not there yet.
 type Content interface {
+	Manifests
+	Blobs
+	Lists
+}
+
+// Manifests are the documents of a Content.
+type Manifests interface {
 	Manifest(ctx context.Context, name, reference string) (repository.Manifest, error)
 	ReadManifest(ctx context.Context, name string, m repository.Manifest) ([]byte, error)
+}
+
+// Blobs are the bytes of a Content.
+type Blobs interface {
 	StatBlob(ctx context.Context, name string, d digest.Digest) (int64, error)
 	OpenBlob(ctx context.Context, name string, d digest.Digest, offset int64) (io.ReadCloser, int64, error)
+}
+
+// Lists tell what there is in a repository of a Content.
+type Lists interface {
 	Tags(ctx context.Context, name, behind string, n int) (tags []string, more bool, err error)
+	Referrers(ctx context.Context, name string, d digest.Digest, kind, last string, limit int) (list []ocispec.Descriptor, more bool, err error)
 }
 
 // Parts are what a registry is made of.
@@ -94,7 +111,7 @@ type route struct {
 var kinds = map[string][]route{
 	"base":      {{"GET", nil, false, (*call).base}},
 	"_catalog":  {{"GET", []string{Catalog}, false, (*call).catalog}},
-	"gc":        {{"POST", []string{Admin}, true, (*call).collect}},
+	"gc":        {{"POST", []string{Admin}, false, (*call).collect}},
 	"du":        {{"GET", []string{Admin}, false, (*call).usage}},
 	"tags":      {{"GET", []string{Pull}, false, (*call).tags}},
 	"referrers": {{"GET", []string{Pull}, false, (*call).referrers}},

@@ -76,7 +76,7 @@ func runScript(t *testing.T, client, script string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"rc": exitStatus, "craft": craft, "registry": registry, "push": push, "daemon": daemon, "eventually": eventually,
-			"within": within, "xattr": extendedAttribute,
+			"within": within, "xattr": extendedAttribute, "serve": serveScript, "accounts": accounts,
 		},
 	})
 }
@@ -216,7 +216,10 @@ func push(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // registryBox lets a command of a script find the registry an earlier one started.
-type registryBox struct{ *testkit.Registry }
+type registryBox struct {
+	*testkit.Registry
+	served *served
+}
 
 // daemon ends or starts the script's engine: daemon stop | kill | start | restart
 func daemon(ts *testscript.TestScript, neg bool, args []string) {

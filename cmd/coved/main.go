@@ -22,11 +22,15 @@ import (
 const grace = 10 * time.Second
 
 func main() {
-	err := run(os.Args[1:])
+	start, what, args := run, "daemon", os.Args[1:]
+	if len(args) > 0 && args[0] == "registry" {
+		start, what, args = registryCommand, "registry", args[1:]
+	}
+	err := start(args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "failed to start daemon:", err)
+		fmt.Fprintf(os.Stderr, "failed to start %s: %v\n", what, err)
 		os.Exit(1)
 	}
 }
@@ -68,7 +72,13 @@ func run(args []string) error {
 	}()
 	log.Info("API listen", "hosts", s.hosts, "version", release.Version)
 	notifySystemd("READY=1")
-	err = listen.Service{Handler: d.server, Drain: d.server.Drain, Log: log, Grace: grace}.Serve(ctx, d.listeners)
+	servers := []func(context.Context) error{func(ctx context.Context) error {
+		return listen.Service{Handler: d.server, Drain: d.server.Drain, Log: log, Grace: grace}.Serve(ctx, d.listeners)
+	}}
+	if d.registry != nil {
+		servers = append(servers, d.registry.serve)
+	}
+	err = together(ctx, servers...)
 	notifySystemd("STOPPING=1")
 	return err
 }

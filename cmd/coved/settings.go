@@ -52,6 +52,7 @@ type settings struct {
 	execOptions, labels          []string
 	liveRestore, userlandProxy   bool
 	storageDriver                string
+	registry                     registrySettings // the daemon serves one when it has addresses to listen on
 
 	level *slog.LevelVar
 	flags *pflag.FlagSet
@@ -115,6 +116,8 @@ func newSettings() *settings {
 	f.BoolVar(&s.liveRestore, "live-restore", true, "Containers go on while the daemon is down (always so)")
 	f.BoolVar(&s.userlandProxy, "userland-proxy", false, "Accepted for compatibility: there is no proxy process")
 	f.StringVarP(&s.storageDriver, "storage-driver", "s", "overlay2", "Storage driver to use")
+	f.StringArrayVar(&s.registry.listen, "registry-listen", nil, "Serve a registry of the daemon's own on this address, [HOST]:PORT")
+	s.registry.add(f, "registry-")
 	return s
 }
 
@@ -175,6 +178,7 @@ func (s *settings) check() error {
 			return err
 		},
 		func() error { _, err := s.parent(); return err },
+		s.registry.check,
 	} {
 		if err := step(); err != nil {
 			return err

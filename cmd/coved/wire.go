@@ -25,6 +25,7 @@ import (
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/release"
 	"github.com/cove-containers/cove/remote"
+	"github.com/cove-containers/cove/repository/local"
 	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/server"
 	"github.com/cove-containers/cove/server/listen"
@@ -38,6 +39,7 @@ import (
 type daemon struct {
 	listeners []net.Listener
 	server    *server.Server
+	registry  *distribution // nil when there is none
 	undo      []func()
 }
 
@@ -107,7 +109,26 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		Images: parts.Images, Transfers: parts.Images, Captures: captures, Volumes: parts.Volumes, Networks: parts.Networks,
 		Registry: registries, Log: log,
 	})
-	return d, nil
+	return d, d.ownRegistry(ctx, s, log)
+}
+
+// ownRegistry opens the registry of the daemon's own, where one is wanted.
+func (d *daemon) ownRegistry(ctx context.Context, s *settings, log *slog.Logger) error {
+	if len(s.registry.listen) == 0 {
+		return nil
+	}
+	r := s.registry
+	r.root, r.certsDirs = registryFolder(s.dataRoot), s.certsDirs
+	r.spool = filepath.Join(r.root, "tmp")
+	storage, err := local.Open(r.root)
+	if err != nil {
+		return err
+	}
+	if d.registry, err = openRegistry(ctx, &r, storage, log); err != nil {
+		return err
+	}
+	d.push(d.registry.close)
+	return nil
 }
 
 // words opens the database first: its lock keeps a second daemon out before it could disturb anything. Then the

@@ -59,7 +59,7 @@ func ParseRights(text []byte) ([]rule, error) {
 			return nil, badRight(n, "a user without a name")
 		}
 		for _, p := range r.patterns {
-			if err := checkPattern(p); err != nil {
+			if err := CheckPattern(p); err != nil {
 				return nil, badRight(n, err.Error())
 			}
 		}
@@ -80,7 +80,8 @@ func badRight(line int, what string) error {
 	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("line %d: %s", line+1, what))
 }
 
-func checkPattern(pattern string) error {
+// CheckPattern accepts patterns of repository names, described at ParseRights.
+func CheckPattern(pattern string) error {
 	for _, part := range strings.Split(pattern, "/") {
 		if part == "" {
 			return fmt.Errorf("repository pattern %q has an empty part", pattern)
@@ -133,9 +134,12 @@ func (r rule) covers(user, repository string) bool {
 	if repository == "" {
 		return slices.Contains(r.patterns, "**")
 	}
-	return slices.ContainsFunc(r.patterns, func(p string) bool {
-		return matches(strings.Split(p, "/"), strings.Split(repository, "/"), user)
-	})
+	return slices.ContainsFunc(r.patterns, func(p string) bool { return Matches(p, repository, user) })
+}
+
+// Matches tells whether a pattern covers a repository, for a user; "" is nobody in particular.
+func Matches(pattern, repository, user string) bool {
+	return matches(strings.Split(pattern, "/"), strings.Split(repository, "/"), user)
 }
 
 // matches compares part by part. A name has at most 255 characters, so trying every length for ** stays small; only a
