@@ -32,7 +32,7 @@ const (
 func entries() []entry {
 	return []entry{
 		{"run", common, container.Run}, {"exec", common, container.Exec}, {"ps", common, container.Ps},
-		{"pull", common, image.Pull}, {"images", common, image.Images}, {"login", common, registry.Login}, {"logout", common, registry.Logout},
+		{"pull", common, image.Pull}, {"push", common, image.Push}, {"images", common, image.Images}, {"login", common, registry.Login}, {"logout", common, registry.Logout},
 		{"version", common, system.Version}, {"info", common, system.Info},
 		{"container", management, container.Group}, {"context", management, contexts.Group}, {"image", management, image.Group},
 		{"manifest", management, manifest.Group},
@@ -45,7 +45,7 @@ func entries() []entry {
 		{"start", plain, container.Start}, {"stats", plain, container.Stats}, {"stop", plain, container.Stop},
 		{"tag", plain, image.Tag}, {"top", plain, container.Top}, {"unpause", plain, container.Unpause},
 		{"update", plain, container.Update}, {"wait", plain, container.Wait},
-		{"build", "", command.Missing("build", "building images")}, {"push", "", command.Missing("push", "pushing images")},
+		{"build", "", command.Missing("build", "building images")},
 		{"cp", "", command.Missing("cp", "copying files into and out of containers")},
 		{"export", "", command.Missing("export", "exporting containers")},
 		{"search", "", command.Missing("search", "searching registries")}, {"buildx", "", command.Missing("buildx", "building images")},

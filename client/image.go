@@ -89,6 +89,24 @@ func (c *Client) ImagePull(ctx context.Context, o PullOptions, emit func(jsonstr
 	return stream(ctx, c, call{method: http.MethodPost, path: "/images/create", query: query, header: header}, emit)
 }
 
+// PushOptions say what to push: no tag is all tags. Auth is the encoded X-Registry-Auth header.
+type PushOptions struct {
+	Repository, Tag, Auth string
+	Platform              *ocispec.Platform
+}
+
+// ImagePush has the daemon push an image and calls emit for every message of progress; a failure that comes in the
+// stream is the last message, not an error.
+func (c *Client) ImagePush(ctx context.Context, o PushOptions, emit func(jsonstream.Message) error) error {
+	query := platformQuery(nil, "platform", o.Platform)
+	setIf(query, "tag", o.Tag)
+	header := http.Header{}
+	if o.Auth != "" {
+		header.Set("X-Registry-Auth", o.Auth)
+	}
+	return stream(ctx, c, call{method: http.MethodPost, path: imagePath(o.Repository) + "/push", query: query, header: header}, emit)
+}
+
 // ImageSave streams the named images as a tar archive; the caller closes it.
 func (c *Client) ImageSave(ctx context.Context, names []string, platforms []ocispec.Platform) (io.ReadCloser, error) {
 	query := url.Values{"names": names}

@@ -57,7 +57,7 @@ func (s *Store) pullEmbedded(ctx context.Context, name ref.Name, open func() (io
 		return nil, fmt.Errorf("open embedded image %s: %w", name.Familiar(), err)
 	}
 	defer r.Close()
-	out.Say(name.Tag, "Pulling from "+name.Path)
+	out.Begin(name.Tag, "Pulling from "+name.Path)
 	old, _ := s.names.get(name.String())
 	hold := s.lease()
 	images, err := s.load(ctx, r, LoadOptions{Quiet: true}, out, hold, name)

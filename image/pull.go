@@ -85,7 +85,7 @@ func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out 
 	if name.Digest != "" {
 		tag = name.Digest.String()
 	}
-	out.Say(tag, "Pulling from "+name.Path)
+	out.Begin(tag, "Pulling from "+name.Path)
 	if err := s.pulls.Put(name.String(), unfinished{Roots: plan.roots, Began: time.Now()}); err != nil {
 		return nil, err
 	}

@@ -161,6 +161,7 @@ func (f fakeImages) Prune(context.Context, api.Filters) (it.PruneReport, error) 
 
 type fakeTransfers struct {
 	pull func(ctx context.Context, ref string, o image.PullOptions) (*image.Image, error)
+	push func(ref string, o image.PushOptions) error
 	load func(r io.Reader, o image.LoadOptions) error
 	save func(names []string, w io.Writer) error
 	tag  func(source, target string) error
@@ -168,6 +169,9 @@ type fakeTransfers struct {
 
 func (f fakeTransfers) Pull(ctx context.Context, ref string, o image.PullOptions) (*image.Image, error) {
 	return f.pull(ctx, ref, o)
+}
+func (f fakeTransfers) Push(_ context.Context, ref string, o image.PushOptions) error {
+	return f.push(ref, o)
 }
 func (f fakeTransfers) Load(_ context.Context, r io.Reader, o image.LoadOptions) error {
 	return f.load(r, o)

@@ -116,6 +116,7 @@ type Images interface {
 // Transfers bring images in and out, and name them.
 type Transfers interface {
 	Pull(ctx context.Context, ref string, o image.PullOptions) (*image.Image, error)
+	Push(ctx context.Context, ref string, o image.PushOptions) error
 	Load(ctx context.Context, r io.Reader, o image.LoadOptions) error
 	Save(ctx context.Context, names []string, platforms []ocispec.Platform, w io.Writer) error
 	Tag(ctx context.Context, source, target string) error

@@ -60,6 +60,44 @@ func TestPull(t *testing.T) {
 	}
 }
 
+func TestPush(t *testing.T) {
+	var name string
+	var options image.PushOptions
+	var failure error
+	p := Parts{Transfers: fakeTransfers{push: func(ref string, o image.PushOptions) error {
+		name, options = ref, o
+		o.Progress(js.Message{Status: "The push refers to repository [r/x]"})
+		return failure
+	}}}
+	const first = `{"status":"The push refers to repository [r/x]"}` + "\r\n"
+	for _, tt := range []struct{ path, name, platform string }{
+		{"/v1.51/images/r:5000/a/x/push?tag=1", "r:5000/a/x:1", ""},
+		{"/v1.51/images/r:5000/a/x:2/push", "r:5000/a/x:2", ""},
+		{"/images/x/push", "docker.io/library/x", ""},
+		{"/images/x/push?tag=sha256:" + strings.Repeat("0", 64), "docker.io/library/x@sha256:" + strings.Repeat("0", 64), ""},
+		{"/images/x/push?tag=1&platform=%7B%22os%22:%22linux%22,%22architecture%22:%22arm64%22%7D", "docker.io/library/x:1", "arm64"},
+		{"/v1.45/images/x/push?tag=1&platform=%7B%22os%22:%22linux%22,%22architecture%22:%22arm64%22%7D", "docker.io/library/x:1", ""},
+	} {
+		w := ask(t, p, "POST", tt.path, "")
+		platform := ""
+		if options.Platform != nil {
+			platform = options.Platform.Architecture
+		}
+		if w.Code != 200 || w.Body.String() != first || name != tt.name || platform != tt.platform {
+			t.Errorf("%s: %d %s, name %s, platform %q", tt.path, w.Code, w.Body, name, platform)
+		}
+	}
+	failure = errors.New("denied")
+	if w := ask(t, p, "POST", "/images/x/push?tag=1", ""); w.Code != 200 || w.Body.String() != first+`{"errorDetail":{"message":"denied"},"error":"denied"}`+"\r\n" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for _, path := range []string{"/images/UPPER/push", "/images/x/push?tag=a/b", "/images/x/push?platform=linux"} {
+		if w := ask(t, p, "POST", path, ""); w.Code != 400 {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
 func TestPulledNames(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0", 64)
 	for _, test := range []struct {

@@ -157,7 +157,11 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 1 && args[0] == "log" {
 		var out strings.Builder
 		for _, q := range ts.Value("registries").(*registryBox).Log() {
-			fmt.Fprintf(&out, "%d %s %s %s auth=%s range=%s query=%s\n", q.Port, q.Method, q.Path, strconv.Itoa(q.Status), q.Authorization, q.Range, q.RawQuery)
+			fmt.Fprintf(&out, "%d %s %s %s auth=%s range=%s query=%s", q.Port, q.Method, q.Path, strconv.Itoa(q.Status), q.Authorization, q.Range, q.RawQuery)
+			if q.Bytes > 0 {
+				fmt.Fprintf(&out, " bytes=%d", q.Bytes)
+			}
+			out.WriteString("\n")
 		}
 		ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "requests"), []byte(out.String()), 0o644))
 		return
@@ -193,6 +197,22 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 			f.NoDigest = true
 		case "rate":
 			f.Rate = n
+		case "relloc":
+			f.RelativeLocation = true
+		case "elsewhere":
+			f.UploadElsewhere = true
+		case "mount":
+			f.Mount = n
+		case "cutupload":
+			f.CutUpload = n
+		case "maxbody":
+			f.MaxBody = int64(n)
+		case "refuseuploads":
+			f.RefuseUploads = n
+		case "failmanifests":
+			f.FailManifests = n
+		case "denyscope":
+			f.DenyScope = v
 		default:
 			ts.Fatalf("no fault %q", k)
 		}

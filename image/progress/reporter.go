@@ -59,20 +59,30 @@ func (r *Reporter) Close() {
 	<-r.done
 }
 
-// Say sends a status; id may be empty.
-func (r *Reporter) Say(id, status string) { r.Send(js.Message{ID: id, Status: status}) }
+// Say sends a status. What has an ID is a line that changes: clients tell it by its progress, even an empty one.
+func (r *Reporter) Say(id, status string) {
+	m := js.Message{ID: id, Status: status}
+	if id != "" {
+		m.Progress = &js.Progress{}
+	}
+	r.Send(m)
+}
+
+// Begin sends the line that stands above all others; id is the tag it speaks of.
+func (r *Reporter) Begin(id, status string) { r.Send(js.Message{ID: id, Status: status}) }
 
 // Send passes a message on. What has a progress takes the place of one of the same ID that has not been taken yet.
 func (r *Reporter) Send(m js.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	amount := m.Progress != nil && *m.Progress != js.Progress{}
 	if m.ID != "" {
-		if m.Progress == nil && r.status[m.ID] == m.Status {
+		if !amount && r.status[m.ID] == m.Status {
 			return
 		}
 		r.status[m.ID] = m.Status
 	}
-	if m.Progress != nil {
+	if amount {
 		for i := len(r.queue) - 1; i >= 0; i-- {
 			if r.queue[i].ID != m.ID {
 				continue
