@@ -91,6 +91,11 @@ func (a *App) Call(do func(ctx context.Context, daemon *client.Client, args []st
 	}
 }
 
+// DefaultPlatform is the platform that the user's environment asks for.
+func DefaultPlatform() string {
+	return config.FirstEnv("COVE_DEFAULT_PLATFORM", "DOCKER_DEFAULT_PLATFORM")
+}
+
 // Warn tells the user something on standard error that stops nothing.
 func (a *App) Warn(text string) { _, _ = a.Err.Write([]byte("WARNING: " + text + "\n")) }
 

@@ -14,10 +14,8 @@ import (
 // Group builds "container" with all that stands below it.
 func Group(a *command.App) *cobra.Command {
 	return command.Group("container", "Manage containers",
-		Attach(a), Commit(a), Create(a), Diff(a), Exec(a), Inspect(a), Kill(a), Logs(a), Ls(a), Pause(a), Port(a), PrintRun(a), Prune(a), Rename(a),
-		Restart(a), Rm(a), Run(a), Start(a), Stats(a), Stop(a), Top(a), Unpause(a), Update(a), Wait(a),
-		command.Missing("cp", "copying files into and out of containers")(a),
-		command.Missing("export", "exporting containers")(a))
+		Attach(a), Commit(a), Cp(a), Create(a), Diff(a), Exec(a), Export(a), Inspect(a), Kill(a), Logs(a), Ls(a), Pause(a), Port(a), PrintRun(a), Prune(a), Rename(a),
+		Restart(a), Rm(a), Run(a), Start(a), Stats(a), Stop(a), Top(a), Unpause(a), Update(a), Wait(a))
 }
 
 // parallel is how many containers are dealt with at once.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/cove-containers/cove/cli/command"
-	"github.com/cove-containers/cove/cli/config"
 	"github.com/cove-containers/cove/cli/image"
 	"github.com/cove-containers/cove/cli/opts"
 	"github.com/cove-containers/cove/client"
@@ -31,7 +30,7 @@ func (c *creation) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.name, "name", "", "Name of the container")
 	fs.StringVar(&c.pull, "pull", "missing", `When to pull the image ("always", "missing", "never")`)
 	fs.BoolVarP(&c.quiet, "quiet", "q", false, "Say nothing of the pull")
-	fs.StringVar(&c.platform, "platform", config.FirstEnv("COVE_DEFAULT_PLATFORM", "DOCKER_DEFAULT_PLATFORM"), "Platform of the image, when it has several")
+	fs.StringVar(&c.platform, "platform", command.DefaultPlatform(), "Platform of the image, when it has several")
 	fs.Bool("help", false, "Print usage")
 	c.settings.AddFlags(fs)
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/cove-containers/cove/cli/command"
-	"github.com/cove-containers/cove/cli/config"
 	"github.com/cove-containers/cove/cli/format"
 	"github.com/cove-containers/cove/client"
 	"github.com/cove-containers/cove/oci"
@@ -54,7 +53,7 @@ func Pull(a *command.App) *cobra.Command {
 	fs := cmd.Flags()
 	fs.BoolVarP(&all, "all-tags", "a", false, "Download all tagged images in the repository")
 	fs.BoolVarP(&quiet, "quiet", "q", false, "Print only the name of the image")
-	fs.StringVar(&platform, "platform", config.FirstEnv("COVE_DEFAULT_PLATFORM", "DOCKER_DEFAULT_PLATFORM"), "Platform of the image, when it has several")
+	fs.StringVar(&platform, "platform", command.DefaultPlatform(), "Platform of the image, when it has several")
 	fs.Bool("disable-content-trust", true, "Skip image verification (deprecated)")
 	fs.Lookup("disable-content-trust").Hidden = true
 	return cmd
