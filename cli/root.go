@@ -10,6 +10,7 @@ import (
 	"github.com/cove-containers/cove/cli/manifest"
 	"github.com/cove-containers/cove/cli/network"
 	"github.com/cove-containers/cove/cli/registry"
+	"github.com/cove-containers/cove/cli/snapshot"
 	"github.com/cove-containers/cove/cli/system"
 	"github.com/cove-containers/cove/cli/volume"
 	"github.com/cove-containers/cove/release"
@@ -36,7 +37,8 @@ func entries() []entry {
 		{"version", common, system.Version}, {"info", common, system.Info},
 		{"container", management, container.Group}, {"context", management, contexts.Group}, {"image", management, image.Group},
 		{"manifest", management, manifest.Group},
-		{"network", management, network.Group}, {"registry", management, registry.Group}, {"system", management, system.Group}, {"volume", management, volume.Group},
+		{"network", management, network.Group}, {"registry", management, registry.Group}, {"snapshot", management, snapshot.Group},
+		{"system", management, system.Group}, {"volume", management, volume.Group},
 		{"attach", plain, container.Attach}, {"commit", plain, container.Commit}, {"cp", plain, container.Cp}, {"create", plain, container.Create}, {"diff", plain, container.Diff},
 		{"events", plain, system.Events}, {"export", plain, container.Export},
 		{"history", plain, image.History}, {"import", plain, image.Import}, {"inspect", plain, system.Inspect},

@@ -33,6 +33,8 @@ type CreateOptions struct {
 	Networking *nt.NetworkingConfig
 	// Platform picks one of a multi-platform image; nil is the host's.
 	Platform *ocispec.Platform
+	// Layer makes the writable layer of this ID, where it is not to be an empty one.
+	Layer func(ctx context.Context, id string) error
 }
 
 // ContainerCreate makes a container and answers once its record is durable. When it fails nothing is left.
@@ -68,7 +70,10 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 	if err := e.images.Unpacked(ctx, img); err != nil {
 		return answer, err
 	}
-	if err := e.layers.Create(ctx, c.ID, c.DiffIDs); err != nil {
+	if o.Layer == nil {
+		o.Layer = func(ctx context.Context, id string) error { return e.layers.Create(ctx, id, c.DiffIDs) }
+	}
+	if err := o.Layer(ctx, c.ID); err != nil {
 		return answer, fmt.Errorf("create writable layer: %w", err)
 	}
 	undo.push(func() { e.layers.Delete(context.WithoutCancel(ctx), c.ID) })

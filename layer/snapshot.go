@@ -65,6 +65,11 @@ func (s *Store) Photograph(ctx context.Context, id string, snap Snapshot, copied
 	if err == nil {
 		err = s.shots.Put(snap.ID, snap)
 	}
+	if err == nil {
+		if _, err = s.writable(id); err != nil { // it was deleted meanwhile
+			err = errors.Join(err, s.shots.Delete(snap.ID))
+		}
+	}
 	if err != nil {
 		s.unclaim(snap.ID)
 		return Snapshot{}, fmt.Errorf("copy writable layer %s: %w", id, errors.Join(err, s.discard("writable", tree)))

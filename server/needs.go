@@ -37,6 +37,7 @@ type Parts struct {
 	Images     Images
 	Transfers  Transfers
 	Captures   Captures
+	Snapshots  Snapshots
 	Volumes    Volumes
 	Networks   Networks
 	Registry   Registry
@@ -126,6 +127,21 @@ type Transfers interface {
 type Captures interface {
 	Commit(ctx context.Context, container string, o snapshot.CommitOptions) (digest.Digest, error)
 	Import(ctx context.Context, r io.Reader, o snapshot.ImportOptions) (digest.Digest, error)
+}
+
+// Snapshots are former states of containers.
+type Snapshots interface {
+	Create(ctx context.Context, container string, r api.SnapshotCreateRequest) (api.Snapshot, error)
+	List(ctx context.Context, container string) ([]api.Snapshot, error)
+	Remove(ctx context.Context, container, snapshot string) error
+	Changes(ctx context.Context, container, snapshot, until string) ([]ct.FilesystemChange, error)
+	Returns
+}
+
+// Returns go back to a former state, or on from it in another container.
+type Returns interface {
+	Rollback(ctx context.Context, container, snapshot string) error
+	Clone(ctx context.Context, container string, r api.CloneRequest) (ct.CreateResponse, error)
 }
 
 // Volumes are the volumes that are here.

@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/ref"
@@ -39,6 +38,15 @@ func (c *Conductor) Commit(ctx context.Context, reference string, o CommitOption
 	if err != nil {
 		return "", err
 	}
+	pack := func(ctx context.Context, w io.Writer) error { return c.Layers.Pack(ctx, w, box.ID) }
+	if o.Snapshot != "" {
+		_, snap, err := c.find(box.ID, o.Snapshot)
+		if err != nil {
+			return "", err
+		}
+		o.Pause = false
+		pack = func(ctx context.Context, w io.Writer) error { return c.Layers.PackSnapshot(ctx, w, snap) }
+	}
 	config, err := changed(overlaid(o.Config, box.Config), o.Changes)
 	if err != nil {
 		return "", err
@@ -57,9 +65,19 @@ func (c *Conductor) Commit(ctx context.Context, reference string, o CommitOption
 			Image:  ocispec.Image{Created: &now, Author: o.Author, Platform: box.Platform},
 			Config: config,
 		},
-		Step:  ocispec.History{Created: &now, Author: o.Author, Comment: o.Comment, CreatedBy: strings.Join(box.Config.Cmd, " ")},
-		Layer: func(ctx context.Context, w io.Writer) error { return c.pack(ctx, w, box) },
-		Name:  o.Name,
+		Step: ocispec.History{Created: &now, Author: o.Author, Comment: o.Comment, CreatedBy: strings.Join(box.Config.Cmd, " ")},
+		Layer: func(ctx context.Context, w io.Writer) error {
+			if err := pack(ctx, w); err != nil {
+				return err
+			}
+			// What is removed meanwhile loses files under the packer's hands, which must not pass for what it was.
+			if _, err := c.whole(box.ID, "commit"); err != nil || o.Snapshot == "" {
+				return err
+			}
+			_, _, err := c.find(box.ID, o.Snapshot)
+			return err
+		},
+		Name: o.Name,
 	})
 	if err != nil {
 		return "", fmt.Errorf("commit container %s: %w", box.Name, err)
@@ -70,14 +88,4 @@ func (c *Conductor) Commit(ctx context.Context, reference string, o CommitOption
 	}
 	c.tell(box, et.ActionCommit, "comment", o.Comment, "imageID", id.String(), "imageRef", name)
 	return id, nil
-}
-
-// pack writes what a container has changed. One that is removed meanwhile loses files under the packer's hands, which
-// must not pass for what it was.
-func (c *Conductor) pack(ctx context.Context, w io.Writer, box *container.Container) error {
-	if err := c.Layers.Pack(ctx, w, box.ID); err != nil {
-		return err
-	}
-	_, err := c.whole(box.ID, "commit")
-	return err
 }

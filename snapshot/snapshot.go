@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
@@ -26,6 +27,7 @@ type Parts struct {
 	Images     *image.Store
 	Layers     *layer.Store
 	Pauser     Pauser
+	Maker      Maker
 	// Tell hears of what happened to containers.
 	Tell func(et.Message)
 	DB   *state.DB
@@ -35,6 +37,12 @@ type Parts struct {
 type Pauser interface {
 	ContainerPause(ctx context.Context, ref string) error
 	ContainerUnpause(ctx context.Context, ref string) error
+}
+
+// Maker makes containers, and removes one again.
+type Maker interface {
+	ContainerMake(ctx context.Context, t Twin) (ct.CreateResponse, error)
+	ContainerUnmake(ctx context.Context, id string) error
 }
 
 // Conductor makes images and snapshots of containers. It is safe for concurrent use.
@@ -79,11 +87,11 @@ func (c *Conductor) still(ctx context.Context, box *container.Container) (releas
 		}
 		return nil, err
 	}
-	return func() {
+	return sync.OnceFunc(func() {
 		if err := c.unpause(context.WithoutCancel(ctx), box.ID); err != nil {
 			slog.Error("a container does not go on after it was copied", "container", box.ID, "error", err)
 		}
-	}, nil
+	}), nil
 }
 
 // unpause lets a container go on; that it has ended or goes on already is no error.

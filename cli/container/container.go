@@ -14,7 +14,7 @@ import (
 // Group builds "container" with all that stands below it.
 func Group(a *command.App) *cobra.Command {
 	return command.Group("container", "Manage containers",
-		Attach(a), Commit(a), Cp(a), Create(a), Diff(a), Exec(a), Export(a), Inspect(a), Kill(a), Logs(a), Ls(a), Pause(a), Port(a), PrintRun(a), Prune(a), Rename(a),
+		Attach(a), Clone(a), Commit(a), Cp(a), Create(a), Diff(a), Exec(a), Export(a), Inspect(a), Kill(a), Logs(a), Ls(a), Pause(a), Port(a), PrintRun(a), Prune(a), Rename(a),
 		Restart(a), Rm(a), Run(a), Start(a), Stats(a), Stop(a), Top(a), Unpause(a), Update(a), Wait(a))
 }
 

@@ -93,7 +93,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	d.push(func() { shutdown(eng, s, parts.Config.CgroupParent, log) })
 
 	captures, err := snapshot.New(ctx, snapshot.Parts{
-		Containers: parts.Containers, Images: parts.Images, Layers: parts.Layers, Pauser: eng, Tell: parts.Bus.Publish, DB: db,
+		Containers: parts.Containers, Images: parts.Images, Layers: parts.Layers, Pauser: eng, Maker: maker{eng}, Tell: parts.Bus.Publish, DB: db,
 	})
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	// Doors.
 	d.server = server.New(server.Parts{
 		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, Files: copier, System: eng,
-		Images: parts.Images, Transfers: parts.Images, Captures: captures, Volumes: parts.Volumes, Networks: parts.Networks,
+		Images: parts.Images, Transfers: parts.Images, Captures: captures, Snapshots: captures, Volumes: parts.Volumes, Networks: parts.Networks,
 		Registry: registries, Log: log,
 	})
 	return d, d.ownRegistry(ctx, s, log)
