@@ -105,8 +105,11 @@ func byteRange(header string, size int64) (from, length int64, part bool) {
 		}
 		if last != "" {
 			to, err := number(last)
-			if err != nil || to < from {
+			if err != nil {
 				return 0, size, false
+			}
+			if to < from {
+				return 0, -1, false
 			}
 			end = min(end, to)
 		}

@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"bytes"
@@ -15,8 +15,16 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/registry"
 	"github.com/cove-containers/cove/repository"
 	"github.com/cove-containers/cove/repository/local"
+)
+
+// Codes that only the door uses.
+const (
+	unsupported  repository.Code = "UNSUPPORTED"
+	unauthorized repository.Code = "UNAUTHORIZED"
+	unknown      repository.Code = "UNKNOWN"
 )
 
 // site is a registry in a folder, served.
@@ -26,7 +34,7 @@ type site struct {
 	store *repository.Store
 }
 
-func serve(t *testing.T, dir string, change func(*Parts)) *site {
+func serve(t *testing.T, dir string, change func(*registry.Parts)) *site {
 	t.Helper()
 	storage, err := local.Open(dir)
 	if err != nil {
@@ -36,11 +44,11 @@ func serve(t *testing.T, dir string, change func(*Parts)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := Parts{Store: store}
+	p := registry.Parts{Store: store}
 	if change != nil {
 		change(&p)
 	}
-	server := httptest.NewServer(New(p))
+	server := httptest.NewServer(registry.New(p))
 	t.Cleanup(server.Close)
 	return &site{t, server.URL, store}
 }
@@ -174,7 +182,7 @@ func TestBlobRanges(t *testing.T) {
 		"bytes=10-":                   {416, "", "bytes */10"},
 		"bytes=99-100":                {416, "", "bytes */10"},
 		"bytes=-0":                    {416, "", "bytes */10"},
-		"bytes=5-3":                   {200, "0123456789", ""},
+		"bytes=5-3":                   {416, "", "bytes */10"},
 		"bytes=a-b":                   {200, "0123456789", ""},
 		"bytes=0-1,4-5":               {200, "0123456789", ""},
 		"bytes=--5":                   {200, "0123456789", ""},
@@ -366,7 +374,7 @@ func TestAccess(t *testing.T) {
 	dir := t.TempDir()
 	open := serve(t, dir, nil)
 	d := open.image("secret", "v1", "layer")
-	s := serve(t, dir, func(p *Parts) {
+	s := serve(t, dir, func(p *registry.Parts) {
 		p.Access = guard{"mine:pull": true, "mine:push": true, "read:pull": true, ":catalog": true}
 	})
 	if a := s.want(http.StatusUnauthorized, unauthorized, "GET", "/v2/", nil); a.Header.Get("WWW-Authenticate") != `Basic realm="here"` {
@@ -394,7 +402,7 @@ func TestAccess(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	d := serve(t, dir, nil).image("r", "v1", "layer")
-	s := serve(t, dir, func(p *Parts) { p.ReadOnly = true })
+	s := serve(t, dir, func(p *registry.Parts) { p.ReadOnly = true })
 	s.want(http.StatusOK, "", "GET", "/v2/r/manifests/v1", nil)
 	for _, call := range []string{"PUT /v2/r/manifests/v2", "POST /v2/r/blobs/uploads/", "DELETE /v2/r/manifests/v1", "DELETE /v2/r/blobs/" + d.String()} {
 		method, path, _ := strings.Cut(call, " ")
