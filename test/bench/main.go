@@ -25,14 +25,16 @@ func goarch() string { return runtime.GOARCH }
 func main() {
 	rounds := flag.Int("n", 15, "measurements of each peer")
 	debian := flag.String("debian", "", "archive of a Debian image for the pull (made by scripts/debian-image); empty leaves the pull out")
+	registries := flag.Int("registries", 3, "rounds of the comparison of registries; 0 leaves it out")
+	only := flag.Bool("only-registries", false, "leave out everything else")
 	flag.Parse()
-	if err := measure(*rounds, *debian); err != nil {
+	if err := measure(*rounds, *registries, *only, *debian); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func measure(rounds int, debian string) error {
+func measure(rounds, registries int, only bool, debian string) error {
 	images, err := testkit.Images(".")
 	if err != nil {
 		return err
@@ -47,7 +49,11 @@ func measure(rounds int, debian string) error {
 	if err := writeAlpine(filepath.Join(images, "alpine.tar"), b.alpine); err != nil {
 		return err
 	}
-	for _, open := range []func() (*peer, error){b.cove, b.docker, b.podman, b.crun} {
+	openers := []func() (*peer, error){b.cove, b.docker, b.podman, b.crun}
+	if only {
+		openers = openers[:2]
+	}
+	for _, open := range openers {
 		p, err := open()
 		if err != nil {
 			fmt.Println("left out:", err)
@@ -58,6 +64,9 @@ func measure(rounds int, debian string) error {
 	if len(b.peers) == 0 || b.peers[0].name != "cove" {
 		return fmt.Errorf("cove itself could not be started")
 	}
+	if only {
+		return b.registries(registries)
+	}
 	fmt.Printf("%d rounds; median ms (least, most); the ratio is the peer's median over cove's\n\n", rounds)
 	b.table("run --rm alpine true, default network", rounds, func(p *peer) *exec.Cmd { return p.run("") })
 	b.table("run --rm --network none alpine true", rounds, func(p *peer) *exec.Cmd { return p.run("none") })
@@ -65,7 +74,12 @@ func measure(rounds int, debian string) error {
 	b.parallel(max(3, rounds/5), 20)
 	b.memory(20)
 	if debian != "" {
-		return b.pulls(max(3, rounds/5), debian)
+		if err := b.pulls(max(3, rounds/5), debian); err != nil {
+			return err
+		}
+	}
+	if registries > 0 {
+		return b.registries(registries)
 	}
 	return nil
 }

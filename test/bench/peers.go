@@ -22,6 +22,8 @@ type peer struct {
 	remove     func(names ...string) *exec.Cmd
 	pull       func(image string) *exec.Cmd
 	forget     func(image string) *exec.Cmd
+	push       func(image string) *exec.Cmd
+	tag        func(image, name string) *exec.Cmd
 	daemon     int // pid, 0 for none
 	idlePIDs   func() []int
 	bare       bool // no engine at all: runs a prepared root
@@ -72,6 +74,8 @@ func client(p *peer, env []string, program ...string) *peer {
 	p.remove = func(names ...string) *exec.Cmd { return c(append([]string{"rm", "-f"}, names...)...) }
 	p.pull = func(image string) *exec.Cmd { return c("pull", "-q", image) }
 	p.forget = func(image string) *exec.Cmd { return c("rmi", "-f", image) }
+	p.push = func(image string) *exec.Cmd { return c("push", "-q", image) }
+	p.tag = func(image, name string) *exec.Cmd { return c("tag", image, name) }
 	return p
 }
 
@@ -154,6 +158,7 @@ func (b *bench) podman() (*peer, error) {
 		must(exec.Command("umount", "-R", "-l", root+"/data/overlay"))
 	})
 	p := client(&peer{name: "podman", alpineName: "localhost/alpine:bench"}, env, program...)
+	p.push = nil // the registries are compared with docker
 	// Where podman may not raise limits its defaults do not start: they are named.
 	p.run = func(network string) *exec.Cmd {
 		args := append(program, "run", "--rm", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
