@@ -90,6 +90,7 @@ type Registry struct {
 	host      string
 	storage   string
 	stop      chan struct{}
+	closing   sync.Once
 }
 
 type stored struct {
@@ -131,12 +132,14 @@ func (r *Registry) serve(addr string, certificate *tls.Certificate, handler http
 	return bound, nil
 }
 
-// Close ends all listeners and connections.
+// Close ends all listeners and connections; to close it again does nothing.
 func (r *Registry) Close() {
-	close(r.stop)
-	for _, s := range r.servers {
-		s.Close()
-	}
+	r.closing.Do(func() {
+		close(r.stop)
+		for _, s := range r.servers {
+			s.Close()
+		}
+	})
 }
 
 // Host is the registry's address, HOST:PORT.

@@ -18,15 +18,23 @@ import (
 // maxFails is how often in a row a download may break without a byte gained.
 const maxFails = 5
 
-// StatBlob tells the size of a blob that is kept, or that the upstream has.
+// StatBlob tells the size of a blob that is kept, on its way, or with the upstream.
 func (p *Proxy) StatBlob(ctx context.Context, name string, d digest.Digest) (int64, error) {
+	// In this order: what is no longer on its way is kept.
+	if source, err := p.join(ctx, name, d, false); source != nil || err != nil {
+		if err == nil {
+			defer source.Close()
+			return source.d.size, nil
+		}
+		return 0, err
+	}
 	size, err := p.parts.Store.StatBlob(ctx, name, d)
 	if !errdefs.IsNotFound(err) {
 		return size, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	asking, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if size, err = p.sizeOf(ctx, name, d); err != nil {
+	if size, err = p.sizeOf(asking, name, d); err != nil {
 		return 0, p.refused(err, repository.BlobUnknown)
 	}
 	return size, nil
@@ -55,30 +63,35 @@ func (p *Proxy) sizeOf(ctx context.Context, name string, d digest.Digest) (int64
 
 // OpenBlob opens a blob that is kept, or while it comes in, from offset on.
 func (p *Proxy) OpenBlob(ctx context.Context, name string, d digest.Digest, offset int64) (io.ReadCloser, int64, error) {
-	r, size, err := p.parts.Store.OpenBlob(ctx, name, d, offset)
-	if !errdefs.IsNotFound(err) {
-		return r, size, err
+	source, err := p.join(ctx, name, d, false)
+	if source == nil && err == nil {
+		r, size, err := p.parts.Store.OpenBlob(ctx, name, d, offset)
+		if !errdefs.IsNotFound(err) {
+			return r, size, err
+		}
 	}
-	source, kept, err := p.open(ctx, name, d)
+	if source == nil && err == nil {
+		source, err = p.join(ctx, name, d, true)
+	}
 	switch {
 	case err != nil:
-		return nil, 0, p.refused(err, repository.BlobUnknown)
-	case kept:
+		return nil, 0, err
+	case source == nil: // it needed no download
 		return p.parts.Store.OpenBlob(ctx, name, d, offset)
 	}
 	source.offset = offset
 	return source, source.d.size, nil
 }
 
-// open joins the download of a blob, or begins it. kept tells that it turned out to need none.
-func (p *Proxy) open(ctx context.Context, name string, d digest.Digest) (_ *tail, kept bool, err error) {
+// join reads a blob that is on its way, or with begin is to be; nil when it is not, or turned out to be kept.
+func (p *Proxy) join(ctx context.Context, name string, d digest.Digest, begin bool) (*tail, error) {
 	key := name + " " + d.String()
 	p.mu.Lock()
-	if p.life.Err() != nil {
-		p.mu.Unlock()
-		return nil, false, fmt.Errorf("the registry is shutting down: %w", errdefs.ErrUnavailable)
-	}
 	dl := p.downloads[key]
+	if dl == nil && !begin {
+		p.mu.Unlock()
+		return nil, nil
+	}
 	if dl == nil {
 		dl = newDownload()
 		p.downloads[key] = dl
@@ -96,13 +109,13 @@ func (p *Proxy) open(ctx context.Context, name string, d digest.Digest) (_ *tail
 	case <-dl.begun:
 	case <-ctx.Done():
 		source.Close()
-		return nil, false, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	if dl.failed == nil && !dl.kept {
-		return source, false, nil
+	if dl.failed != nil || dl.kept {
+		source.Close()
+		return nil, dl.failed
 	}
-	source.Close()
-	return nil, dl.kept, dl.failed
+	return source, nil
 }
 
 // run fetches a blob into the spool and the store. Whoever reads it meanwhile reads the spool.
@@ -110,7 +123,7 @@ func (p *Proxy) run(dl *download, name string, d digest.Digest) {
 	at := p.config.Upstream.name(name)
 	size, err := p.recall(name, d)
 	if err != nil {
-		dl.refuse(err)
+		dl.refuse(p.refused(err, repository.BlobUnknown))
 		return
 	}
 	// The upstream has it in this repository; the bytes may have come by way of another one.

@@ -36,11 +36,11 @@ func newDownload() *download {
 func spool(folder string) (*os.File, error) {
 	f, err := os.CreateTemp(folder, "blob-*")
 	if err != nil {
-		return nil, fmt.Errorf("begin download: %w", err)
+		return nil, fmt.Errorf("%w: %w", errSpool, err)
 	}
 	if err := os.Remove(f.Name()); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("begin download: %w", err)
+		return nil, fmt.Errorf("%w: %w", errSpool, err)
 	}
 	return f, nil
 }

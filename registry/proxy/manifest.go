@@ -19,7 +19,7 @@ import (
 func (p *Proxy) Manifest(ctx context.Context, name, reference string) (repository.Manifest, error) {
 	d, err := p.obtain(ctx, name, reference)
 	if err != nil {
-		return repository.Manifest{}, p.refused(err, repository.ManifestUnknown)
+		return repository.Manifest{}, err
 	}
 	p.use(ctx, name, d)
 	return p.parts.Store.Manifest(ctx, name, d.String())
@@ -53,6 +53,9 @@ func (p *Proxy) obtain(ctx context.Context, name, reference string) (digest.Dige
 			if p.judge(err) && have {
 				return result{kept.Digest, nil}, nil
 			}
+			if err != nil {
+				err = p.refused(err, repository.ManifestUnknown)
+			}
 			return result{d, err}, nil
 		})
 		answer <- got.(result)
@@ -77,7 +80,7 @@ func (p *Proxy) fetch(name, reference string, kept repository.Manifest, have boo
 	ctx, cancel := context.WithTimeout(p.life, limit)
 	defer cancel()
 	at := p.config.Upstream.name(name)
-	push := repository.Push{}
+	push := repository.Push{Sparse: true}
 	if strings.Contains(reference, ":") {
 		at.Digest = digest.Digest(reference)
 	} else {

@@ -158,10 +158,10 @@ func unreachable(err error) bool {
 	return !errors.Is(err, errSpool) && !errors.Is(err, errKeep) && !errors.Is(err, errdefs.ErrFailedPrecondition) && !errors.Is(err, errdefs.ErrInvalidArgument)
 }
 
-// refused says what the upstream's refusal means here; unknown is the code for what is not there.
+// refused says what an error of asking the upstream means here; unknown is the code for what is not there.
 func (p *Proxy) refused(err error, unknown repository.Code) error {
 	var said *remote.Error
-	if !errors.As(err, &said) {
+	if !errors.As(err, &said) && !unreachable(err) || p.life.Err() != nil {
 		return err
 	}
 	code, kind := unknown, error(errdefs.ErrNotFound)
