@@ -194,10 +194,9 @@ func TestStalledRegistry(t *testing.T) {
 	e.Run("cove", "pull", "-q", r.Host()+"/x:1")
 }
 
-// TestDebianRegistry pulls from Debian's docker-registry, filled by skopeo.
-func TestDebianRegistry(t *testing.T) {
-	needRoot(t)
-	dir := images(t)
+// debianRegistry starts Debian's docker-registry and gives its address.
+func debianRegistry(t *testing.T) string {
+	t.Helper()
 	for _, tool := range []string{"docker-registry", "skopeo"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("needs %s", tool)
@@ -210,7 +209,7 @@ func TestDebianRegistry(t *testing.T) {
 	addr := l.Addr().String()
 	l.Close()
 	config := filepath.Join(t.TempDir(), "registry.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", t.TempDir(), addr)
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: %q}\n", t.TempDir(), addr)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -225,6 +224,22 @@ func TestDebianRegistry(t *testing.T) {
 			break
 		}
 	}
+	return addr
+}
+
+// engineClients are the commands that tests run against an engine.
+func engineClients() []string {
+	if _, err := exec.LookPath("docker"); err == nil {
+		return []string{"cove", "docker"}
+	}
+	return []string{"cove"}
+}
+
+// TestDebianRegistry pulls from Debian's docker-registry, filled by skopeo.
+func TestDebianRegistry(t *testing.T) {
+	needRoot(t)
+	dir := images(t)
+	addr := debianRegistry(t)
 	for _, name := range []string{"busybox", "alpine", "hello-world"} {
 		copyAll := exec.Command("skopeo", "copy", "--all", "-q", "--dest-tls-verify=false", "oci-archive:"+filepath.Join(dir, name+".tar"), "docker://"+addr+"/"+name+":1")
 		if out, err := copyAll.CombinedOutput(); err != nil {
@@ -233,11 +248,7 @@ func TestDebianRegistry(t *testing.T) {
 	}
 	e := newEngine(t)
 	e.Start()
-	clients := []string{"cove"}
-	if _, err := exec.LookPath("docker"); err == nil {
-		clients = append(clients, "docker")
-	}
-	for _, client := range clients {
+	for _, client := range engineClients() {
 		if got := e.Run(client, "run", "--rm", addr+"/alpine:1", "cat", "/etc/alpine-release"); got != "3.20.3" {
 			t.Errorf("%s: alpine says %q", client, got)
 		}

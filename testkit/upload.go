@@ -37,7 +37,7 @@ func (r *Registry) serveUpload(w http.ResponseWriter, req *http.Request, reposit
 		w.Header().Set("Connection", "close")
 		r.fail(w, req, 413, "SIZE_INVALID")
 	case req.Method == http.MethodGet:
-		r.tellUpload(w, repository, id, len(u.body))
+		r.tellUpload(w, req, repository, id, len(u.body))
 		r.answer(w, req, 204, nil)
 	case req.Method == http.MethodPatch && r.Faults.RefusePieces:
 		r.fail(w, req, 405, "UNSUPPORTED")
@@ -75,12 +75,12 @@ func (r *Registry) beginUpload(w http.ResponseWriter, req *http.Request, reposit
 	id := strconv.Itoa(len(r.uploads) + 1)
 	r.uploads[id] = &upload{}
 	r.mu.Unlock()
-	r.tellUpload(w, repository, id, 0)
+	r.tellUpload(w, req, repository, id, 0)
 	r.answer(w, req, 202, nil)
 }
 
 // tellUpload writes where an upload goes on and how far it has come.
-func (r *Registry) tellUpload(w http.ResponseWriter, repository, id string, have int) {
+func (r *Registry) tellUpload(w http.ResponseWriter, req *http.Request, repository, id string, have int) {
 	location := "/v2/" + repository + "/blobs/uploads/" + id
 	switch {
 	case r.Faults.UploadElsewhere:
@@ -88,7 +88,7 @@ func (r *Registry) tellUpload(w http.ResponseWriter, repository, id string, have
 	case r.Faults.RelativeLocation:
 		location += "?_state=a%3D%3D"
 	default:
-		location = "http://" + r.host + location
+		location = "http://" + req.Host + location
 	}
 	w.Header().Set("Location", location)
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(have-1, 0)))
@@ -110,7 +110,7 @@ func (r *Registry) takePiece(w http.ResponseWriter, req *http.Request, u *upload
 	}
 	r.mu.Unlock()
 	var got bytes.Buffer
-	_, err := io.Copy(&got, &slow{r: io.LimitReader(req.Body, limit), rate: r.Faults.Rate})
+	err := r.receive(&got, io.LimitReader(req.Body, limit))
 	r.mu.Lock()
 	u.body = append(u.body, got.Bytes()...)
 	if (err != nil || breaks) && r.Faults.Forgetful {
@@ -122,7 +122,7 @@ func (r *Registry) takePiece(w http.ResponseWriter, req *http.Request, u *upload
 		panic(http.ErrAbortHandler)
 	}
 	if req.Method == http.MethodPatch {
-		r.tellUpload(w, repository, id, len(u.body))
+		r.tellUpload(w, req, repository, id, len(u.body))
 		r.recordBody(req, 202, int64(got.Len()))
 		w.WriteHeader(202)
 		return
@@ -162,16 +162,18 @@ func (r *Registry) takeManifest(w http.ResponseWriter, req *http.Request, reposi
 	w.WriteHeader(201)
 }
 
-// slow reads at a rate in bytes a second; 0 is unbounded.
-type slow struct {
-	r    io.Reader
-	rate int
-}
-
-func (s *slow) Read(p []byte) (int, error) {
-	if s.rate > 0 {
-		time.Sleep(50 * time.Millisecond)
-		p = p[:min(len(p), max(1, s.rate/20))]
+// receive reads at the configured rate, a twentieth of a second at a time.
+func (r *Registry) receive(into *bytes.Buffer, from io.Reader) error {
+	if r.Faults.Rate == 0 {
+		_, err := io.Copy(into, from)
+		return err
 	}
-	return s.r.Read(p)
+	for {
+		if _, err := io.CopyN(into, from, max(1, int64(r.Faults.Rate)/20)); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }

@@ -1,0 +1,217 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cove-containers/cove/testkit"
+)
+
+// meter stands before a registry and counts what passes.
+type meter struct {
+	host     string
+	up, down atomic.Int64
+}
+
+// newMeter begins counting before the registry at addr.
+func newMeter(t *testing.T, addr string) *meter {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &meter{host: l.Addr().String()}
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", addr)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			wait.Go(func() { pass(server, client, &m.up) })
+			wait.Go(func() { pass(client, server, &m.down) })
+		}
+	})
+	t.Cleanup(func() { l.Close() })
+	return m
+}
+
+// pass copies until one side ends, and ends the other.
+func pass(to, from net.Conn, count *atomic.Int64) {
+	defer to.Close()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		count.Add(int64(n))
+		if _, failed := to.Write(buf[:n]); err != nil || failed != nil {
+			return
+		}
+	}
+}
+
+// until waits for a counter to pass n.
+func until(t *testing.T, count *atomic.Int64, n int64) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); count.Load() < n; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes after half a minute, waited for %d", count.Load(), n)
+		}
+	}
+}
+
+// TestTransfersSurviveKill: what a killed daemon had fetched or sent is not fetched or sent again.
+func TestTransfersSurviveKill(t *testing.T) {
+	needRoot(t)
+	images(t)
+	const size, base = 40_000_000, 3_000_000
+	r := openRegistry(t, testkit.Faults{Rate: 20_000_000})
+	r.Push("x", "1", on(t, fmt.Sprintf("L comp=none; z big %d", size)))
+	m := newMeter(t, r.Host())
+	e := newEngine(t)
+	e.Start()
+	for _, direction := range []struct {
+		verb, name string
+		count      *atomic.Int64
+	}{{"pull", m.host + "/x:1", &m.down}, {"push", m.host + "/y:1", &m.up}} {
+		began := direction.count.Load()
+		c := e.Command("cove", direction.verb, direction.name)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, direction.count, began+size/2)
+		e.Kill()
+		c.Wait()
+		time.Sleep(time.Second) // what is under way arrives
+		before := direction.count.Load() - began
+		e.Start()
+		if direction.verb == "push" {
+			e.Run("cove", "tag", m.host+"/x:1", m.host+"/y:1")
+		}
+		e.Run("cove", direction.verb, direction.name)
+		all := direction.count.Load() - began
+		t.Logf("%s: %d bytes before the kill, %d after it", direction.verb, before, all-before)
+		if before > size*9/10 {
+			t.Errorf("%s was killed too late: %d bytes", direction.verb, before)
+		}
+		if all > size+size/10+base {
+			t.Errorf("%s: %d bytes before the kill and %d after it for %d", direction.verb, before, all-before, size)
+		}
+		if direction.verb == "pull" {
+			e.Run("cove", "tag", m.host+"/x:1", m.host+"/y:1")
+			r.Faults.Mount = 202
+		}
+	}
+	e.Run("cove", "rmi", m.host+"/x:1", m.host+"/y:1")
+	if got := e.Run("cove", "run", "--rm", m.host+"/y:1", "sh", "-c", "wc -c </big"); got != fmt.Sprint(size) {
+		t.Errorf("what came back has %s bytes", got)
+	}
+}
+
+// raw is a manifest as a registry has it, and its digest, by skopeo.
+func raw(t *testing.T, image string) (body, digest string) {
+	t.Helper()
+	inspect := func(args ...string) string {
+		out, err := exec.Command("skopeo", append([]string{"inspect", "--tls-verify=false", "docker://" + image}, args...)...).Output()
+		if err != nil {
+			t.Fatalf("skopeo inspect %s: %v", image, err)
+		}
+		return string(out)
+	}
+	return inspect("--raw"), strings.TrimSpace(inspect("--format", "{{.Digest}}"))
+}
+
+// TestPushToDebianRegistry: what is pushed to Debian's docker-registry is, to the byte, what was pulled; indexes whole or one
+// platform of them; nothing twice.
+func TestPushToDebianRegistry(t *testing.T) {
+	needRoot(t)
+	m := newMeter(t, debianRegistry(t))
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox", "alpine")
+	for _, client := range engineClients() {
+		name := m.host + "/deep/" + client + ":1"
+		id := e.Run("cove", "inspect", "-f", "{{.Id}}", "busybox")
+		e.Run(client, "tag", "busybox", name)
+		out := e.Run(client, "push", name)
+		body, digest := raw(t, name)
+		if digest != id || !strings.Contains(out, "1: digest: "+id) {
+			t.Errorf("%s: pushed %s, the registry has %s, the client was told\n%s", client, id, digest, out)
+		}
+		var index struct {
+			Manifests []struct{ Digest, MediaType string }
+		}
+		if err := json.Unmarshal([]byte(body), &index); err != nil || len(index.Manifests) < 2 {
+			t.Errorf("%s: the registry has no index: %v %s", client, err, body)
+		}
+		before := m.up.Load()
+		e.Run(client, "push", name)
+		if again := m.up.Load() - before; again > 10_000 {
+			t.Errorf("%s: a second push sends %d bytes", client, again)
+		}
+		one := m.host + "/one/" + client + ":1"
+		e.Run(client, "tag", "busybox", one)
+		e.Run(client, "push", "--platform", "linux/arm64", one)
+		if body, _ = raw(t, one); strings.Contains(body, `"manifests"`) {
+			t.Errorf("%s: one platform was pushed as %s", client, body)
+		}
+		e.Run("cove", "rmi", name)
+		if got := e.Run(client, "run", "--rm", name, "echo", "back"); got != "back" {
+			t.Errorf("%s: it came back and says %q", client, got)
+		}
+		e.Run("cove", "rmi", name, one)
+	}
+	// What one repository has another one gets without a byte of a layer.
+	e.Run("cove", "tag", "alpine:3.20", m.host+"/first:1")
+	e.Run("cove", "push", "-q", m.host+"/first:1")
+	before := m.up.Load()
+	e.Run("cove", "tag", "alpine:3.20", m.host+"/second:1")
+	if out := e.Run("cove", "push", m.host+"/second:1"); !strings.Contains(out, ": Mounted from first") || m.up.Load()-before > 30_000 {
+		t.Errorf("%d bytes were sent for a mount:\n%s", m.up.Load()-before, out)
+	}
+	_, first := raw(t, m.host+"/first:1")
+	if _, second := raw(t, m.host+"/second:1"); first != second {
+		t.Errorf("pushed as %s and %s", first, second)
+	}
+}
+
+// TestPushAfterKillToDebianRegistry: a registry that cannot take up an upload whose client died has the image all the same.
+func TestPushAfterKillToDebianRegistry(t *testing.T) {
+	needRoot(t)
+	images(t)
+	m := newMeter(t, debianRegistry(t))
+	r := openRegistry(t, testkit.Faults{})
+	r.Push("x", "1", on(t, "L comp=none; z big 60000000\nL; f small 1"))
+	e := newEngine(t)
+	e.Start()
+	e.Run("cove", "pull", "-q", r.Host()+"/x:1")
+	e.Run("cove", "tag", r.Host()+"/x:1", m.host+"/x:1")
+	for round := range 3 {
+		began := m.up.Load()
+		c := e.Command("cove", "push", m.host+"/x:1")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, &m.up, began+20_000_000)
+		e.Kill()
+		c.Wait()
+		e.Start()
+		t.Logf("round %d: %d bytes", round, m.up.Load()-began)
+	}
+	e.Run("cove", "push", m.host+"/x:1")
+	e.Run("cove", "rmi", m.host+"/x:1", r.Host()+"/x:1")
+	if got := e.Run("cove", "run", "--rm", m.host+"/x:1", "sh", "-c", "wc -c </big; cat /small"); got != "60000000\n1" {
+		t.Errorf("what came back: %q", got)
+	}
+}
