@@ -59,7 +59,7 @@ func (s *registrySettings) add(f *pflag.FlagSet, prefix string) {
 	f.StringVar(&s.maxManifest, prefix+"max-manifest", "4MiB", "Size of the largest manifest taken")
 	f.DurationVar(&s.uploadExpiry, prefix+"upload-expiry", 24*time.Hour, "How long an upload is kept that nobody continues")
 	f.DurationVar(&s.gcInterval, prefix+"gc-interval", 24*time.Hour, "How often garbage is collected (0: never by itself)")
-	f.DurationVar(&s.gcGrace, prefix+"gc-grace", time.Hour, "How long content is kept that nothing points to")
+	f.DurationVar(&s.gcGrace, prefix+"gc-grace", 24*time.Hour, "How long content is kept that nothing points to")
 	f.BoolVar(&s.gcUntagged, prefix+"gc-untagged", false, "Take manifests that no tag leads to for garbage")
 	f.BoolVar(&s.readOnly, prefix+"read-only", false, "Refuse pushes and deletions")
 }

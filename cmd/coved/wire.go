@@ -80,6 +80,10 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	if err != nil {
 		return nil, err
 	}
+	shelf, err := ownShelf(s, blobs)
+	if err != nil {
+		return nil, err
+	}
 	parts, err := d.keepers(s, db, blobs, registries, runtimeBinary, log)
 	if err != nil {
 		return nil, err
@@ -109,22 +113,33 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		Images: parts.Images, Transfers: parts.Images, Captures: captures, Snapshots: captures, Volumes: parts.Volumes, Networks: parts.Networks,
 		Registry: registries, Log: log,
 	})
-	return d, d.ownRegistry(ctx, s, log)
+	return d, d.ownRegistry(ctx, s, shelf, log)
 }
 
-// ownRegistry opens the registry of the daemon's own, where one is wanted.
-func (d *daemon) ownRegistry(ctx context.Context, s *settings, log *slog.Logger) error {
+// ownShelf opens what the daemon's own registry is kept in, nil where none is wanted. What both have is on the disk once.
+func ownShelf(s *settings, blobs *blob.Store) (*local.Store, error) {
 	if len(s.registry.listen) == 0 {
+		return nil, nil
+	}
+	shelf, err := local.Open(registryFolder(s.dataRoot))
+	if err != nil {
+		return nil, err
+	}
+	blobs.Twin(shelf.Same)
+	shelf.Twin(blobs.Same)
+	return shelf, nil
+}
+
+// ownRegistry opens the registry of the daemon's own on its shelf.
+func (d *daemon) ownRegistry(ctx context.Context, s *settings, shelf *local.Store, log *slog.Logger) error {
+	if shelf == nil {
 		return nil
 	}
 	r := s.registry
 	r.root, r.certsDirs = registryFolder(s.dataRoot), s.certsDirs
 	r.spool = filepath.Join(r.root, "tmp")
-	storage, err := local.Open(r.root)
-	if err != nil {
-		return err
-	}
-	if d.registry, err = openRegistry(ctx, &r, storage, log); err != nil {
+	var err error
+	if d.registry, err = openRegistry(ctx, &r, shelf, log); err != nil {
 		return err
 	}
 	d.push(d.registry.close)
