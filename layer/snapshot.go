@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -224,8 +225,7 @@ func (s *Store) unchanged(id string, record writableRecord) (bool, error) {
 		return false, nil
 	}
 	own := s.upper(record.tree(id))
-	entries, err := os.ReadDir(own)
-	if err != nil || len(entries) > 0 {
+	if empty, err := isEmpty(own); err != nil || !empty {
 		return false, err
 	}
 	now, err := readRoot(own)
@@ -234,6 +234,19 @@ func (s *Store) unchanged(id string, record writableRecord) (bool, error) {
 	}
 	was, err := readRoot(s.upper(record.Below[n-1]))
 	return err == nil && now.Same(was), err
+}
+
+func isEmpty(dir string) (bool, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	_, err = f.Readdirnames(1)
+	if err == io.EOF {
+		return true, nil
+	}
+	return false, err
 }
 
 // turn puts another record, with a fresh tree, in place of a writable layer's. It waits until nobody copies files into

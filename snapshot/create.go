@@ -40,7 +40,7 @@ func (c *Conductor) Create(ctx context.Context, reference string, r api.Snapshot
 		return api.Snapshot{}, fmt.Errorf("make a snapshot: %w", err)
 	}
 	c.tell(box, "snapshot", "snapshot", made.ID, "snapshotName", made.Name)
-	return c.describe(made), nil
+	return describe(made, -1), nil // counting it would take longer than making it
 }
 
 // copying is a deed that takes the files of a container as they are at one moment.
@@ -122,16 +122,16 @@ func (c *Conductor) List(_ context.Context, reference string) ([]api.Snapshot, e
 	}
 	list := []api.Snapshot{}
 	for _, snap := range c.Layers.Snapshots(box.ID) {
-		list = append(list, c.describe(snap))
+		size, err := c.Layers.SnapshotUsage(snap)
+		if err != nil { // removed meanwhile
+			size = -1
+		}
+		list = append(list, describe(snap, size))
 	}
 	return list, nil
 }
 
-func (c *Conductor) describe(snap layer.Snapshot) api.Snapshot {
-	size, err := c.Layers.SnapshotUsage(snap)
-	if err != nil { // removed meanwhile
-		size = -1
-	}
+func describe(snap layer.Snapshot, size int64) api.Snapshot {
 	return api.Snapshot{ID: snap.ID, Name: snap.Name, Comment: snap.Comment, Created: snap.Created, Size: size}
 }
 
