@@ -27,7 +27,8 @@ const (
 type request struct {
 	method    string // "" is GET
 	at        endpoint
-	path      string // below /v2/, already escaped
+	root      string // "" is /v2/
+	path      string // below root, already escaped
 	query     url.Values
 	to        *url.URL // where an upload goes on, instead of path and query
 	header    http.Header
@@ -205,7 +206,7 @@ func speaksPlain(err error) bool {
 }
 
 func (c *Client) exchange(ctx context.Context, r request, scheme, authorization string) (*http.Response, error) {
-	target := scheme + "://" + r.at.host + r.at.prefix + "/v2/" + r.path
+	target := scheme + "://" + r.at.host + r.at.prefix + cmp.Or(r.root, "/v2/") + r.path
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -79,6 +80,10 @@ func (f fakeRegistry) Login(_ context.Context, address string, cred remote.Crede
 	f.note("login %s %s %s", address, cred.Username, cred.Password)
 	return "token", nil
 }
+func (f fakeRegistry) Search(_ context.Context, host, term string, limit int, _ *remote.Session) ([]remote.Found, error) {
+	f.note("search %s %q %d", host, term, limit)
+	return []remote.Found{{Name: "a", Description: "d", Stars: 3, Official: true}, {Name: "b", Stars: 1}}, nil
+}
 func (f fakeRegistry) Manifest(_ context.Context, name ref.Name, _ *remote.Session) (ocispec.Descriptor, []byte, error) {
 	f.note("manifest %s", name)
 	return ocispec.Descriptor{MediaType: f.mediaType, Digest: digest.FromBytes(f.document), Size: int64(len(f.document))}, f.document, nil
@@ -116,6 +121,16 @@ func TestCalls(t *testing.T) {
 		{"POST /containers/c/update", `{"PidsLimit":-1}`, 200, `{"Warnings":null}`, ""},
 		{"POST /v1.39/containers/c/update", `{"PidsLimit":5}`, 200, `{"Warnings":null}`, ""},
 		{"GET /containers/c/top", "", 200, `{"Processes":null,"Titles":null}`, ""},
+		{"GET /images/search?term=a/b", "", 200, `[{"star_count":3,"is_official":true,"name":"a","is_automated":false,"description":"d"},{"star_count":1,"is_official":false,"name":"b","is_automated":false,"description":""}]`, `search docker.io "a/b" 25`},
+		{"GET /images/search?term=r:5000/a/b&limit=7", "", 200, "", `search r:5000 "a/b" 7`},
+		{"GET /images/search?term=library/a&filters=" + url.QueryEscape(`{"stars":["2","1"]}`), "", 200, `[{"star_count":3,"is_official":true,"name":"a","is_automated":false,"description":"d"}]`, `search docker.io "a" 25`},
+		{"GET /images/search?term=index.docker.io/a&filters=" + url.QueryEscape(`{"is-official":["false"]}`), "", 200, `[{"star_count":1,"is_official":false,"name":"b","is_automated":false,"description":""}]`, `search docker.io "a" 25`},
+		{"GET /images/search?term=a&filters=" + url.QueryEscape(`{"is-automated":["true"]}`), "", 200, `[]`, ""},
+		{"GET /images/search?term=a&filters=" + url.QueryEscape(`{"nope":["true"]}`), "", 400, `{"message":"invalid filter 'nope'"}`, ""},
+		{"GET /images/search?term=a&filters=" + url.QueryEscape(`{"stars":["x"]}`), "", 400, `{"message":"invalid filter 'stars=x'"}`, ""},
+		{"GET /images/search?term=a&limit=101", "", 400, `{"message":"limit 101 is outside the range of [1, 100]"}`, ""},
+		{"GET /images/search?term=a&limit=-1", "", 400, `{"message":"invalid limit specified"}`, ""},
+		{"GET /images/search?term=http://a/b", "", 400, `{"message":"invalid repository name: repository name (http://a/b) should not have a scheme"}`, ""},
 		{"POST /containers/prune", "", 200, `{"ContainersDeleted":null,"SpaceReclaimed":0}`, ""},
 		{"POST /containers/prune?filters=x", "", 400, `{"message":"invalid filter \"x\""}`, ""},
 		{"DELETE /containers/c?force=1&v=1", "", 204, "", "remove c true true"},

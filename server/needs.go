@@ -165,6 +165,7 @@ type Networks interface {
 // Registry asks registries.
 type Registry interface {
 	Login(ctx context.Context, serverAddress string, cred remote.Credentials) (string, error)
+	Search(ctx context.Context, host, term string, limit int, session *remote.Session) ([]remote.Found, error)
 	Manifest(ctx context.Context, name ref.Name, session *remote.Session) (ocispec.Descriptor, []byte, error)
 	Blob(ctx context.Context, name ref.Name, desc ocispec.Descriptor, offset int64, session *remote.Session) (io.ReadCloser, int64, error)
 }

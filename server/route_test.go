@@ -98,7 +98,6 @@ func TestAnswersOfWhatIsAbsent(t *testing.T) {
 		{"POST /swarm/leave", 503, "This node is not part of a swarm"},
 		{"POST /build", 501, "build is not supported by this version of Cove"},
 		{"POST /build", 501, "build is not supported by this version of Cove"},
-		{"GET /images/search", 501, "searching Docker Hub is not supported by this version of Cove"},
 		{"POST /grpc", 501, "BuildKit gRPC is not supported by this version of Cove"},
 		{"PUT /volumes/a", 503, "volume update only valid for cluster volumes, but swarm is unavailable"},
 	} {

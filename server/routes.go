@@ -46,6 +46,7 @@ func (s *Server) imageRows() []route {
 	return []route{
 		{"GET /images/json", Observe, s.imageList},
 		{"GET /images/get", Observe, s.imageSave},
+		{"GET /images/search", Observe, s.imageSearch},
 		{"POST /images/create", Manage, s.imageCreate},
 		{"POST /images/load", Manage, s.imageLoad},
 		{"POST /commit", Manage, s.containerCommit},
@@ -102,7 +103,6 @@ func absentRows() []route {
 		{"GET /containers/{id}/checkpoints", Observe, experimental},
 		{"POST /containers/{id}/checkpoints", Operate, experimental},
 		{"DELETE /containers/{id}/checkpoints/{checkpoint}", Operate, experimental},
-		{"GET /images/search", Observe, absent("searching Docker Hub")},
 		{"GET /images/{name}/attestations", Observe, absent("reading attestations")},
 		{"POST /networks/{id}/connect", Operate, absent("network connect")},
 		{"POST /networks/{id}/disconnect", Operate, absent("network disconnect")},

@@ -195,6 +195,10 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 			f.RetryAfter = v
 		case "nodigest":
 			f.NoDigest = true
+		case "search":
+			f.Search = []byte(ts.ReadFile(v))
+		case "nocatalog":
+			f.NoCatalog = true
 		case "rate":
 			f.Rate = n
 		case "relloc":

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +58,9 @@ type Faults struct {
 	MaxBody      int64
 	// RefuseUploads answers so many uploads with 429 and RetryAfter, FailManifests so many manifest uploads with 500.
 	RefuseUploads, FailManifests int
+	// Search is the answer to every search; without one there is no such call. NoCatalog refuses to list repositories.
+	Search    []byte
+	NoCatalog bool
 	// DenyScope has the token service refuse whoever asks for this.
 	DenyScope string
 }
@@ -239,6 +241,10 @@ func (r *Registry) handle(w http.ResponseWriter, req *http.Request) {
 		r.token(w, req)
 		return
 	}
+	if req.URL.Path == "/v1/search" && r.Faults.Search != nil {
+		r.answer(w, req, 200, r.Faults.Search)
+		return
+	}
 	rest, ok := strings.CutPrefix(req.URL.Path, "/v2/")
 	if !ok {
 		r.fail(w, req, 404, "UNSUPPORTED")
@@ -262,6 +268,10 @@ func (r *Registry) handle(w http.ResponseWriter, req *http.Request) {
 			return
 		}
 	}
+	if rest == "_catalog" {
+		r.serveCatalog(w, req)
+		return
+	}
 	if repository, ok := strings.CutSuffix(rest, "/tags/list"); ok {
 		if r.allowed(w, req, repository) {
 			r.serveTags(w, req, repository)
@@ -271,26 +281,6 @@ func (r *Registry) handle(w http.ResponseWriter, req *http.Request) {
 	if r.allowed(w, req, "") {
 		r.answer(w, req, 200, []byte("{}"))
 	}
-}
-
-// serveTags lists tags two at a time, so that clients must follow the links.
-func (r *Registry) serveTags(w http.ResponseWriter, req *http.Request, repository string) {
-	const page = 2
-	r.mu.Lock()
-	var tags []string
-	for key := range r.manifests {
-		if of, tag, _ := strings.Cut(key, " "); of == repository && !strings.Contains(tag, ":") && tag > req.URL.Query().Get("last") {
-			tags = append(tags, tag)
-		}
-	}
-	r.mu.Unlock()
-	slices.Sort(tags)
-	if len(tags) > page {
-		tags = tags[:page]
-		w.Header().Set("Link", fmt.Sprintf(`</v2/%s/tags/list?last=%s&n=%d>; rel="next"`, repository, tags[page-1], page))
-	}
-	body, _ := json.Marshal(map[string]any{"name": repository, "tags": tags})
-	r.answer(w, req, 200, body)
 }
 
 func (r *Registry) basic() string {
