@@ -51,6 +51,7 @@ var guests = map[string][]string{
 	"github.com/mdlayher/netlink":            {"network"},
 	"github.com/minio/minio-go":              {"repository"},
 	"github.com/moby/buildkit":               {"snapshot"},
+	"github.com/miekg/dns":                   {"network"},
 	"github.com/moby/docker-image-spec":      {"oci", "image"},
 	"github.com/moby/moby/api":               {"*"},
 	"github.com/moby/profiles":               {"spec", "runtime"},

@@ -130,7 +130,7 @@ func (e *Engine) draft(o CreateOptions, img *image.Image) (*container.Container,
 	}
 	c.Networks = c.Wished
 	nameHost(c)
-	if _, err := e.linked(c, false); err != nil {
+	if _, err := e.etc.Linked(c, false); err != nil {
 		return nil, nil, err
 	}
 	if err := e.networks.Validate(e.networkRequest(c)); err != nil {

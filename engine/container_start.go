@@ -79,17 +79,20 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	}
 	if joinErr == nil {
 		undo.push(func() { e.networks.Leave(c.ID) })
-		defer closeNamespace(sandbox)
+		defer sandbox.Close()
 	}
 	if err := firstError(documentErr, joinErr, launchErr); err != nil {
 		return err
 	}
 
-	if err := e.writeFiles(c, sandbox); err != nil {
+	if err := e.etc.Write(c, sandbox.Endpoints, sandbox.Names != nil); err != nil {
 		return err
 	}
 	config, err := e.supervise(c, document, sandbox)
 	if err != nil {
+		return err
+	}
+	if err := keepNames(ctx, sup, sandbox.Names); err != nil {
 		return err
 	}
 
@@ -178,10 +181,4 @@ func firstError(errs ...error) error {
 		}
 	}
 	return nil
-}
-
-func closeNamespace(s *network.Sandbox) {
-	if s.NetNS != nil {
-		s.NetNS.Close()
-	}
 }

@@ -14,6 +14,7 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/etc"
 	"github.com/cove-containers/cove/engine/plan"
 	"github.com/cove-containers/cove/engine/view"
 	"github.com/cove-containers/cove/image"
@@ -90,6 +91,7 @@ type Engine struct {
 	volumes    volumes
 	shims      shims
 	host       plan.Host
+	etc        etc.Settings
 
 	bus      *Bus
 	runs     *runs
@@ -130,6 +132,10 @@ func assemble(parts Parts) *Engine {
 		closing: make(lifetime),
 	}
 	e.host = e.describeHost()
+	e.etc = etc.Settings{
+		Containers: parts.Containers, Root: parts.Config.Root, HostGateway: func() netip.Addr { return e.networks.HostGateway() },
+		Resolv: network.ResolvInput{Servers: parts.Config.DNS, Search: parts.Config.DNSSearch, Options: parts.Config.DNSOptions},
+	}
 	e.View = e.newView()
 	return e
 }

@@ -192,7 +192,7 @@ func (f fakeNetworks) Leave(id string) error {
 	return nil
 }
 
-func (f fakeNetworks) Restore(id, _ string, _ map[string]*nt.EndpointSettings, _ nt.PortMap) error {
+func (f fakeNetworks) Restore(id string, _ network.Sandbox, _ network.Request) error {
 	return f.in(func() { f.joined[id] = true })
 }
 
@@ -215,7 +215,7 @@ func (f fakeVolumes) Remove(_ context.Context, name string, _ bool) error {
 	return nil
 }
 
-func (f fakeVolumes) CopyUp(context.Context, string, *os.File) (bool, error) {
+func (f fakeVolumes) CopyUp(context.Context, string, *os.File, string) (bool, error) {
 	return true, f.in(func() {})
 }
 
@@ -353,6 +353,8 @@ func (s *fakeShim) Delete(context.Context) error {
 func (s *fakeShim) Exec(context.Context, string, shim.ExecConfig) error { return s.in(func() {}) }
 func (s *fakeShim) ExecStart(context.Context, string) (int, error)      { return 77, s.in(func() {}) }
 func (s *fakeShim) ExecDelete(context.Context, string) error            { return nil }
+func (s *fakeShim) Keep(context.Context, string, *os.File) error        { return nil }
+func (s *fakeShim) Kept(context.Context, string) (*os.File, error)      { return nil, errdefs.ErrNotFound }
 func (s *fakeShim) ExecKill(context.Context, string, int) error         { return nil }
 func (s *fakeShim) Execs(context.Context) ([]shim.ExecState, error)     { return nil, nil }
 func (s *fakeShim) ExecWait(context.Context, string) (shim.Exit, error) {

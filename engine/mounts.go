@@ -2,9 +2,7 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 
@@ -17,7 +15,6 @@ import (
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
 	"github.com/cove-containers/cove/spec"
-	"github.com/cove-containers/cove/sys"
 )
 
 // inheritedMounts are those of the containers named with --volumes-from.
@@ -111,28 +108,12 @@ func (e *Engine) copyUp(ctx context.Context, c *container.Container, mounts []pl
 	}
 	return e.layers.Look(ctx, c.ID, func(root *os.File) error {
 		for _, m := range wanted {
-			if err := e.copyUpOne(ctx, root, m); err != nil {
+			if _, err := e.volumes.CopyUp(ctx, m.Name, root, m.Target); err != nil {
 				return fmt.Errorf("copy %s of the image into volume %s: %w", m.Target, m.Name, err)
 			}
 		}
 		return nil
 	})
-}
-
-func (e *Engine) copyUpOne(ctx context.Context, root *os.File, m plan.Mount) error {
-	dir, err := sys.OpenPathInRoot(root, m.Target, true)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if info, err := dir.Stat(); err != nil || !info.IsDir() {
-		return err
-	}
-	_, err = e.volumes.CopyUp(ctx, m.Name, dir)
-	return err
 }
 
 // Mounts are the container's mounts for its runtime document. Missing sources of -v are made.

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"os"
 
-	nt "github.com/moby/moby/api/types/network"
 	vt "github.com/moby/moby/api/types/volume"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -63,7 +62,7 @@ type networks interface {
 type networkRecords interface {
 	Rename(containerID, name string)
 	Forget(containerID string)
-	Restore(containerID, name string, endpoints map[string]*nt.EndpointSettings, ports nt.PortMap) error
+	Restore(containerID string, was network.Sandbox, req network.Request) error
 	Sweep() error
 	networkFacts
 }
@@ -79,7 +78,7 @@ type networkFacts interface {
 type volumes interface {
 	Create(ctx context.Context, req vt.CreateRequest) (vt.Volume, error)
 	Remove(ctx context.Context, name string, force bool) error
-	CopyUp(ctx context.Context, name string, src *os.File) (bool, error)
+	CopyUp(ctx context.Context, name string, root *os.File, target string) (bool, error)
 	Mount(name string) (volume.Mount, error)
 	volumeUse
 }
@@ -119,6 +118,8 @@ type supervised interface {
 type endings interface {
 	Attach(ctx context.Context, proc string, o shim.AttachOptions) (Conn, error)
 	Delete(ctx context.Context) error
+	Keep(ctx context.Context, name string, file *os.File) error
+	Kept(ctx context.Context, name string) (*os.File, error)
 }
 
 // execs is a supervisor's side of further processes in its container.

@@ -53,7 +53,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		if errors.Is(err, errSilent) {
 			e.runs.expectLate(id)
 			if c, err := e.containers.Get(id); err == nil {
-				e.restoreNetwork(c)
+				e.restoreNetwork(ctx, c, nil)
 			}
 			return nil
 		}
@@ -130,7 +130,7 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 		}
 		return nil
 	}
-	e.restoreNetwork(c)
+	e.restoreNetwork(ctx, c, sup)
 	c, err = e.containers.Note(id, func(c *container.Container) error {
 		health := c.State.Health
 		if health == nil || !c.State.Alive() {
@@ -153,12 +153,6 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 	e.work.Go(func() { e.watch(e.closing, r) })
 	e.watchHealth(r, c)
 	return nil
-}
-
-func (e *Engine) restoreNetwork(c *container.Container) {
-	if err := e.networks.Restore(c.ID, c.Name, c.Networks, c.Ports); err != nil {
-		e.log_.Error("could not take up a container's network", "container", c.ID, "error", err)
-	}
 }
 
 // frozen tells whether the container's processes are paused, whatever the record says.

@@ -42,8 +42,8 @@ func (e *Engine) document(c *container.Container) (*document, error) {
 	if s.Mounts, err = e.Mounts(c); err != nil {
 		return nil, err
 	}
-	files := e.files(c)
-	s.Hosts, s.ResolvConf, s.HostnameFile = files.hosts, files.resolvConf, files.hostname
+	files := e.etc.Paths(c)
+	s.Hosts, s.ResolvConf, s.HostnameFile = files.Hosts, files.ResolvConf, files.Hostname
 	doc, err := spec.Document(s)
 	if err != nil {
 		return nil, err

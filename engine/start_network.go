@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"strconv"
 
 	"github.com/containerd/errdefs"
 	et "github.com/moby/moby/api/types/events"
@@ -24,6 +24,7 @@ func (e *Engine) networkRequest(c *container.Container) network.Request {
 		Mode: string(h.NetworkMode), Name: c.Name, Networks: c.Wished,
 		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
 		Ports: h.PortBindings, Exposed: c.Config.ExposedPorts, PublishAll: h.PublishAllPorts,
+		Resolv: e.etc.ResolvOf(c),
 	}
 	if c.Config.NetworkDisabled {
 		r.Mode = nt.NetworkNone
@@ -48,133 +49,42 @@ func (e *Engine) join(ctx context.Context, c *container.Container) (*network.San
 	return e.networks.Join(ctx, c.ID, request)
 }
 
-// files are the host paths of what the engine mounts into /etc.
-type files struct{ hosts, resolvConf, hostname string }
+// What a supervisor keeps open of a container's network, by name.
+const (
+	keptUDP = "names-udp"
+	keptTCP = "names-tcp"
+)
 
-// files are the container's own, or those of the container whose network it shares.
-func (e *Engine) files(c *container.Container) files {
-	dir := c.Dir(e.parts.Config.Root)
-	if c.HostConfig.NetworkMode.IsContainer() {
-		if other, err := e.containers.Get(c.HostConfig.NetworkMode.ConnectedContainer()); err == nil {
-			dir = other.Dir(e.parts.Config.Root)
-		}
-	}
-	return files{filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "hostname")}
-}
-
-// writeFiles makes the files that tell the container its name and how to find others.
-func (e *Engine) writeFiles(c *container.Container, sandbox *network.Sandbox) error {
-	if c.HostConfig.NetworkMode.IsContainer() {
+// keepNames has the supervisor keep the sockets of the container's name server open, for the time without a daemon.
+func keepNames(ctx context.Context, sup supervisor, names *network.Sockets) error {
+	if names == nil {
 		return nil
 	}
-	at := e.files(c)
-	if err := os.MkdirAll(filepath.Dir(at.hosts), 0o710); err != nil {
-		return fmt.Errorf("create container folder: %w", err)
-	}
-	hosts, err := e.hostsFile(c, sandbox)
-	if err != nil {
+	if err := sup.Keep(ctx, keptUDP, names.UDP); err != nil {
 		return err
 	}
-	resolv, err := e.resolvConf(c)
-	if err != nil {
-		return err
-	}
-	for _, f := range []struct {
-		path string
-		text []byte
-	}{{at.hosts, hosts}, {at.resolvConf, resolv}, {at.hostname, []byte(c.Config.Hostname + "\n")}} {
-		if err := os.WriteFile(f.path, f.text, 0o644); err != nil {
-			return fmt.Errorf("write %s of container: %w", filepath.Base(f.path), err)
-		}
-	}
-	return nil
+	return sup.Keep(ctx, keptTCP, names.TCP)
 }
 
-// hostsFile is /etc/hosts: generated, or in the host's network the host's own with the user's lines after it.
-func (e *Engine) hostsFile(c *container.Container, sandbox *network.Sandbox) ([]byte, error) {
-	in := network.HostsInput{
-		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
-		Extra: c.HostConfig.ExtraHosts, HostGateway: e.networks.HostGateway(),
-	}
-	if c.HostConfig.NetworkMode.IsHost() {
-		return e.hostsOfHost(in)
-	}
-	linked, err := e.linked(c, true)
-	if err != nil {
-		return nil, err
-	}
-	in.Extra = append(linked, in.Extra...)
-	for _, endpoint := range sandbox.Endpoints {
-		for _, a := range []netip.Addr{endpoint.IPAddress, endpoint.GlobalIPv6Address} {
-			if a.IsValid() {
-				in.Addresses = append(in.Addresses, a)
-			}
+// restoreNetwork takes up the network of a container that ran while there was no daemon; sup is nil where its supervisor
+// has not answered yet.
+func (e *Engine) restoreNetwork(ctx context.Context, c *container.Container, sup supervisor) {
+	was := network.Sandbox{ID: c.SandboxID, Endpoints: c.Networks, Ports: c.Ports}
+	defer func() { was.Close() }()
+	if sup != nil {
+		udp, err := sup.Kept(ctx, keptUDP)
+		tcp, err2 := sup.Kept(ctx, keptTCP)
+		if err == nil && err2 == nil {
+			was.Names = &network.Sockets{UDP: udp, TCP: tcp}
+			was.NetNS, err = os.Open(filepath.Join("/proc", strconv.Itoa(sup.Pid()), "ns/net"))
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
+			e.log_.Error("could not take up a container's name server", "container", c.ID, "error", err)
 		}
 	}
-	return network.HostsFile(in), nil
-}
-
-// linked are the lines of /etc/hosts for --link: the alias, name and ID of each other container with its address.
-// At start the others must run.
-func (e *Engine) linked(c *container.Container, starting bool) ([]string, error) {
-	var lines []string
-	for _, link := range c.HostConfig.Links {
-		ref, alias, aliased := strings.Cut(link, ":")
-		if ref = strings.TrimPrefix(ref, "/"); !aliased {
-			alias = ref
-		}
-		other, err := e.containers.Get(ref)
-		switch {
-		case err != nil:
-			return nil, errdefs.ErrInvalidArgument.WithMessage("could not get container for " + ref + ": " + err.Error())
-		case !starting:
-			continue
-		case !other.State.Alive():
-			return nil, errdefs.ErrConflict.WithMessage("Cannot link to a non running container: /" + other.Name + " AS /" + c.Name + "/" + alias)
-		}
-		if endpoint := other.Networks[nt.NetworkBridge]; endpoint != nil && endpoint.IPAddress.IsValid() {
-			for _, name := range []string{alias, other.ShortID(), other.Name} {
-				lines = append(lines, name+":"+endpoint.IPAddress.String())
-			}
-		}
+	if err := e.networks.Restore(c.ID, was, e.networkRequest(c)); err != nil {
+		e.log_.Error("could not take up a container's network", "container", c.ID, "error", err)
 	}
-	return lines, nil
-}
-
-func (e *Engine) hostsOfHost(in network.HostsInput) ([]byte, error) {
-	text, err := os.ReadFile("/etc/hosts")
-	if err != nil && !os.IsNotExist(err) {
-		return nil, fmt.Errorf("read the host's /etc/hosts: %w", err)
-	}
-	for _, extra := range in.Extra {
-		name, address, _ := strings.Cut(extra, ":")
-		address = strings.Trim(address, "[]")
-		if address == "host-gateway" {
-			address = "127.0.0.1"
-		}
-		text = fmt.Appendf(text, "%s\t%s\n", address, name)
-	}
-	return text, nil
-}
-
-// resolvConf is /etc/resolv.conf from the host's, the daemon's and the container's settings.
-func (e *Engine) resolvConf(c *container.Container) ([]byte, error) {
-	host, err := network.HostResolvConf()
-	if err != nil {
-		return nil, fmt.Errorf("read the host's resolv.conf: %w", err)
-	}
-	h, cfg := c.HostConfig, &e.parts.Config
-	in := network.ResolvInput{Servers: h.DNS, Search: h.DNSSearch, Options: h.DNSOptions, Host: h.NetworkMode.IsHost()}
-	if len(in.Servers) == 0 {
-		in.Servers = cfg.DNS
-	}
-	if len(in.Search) == 0 {
-		in.Search = cfg.DNSSearch
-	}
-	if len(in.Options) == 0 {
-		in.Options = cfg.DNSOptions
-	}
-	return network.ResolvConf(host, in), nil
 }
 
 // leaveNetworks takes out of the record what a network gave for one run.

@@ -42,11 +42,40 @@ func (k *Keeper) Connect(ctx context.Context, containerID, ref string, req Reque
 	if err := k.attach(ns, now, wished{name, wish}); err != nil {
 		return nil, fmt.Errorf("failed to set up container networking: %w", err)
 	}
-	if err := k.resettle(ns, m, now, req); err != nil {
+	names, err := k.beginNames(now, req)
+	if err == nil {
+		err = k.resettle(ns, m, now, req)
+	}
+	if err != nil {
+		if now.resolver != m.resolver {
+			now.resolver.close()
+			names.Close()
+		}
 		k.bury(&member{endpoints: map[string]*endpoint{name: now.endpoints[name]}})
 		return nil, err
 	}
-	return k.changed(now, req), nil
+	if now.resolver != m.resolver {
+		now.resolver.start()
+	}
+	box := k.changed(now, req)
+	box.Names = names
+	return box, nil
+}
+
+// beginNames gives a container that comes to its first user's network a name server; nil where it has one.
+func (k *Keeper) beginNames(m *member, req Request) (*Sockets, error) {
+	if m.resolver != nil || !k.anyNamed(m) {
+		return nil, nil
+	}
+	names, err := listenNames(req.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	if m.resolver, err = k.openNames(m.id, names, req.NetNS, req.Resolv); err != nil {
+		names.Close()
+		return nil, err
+	}
+	return names, nil
 }
 
 // Disconnect takes a running container off one of its networks: what it published by it is published by another that

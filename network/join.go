@@ -30,6 +30,8 @@ type Request struct {
 	Ports      nt.PortMap
 	Exposed    nt.PortSet
 	PublishAll bool
+	// Resolv is what the container asks of name resolution.
+	Resolv ResolvInput
 	// NetNS is the namespace of the other container for mode "container:ID", where it is handed back in the sandbox,
 	// and the container's own for Connect and Disconnect.
 	NetNS *os.File
@@ -55,6 +57,19 @@ type Sandbox struct {
 	Endpoints map[string]*nt.EndpointSettings
 	// Ports as inspect shows them: published ones with the host ports chosen, exposed ones without bindings.
 	Ports nt.PortMap
+	// Names is what the container's questions for names arrive at, nil where it finds nobody by name. The questions are
+	// answered; the caller has somebody keep the sockets open and closes them.
+	Names *Sockets
+}
+
+// Close closes the files.
+func (s *Sandbox) Close() {
+	if s.NetNS != nil {
+		s.NetNS.Close()
+	}
+	if s.Names != nil {
+		s.Names.Close()
+	}
 }
 
 // Validate checks what can be checked of a request before the container is made.
@@ -139,7 +154,7 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 		box.NetNS = r.ns.File
 		m.endpoints[first.network] = &endpoint{network: first.network, id: newID()}
 	default:
-		if box.NetNS, box.Ports, err = k.joinLans(m, wanted, req); err != nil {
+		if err := k.joinLans(box, m, wanted, req); err != nil {
 			return nil, err
 		}
 	}
@@ -147,6 +162,7 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	if old := k.enter(m); old != nil {
 		k.bury(old)
 	}
+	m.resolver.start()
 	return box, nil
 }
 
@@ -185,35 +201,57 @@ func (k *Keeper) wishedEndpoints(req Request) ([]wished, error) {
 }
 
 // joinLans makes the namespace of a container that is on networks of the bridge driver.
-func (k *Keeper) joinLans(m *member, wanted []wished, req Request) (ns *os.File, ports nt.PortMap, err error) {
+func (k *Keeper) joinLans(box *Sandbox, m *member, wanted []wished, req Request) (err error) {
 	if err := bridge.ForwardIPv4(); err != nil {
-		return nil, nil, err
+		return err
 	}
 	r, err := k.joinFirst(m, wanted[0])
 	if err != nil {
-		return nil, nil, fmt.Errorf("join network %s: %w", wanted[0].network, err)
+		return fmt.Errorf("join network %s: %w", wanted[0].network, err)
 	}
 	defer func() {
 		if err != nil {
 			k.drop(r)
+			delete(m.endpoints, wanted[0].network)
 			k.bury(m)
 		}
 	}()
 	for _, w := range wanted[1:] {
 		if err := k.attach(r.ns, m, w); err != nil {
-			return nil, nil, fmt.Errorf("join network %s: %w", w.network, err)
+			return fmt.Errorf("join network %s: %w", w.network, err)
 		}
 	}
 	if len(wanted) > 1 {
 		if err := r.ns.SetGateway(k.gateway(m)); err != nil {
-			return nil, nil, err
+			return err
+		}
+	}
+	if r.names == nil && k.anyNamed(m) {
+		if r.names, err = listenNames(r.ns.File); err != nil {
+			return err
+		}
+	}
+	if r.names != nil {
+		if m.resolver, err = k.openNames(m.id, r.names, r.ns.File, req.Resolv); err != nil {
+			return err
 		}
 	}
 	if err := k.publish(m, req); err != nil {
-		return nil, nil, err
+		return err
 	}
 	r.ns.Seal()
-	return r.ns.File, shownPorts(req, m.published), nil
+	box.NetNS, box.Names, box.Ports = r.ns.File, r.names, shownPorts(req, m.published)
+	return nil
+}
+
+// anyNamed tells whether the container finds others by name.
+func (k *Keeper) anyNamed(m *member) bool {
+	for network := range m.endpoints {
+		if l := k.lan(network); l != nil && l.named() {
+			return true
+		}
+	}
+	return false
 }
 
 // real is the network of this name, or why there is none.
@@ -312,7 +350,7 @@ func (k *Keeper) yield(l *lan, address netip.Addr) bool {
 	if r == nil {
 		return false
 	}
-	r.ns.Close()
+	r.close()
 	if err := bridge.RemovePort(r.port.Name); err != nil {
 		k.log.Warn("remove network device", "device", r.port.Name, "err", err)
 		k.graves.add(grave{veth: r.port.Name, address: address})
@@ -352,6 +390,7 @@ func (k *Keeper) Forget(containerID string) {
 
 // bury ends all endpoints of a container.
 func (k *Keeper) bury(m *member) error {
+	m.resolver.close()
 	err := k.withdraw(m)
 	for _, e := range m.endpoints {
 		if e.veth != "" {
@@ -379,9 +418,11 @@ func (k *Keeper) Rename(containerID, name string) {
 	k.enterHeld(&renamed)
 }
 
-// Restore takes up a container that kept running while the daemon was away: its addresses and ports stay its own.
-func (k *Keeper) Restore(containerID, name string, endpoints map[string]*nt.EndpointSettings, published nt.PortMap) error {
-	m := &member{id: containerID, name: name, endpoints: map[string]*endpoint{}}
+// Restore takes up a container that kept running while the daemon was away: its addresses and ports stay its own, and
+// its questions for names are answered again. was is its sandbox as Join gave it; req what it asks of its network.
+func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
+	m := &member{id: containerID, name: req.Name, hostname: req.Hostname, sandbox: was.ID, endpoints: map[string]*endpoint{}}
+	endpoints, published := was.Endpoints, was.Ports
 	for network, e := range endpoints {
 		if e == nil || e.EndpointID == "" {
 			continue
@@ -408,7 +449,22 @@ func (k *Keeper) Restore(containerID, name string, endpoints map[string]*nt.Endp
 	if m.carrier = k.carrier(m); m.carrier != "" {
 		m.published = bindings(m.endpoints[m.carrier].address, published)
 	}
-	k.enter(m)
+	if was.Names != nil && was.NetNS != nil {
+		var err error
+		if m.resolver, err = k.openNames(containerID, was.Names, was.NetNS, req.Resolv); err != nil {
+			return fmt.Errorf("restore network of container %s: %w", containerID, err)
+		}
+	}
+	if old := k.enter(m); old != nil {
+		old.resolver.close()
+	}
+	// Before all have been taken up nobody can be told that there is no such name.
+	k.mu.Lock()
+	swept := k.swept
+	k.mu.Unlock()
+	if swept {
+		m.resolver.start()
+	}
 	if err := k.republish(m); err != nil {
 		return fmt.Errorf("restore network of container %s: %w", containerID, err)
 	}
@@ -429,13 +485,18 @@ func (k *Keeper) Sweep() error {
 	k.mu.Lock()
 	found := k.found
 	k.found = map[string]netip.Addr{}
+	k.swept = true
 	used := map[netip.AddrPort]bool{}
-	for _, m := range k.members {
+	restored := slices.Collect(maps.Values(k.members))
+	for _, m := range restored {
 		for _, b := range m.published {
 			used[b.target] = true
 		}
 	}
 	k.mu.Unlock()
+	for _, m := range restored {
+		m.resolver.start()
+	}
 	var errs []error
 	for veth, address := range found {
 		k.log.Info("remove network device that no container has", "device", veth)

@@ -74,6 +74,9 @@ func (in *instance) open(t testing.TB) {
 // crash ends the keeper as SIGKILL would: what is in the kernel stays, what the process holds goes.
 func (in *instance) crash() {
 	in.bare.close()
+	for _, m := range in.members {
+		m.resolver.close()
+	}
 	for _, l := range in.lans {
 		if l.warm != nil {
 			l.warm.close()
@@ -378,7 +381,7 @@ func TestContainersOutliveTheKeeper(t *testing.T) {
 	if got := ask(address(a)); strings.HasPrefix(got, "error") {
 		t.Errorf("before restoring: %s", got)
 	}
-	if err := in.Restore("a", "one", a.Endpoints, a.Ports); err != nil {
+	if err := in.Restore("a", *a, Request{Name: "one"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := in.Sweep(); err != nil {

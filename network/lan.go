@@ -149,14 +149,23 @@ func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
 		l.subnet.Free(address)
 		return nil, err
 	}
-	port := k.port(l, address, l.settings.prefix+"0")
-	if err := l.device.Attach(ns, port); err != nil {
-		ns.Close()
+	r := &ready{ns: ns, port: k.port(l, address, l.settings.prefix+"0")}
+	if l.named() {
+		r.names, err = listenNames(ns.File)
+	}
+	if err == nil {
+		err = l.device.Attach(ns, r.port)
+	}
+	if err != nil {
+		r.close()
 		l.subnet.Free(address)
 		return nil, err
 	}
-	return &ready{ns: ns, port: port}, nil
+	return r, nil
 }
+
+// named tells whether containers on the network find one another by name: on users' networks they do.
+func (l *lan) named() bool { return l.name != nt.NetworkBridge }
 
 // port is the device of an endpoint on l.
 func (k *Keeper) port(l *lan, address netip.Addr, inside string) bridge.Port {

@@ -19,6 +19,7 @@ type member struct {
 	// carrier is the network by whose endpoint the published ports are reached, the one with the default route.
 	carrier   string
 	published []binding
+	resolver  *resolver // nil without a name server
 }
 
 // endpoint is a container's place on one network.

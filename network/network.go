@@ -109,6 +109,7 @@ type Keeper struct {
 	lans    map[string]*lan
 	members map[string]*member
 	found   map[string]netip.Addr // veths that were there at Open and no container has claimed
+	swept   bool                  // what ran when the engine started has been taken up
 }
 
 // record is what is remembered of a network.
@@ -315,7 +316,7 @@ func (k *Keeper) makeBare(netip.Addr) (*ready, error) {
 
 // drop lets go of a namespace that no container got.
 func (k *Keeper) drop(r *ready) {
-	r.ns.Close()
+	r.close()
 	if r.port.Name != "" {
 		k.graves.add(grave{veth: r.port.Name, address: r.port.Address.Addr()})
 	}
@@ -336,8 +337,11 @@ func (k *Keeper) buried(address netip.Addr) {
 func (k *Keeper) Close() error {
 	k.bare.close()
 	k.mu.Lock()
-	lans := slices.Collect(maps.Values(k.lans))
+	lans, members := slices.Collect(maps.Values(k.lans)), slices.Collect(maps.Values(k.members))
 	k.mu.Unlock()
+	for _, m := range members {
+		m.resolver.close()
+	}
 	for _, l := range lans {
 		if l.warm != nil {
 			l.warm.close()

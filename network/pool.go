@@ -20,10 +20,20 @@ const (
 	mostWarm = 32
 )
 
-// ready is a namespace made ahead; port is the zero value for one without a network.
+// ready is a namespace made ahead; port is the zero value for one without a network, names nil for one whose container
+// finds nobody by name.
 type ready struct {
-	ns   *bridge.Namespace
-	port bridge.Port
+	ns    *bridge.Namespace
+	port  bridge.Port
+	names *Sockets
+}
+
+// close lets go of the namespace.
+func (r *ready) close() {
+	if r.names != nil {
+		r.names.Close()
+	}
+	r.ns.Close()
 }
 
 // pool keeps namespaces ready. Its goroutine ends with close.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/cove-containers/cove/network/dns"
 )
 
 // ResolvInput is what a user asked of name resolution.
@@ -15,6 +17,8 @@ type ResolvInput struct {
 	Search, Options []string
 	// Host keeps the host's name servers also where they are on its loopback: the container is in the host's network.
 	Host bool
+	// Named has the container ask its own name server, which asks the others for it.
+	Named bool
 }
 
 // fallbackServers answer where the host names none that a container can reach; Docker's users expect these.
@@ -44,6 +48,12 @@ func ResolvConf(host []byte, in ResolvInput) []byte {
 	}
 	if len(in.Options) > 0 {
 		c.options = in.Options
+	}
+	if in.Named {
+		c.servers = []string{dns.Address.String()}
+		if !slices.ContainsFunc(c.options, func(o string) bool { return strings.HasPrefix(o, "ndots:") }) {
+			c.options = append(c.options, "ndots:0") // names of containers have no dots
+		}
 	}
 	var b strings.Builder
 	for _, s := range c.servers {
@@ -123,4 +133,26 @@ func HostResolvConf() ([]byte, error) {
 		}
 	}
 	return text, nil
+}
+
+// forwardTo is whom a container's name server asks for what no container is called, in order: whom the user named, else
+// the host's own, of which those that only the host reaches are asked from there.
+func forwardTo(in ResolvInput) []dns.Server {
+	var out []dns.Server
+	for _, a := range in.Servers {
+		out = append(out, dns.Server{Address: netip.AddrPortFrom(a, 53)})
+	}
+	if len(out) > 0 {
+		return out
+	}
+	host, err := HostResolvConf()
+	if err != nil {
+		return nil
+	}
+	for _, text := range parseResolv(host).servers {
+		if a, err := netip.ParseAddr(text); err == nil && !a.Unmap().IsUnspecified() {
+			out = append(out, dns.Server{Address: netip.AddrPortFrom(a, 53), Host: onlyTheHosts(text)})
+		}
+	}
+	return out
 }

@@ -356,7 +356,7 @@ func TestUserNetworksOutliveTheKeeper(t *testing.T) {
 	address := "127.0.0.1:" + box.Ports[port("80/tcp")][0].HostPort
 	in.crash()
 	in.open(t)
-	if err := in.Restore("w", "web", box.Endpoints, box.Ports); err != nil {
+	if err := in.Restore("w", *box, req); err != nil {
 		t.Fatal(err)
 	}
 	in.Remember("gone", map[string]netip.Addr{"n": box.Endpoints["n"].IPAddress.Next()})

@@ -114,10 +114,21 @@ func resolveServer(options []string) error {
 	return nil
 }
 
-// CopyUp fills an empty volume with what the image has at the place where the volume will be: the entries of src, and
-// its owner and mode. It tells whether it copied. A volume that has something in it, or that is a file system of its
+// CopyUp fills an empty volume with what the image has at the place where the volume will be: the entries of the
+// directory target in root, and its owner and mode. It tells whether it copied. A volume that has something in it, or that is a file system of its
 // own, stays as it is.
-func (s *Store) CopyUp(ctx context.Context, name string, src *os.File) (bool, error) {
+func (s *Store) CopyUp(ctx context.Context, name string, root *os.File, target string) (bool, error) {
+	src, err := sys.OpenPathInRoot(root, target, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer src.Close()
+	if info, err := src.Stat(); err != nil || !info.IsDir() {
+		return false, err
+	}
 	m, err := s.Mount(name)
 	if err != nil {
 		return false, err

@@ -295,7 +295,7 @@ func TestCopyUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer src.Close()
-		done, err := s.CopyUp(ctx, name, src)
+		done, err := s.CopyUp(ctx, name, src, "/")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -111,6 +111,46 @@ func (n *Namespace) Seal() {
 	}
 }
 
+// Within runs fn on a thread that is in the namespace, for sockets that are to belong to it.
+func Within(ns *os.File, fn func() error) error {
+	done := make(chan error)
+	go func() {
+		// As in NewNamespace: a thread that cannot be brought back ends with the goroutine.
+		runtime.LockOSThread()
+		err, back := within(ns, fn)
+		if back {
+			runtime.UnlockOSThread()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func within(ns *os.File, fn func() error) (err error, back bool) {
+	host, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("open the host's network namespace: %w", err), true
+	}
+	defer host.Close()
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace: %w", err), true
+	}
+	err = fn()
+	if e := unix.Setns(int(host.Fd()), unix.CLONE_NEWNET); e != nil {
+		return errors.Join(err, fmt.Errorf("go back to the host's network namespace: %w", e)), false
+	}
+	return err, true
+}
+
+// Duplicate gives a descriptor of its own for a namespace.
+func Duplicate(ns *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(ns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate network namespace: %w", err)
+	}
+	return os.NewFile(uintptr(fd), ns.Name()), nil
+}
+
 // FreeName is the first of the names prefix0, prefix1, … that no device of the namespace has.
 func (n *Namespace) FreeName(prefix string) (string, error) {
 	links, err := whole(n.handle.LinkList)

@@ -1,0 +1,158 @@
+// Package etc writes the files that tell a container its name and how to find others: hosts, hostname and resolv.conf,
+// which the engine mounts into its /etc.
+package etc
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	nt "github.com/moby/moby/api/types/network"
+
+	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/network"
+)
+
+// Settings are what the files are written by.
+type Settings struct {
+	Containers *container.Store
+	// Root is the daemon's data root.
+	Root string
+	// HostGateway is the host as its containers see it.
+	HostGateway func() netip.Addr
+	// Resolv is for containers that ask for nothing of their own.
+	Resolv network.ResolvInput
+}
+
+// Paths are where a container's files lie on the host.
+type Paths struct{ Hosts, ResolvConf, Hostname string }
+
+// Paths are the container's own, or those of the container whose network it shares.
+func (s Settings) Paths(c *container.Container) Paths {
+	dir := c.Dir(s.Root)
+	if c.HostConfig.NetworkMode.IsContainer() {
+		if other, err := s.Containers.Get(c.HostConfig.NetworkMode.ConnectedContainer()); err == nil {
+			dir = other.Dir(s.Root)
+		}
+	}
+	return Paths{filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "hostname")}
+}
+
+// Write makes the files of a container that has the endpoints given; named tells that it has a name server of its own.
+// Files that are there are written over and stay the same ones, for they may be mounted.
+func (s Settings) Write(c *container.Container, endpoints map[string]*nt.EndpointSettings, named bool) error {
+	if c.HostConfig.NetworkMode.IsContainer() {
+		return nil
+	}
+	at := s.Paths(c)
+	if err := os.MkdirAll(filepath.Dir(at.Hosts), 0o710); err != nil {
+		return fmt.Errorf("create container folder: %w", err)
+	}
+	hosts, err := s.hosts(c, endpoints)
+	if err != nil {
+		return err
+	}
+	host, err := network.HostResolvConf()
+	if err != nil {
+		return fmt.Errorf("read the host's resolv.conf: %w", err)
+	}
+	in := s.ResolvOf(c)
+	in.Named = named
+	for _, f := range []struct {
+		path string
+		text []byte
+	}{{at.Hosts, hosts}, {at.ResolvConf, network.ResolvConf(host, in)}, {at.Hostname, []byte(c.Config.Hostname + "\n")}} {
+		if err := os.WriteFile(f.path, f.text, 0o644); err != nil {
+			return fmt.Errorf("write %s of container: %w", filepath.Base(f.path), err)
+		}
+	}
+	return nil
+}
+
+// hosts is /etc/hosts: generated, or in the host's network the host's own with the user's lines after it.
+func (s Settings) hosts(c *container.Container, endpoints map[string]*nt.EndpointSettings) ([]byte, error) {
+	in := network.HostsInput{
+		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
+		Extra: c.HostConfig.ExtraHosts, HostGateway: s.HostGateway(),
+	}
+	if c.HostConfig.NetworkMode.IsHost() {
+		return hostsOfHost(in)
+	}
+	linked, err := s.Linked(c, true)
+	if err != nil {
+		return nil, err
+	}
+	in.Extra = append(linked, in.Extra...)
+	for _, name := range slices.Sorted(maps.Keys(endpoints)) {
+		for _, a := range []netip.Addr{endpoints[name].IPAddress, endpoints[name].GlobalIPv6Address} {
+			if a.IsValid() {
+				in.Addresses = append(in.Addresses, a)
+			}
+		}
+	}
+	return network.HostsFile(in), nil
+}
+
+// Linked are the lines of /etc/hosts for --link: the alias, name and ID of each other container with its address.
+// At start the others must run.
+func (s Settings) Linked(c *container.Container, starting bool) ([]string, error) {
+	var lines []string
+	for _, link := range c.HostConfig.Links {
+		ref, alias, aliased := strings.Cut(link, ":")
+		if ref = strings.TrimPrefix(ref, "/"); !aliased {
+			alias = ref
+		}
+		other, err := s.Containers.Get(ref)
+		switch {
+		case err != nil:
+			return nil, errdefs.ErrInvalidArgument.WithMessage("could not get container for " + ref + ": " + err.Error())
+		case !starting:
+			continue
+		case !other.State.Alive():
+			return nil, errdefs.ErrConflict.WithMessage("Cannot link to a non running container: /" + other.Name + " AS /" + c.Name + "/" + alias)
+		}
+		if endpoint := other.Networks[nt.NetworkBridge]; endpoint != nil && endpoint.IPAddress.IsValid() {
+			for _, name := range []string{alias, other.ShortID(), other.Name} {
+				lines = append(lines, name+":"+endpoint.IPAddress.String())
+			}
+		}
+	}
+	return lines, nil
+}
+
+func hostsOfHost(in network.HostsInput) ([]byte, error) {
+	text, err := os.ReadFile("/etc/hosts")
+	if err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("read the host's /etc/hosts: %w", err)
+	}
+	for _, extra := range in.Extra {
+		name, address, _ := strings.Cut(extra, ":")
+		address = strings.Trim(address, "[]")
+		if address == "host-gateway" {
+			address = "127.0.0.1"
+		}
+		text = fmt.Appendf(text, "%s\t%s\n", address, name)
+	}
+	return text, nil
+}
+
+// ResolvOf is what the container asks of name resolution, with the daemon's settings where it asks for nothing.
+func (s Settings) ResolvOf(c *container.Container) network.ResolvInput {
+	h := c.HostConfig
+	in := network.ResolvInput{Servers: h.DNS, Search: h.DNSSearch, Options: h.DNSOptions, Host: h.NetworkMode.IsHost()}
+	if len(in.Servers) == 0 {
+		in.Servers = s.Resolv.Servers
+	}
+	if len(in.Search) == 0 {
+		in.Search = s.Resolv.Search
+	}
+	if len(in.Options) == 0 {
+		in.Options = s.Resolv.Options
+	}
+	return in
+}

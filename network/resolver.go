@@ -1,0 +1,104 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/dns"
+	"github.com/cove-containers/cove/network/nft"
+)
+
+// Sockets are what a container's questions for names arrive at. Whoever keeps them open keeps the questions from being
+// lost while no engine answers them.
+type Sockets = dns.Sockets
+
+// listenNames makes a container's sockets in its namespace.
+func listenNames(ns *os.File) (*Sockets, error) {
+	var s Sockets
+	var ports [2]uint16
+	err := bridge.Within(ns, func() error {
+		udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: dns.Address.AsSlice()})
+		if err != nil {
+			return err
+		}
+		defer udp.Close()
+		tcp, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: dns.Address.AsSlice()})
+		if err != nil {
+			return err
+		}
+		defer tcp.Close()
+		ports = [2]uint16{uint16(udp.LocalAddr().(*net.UDPAddr).Port), uint16(tcp.Addr().(*net.TCPAddr).Port)}
+		if s.UDP, err = udp.File(); err != nil {
+			return err
+		}
+		if s.TCP, err = tcp.File(); err != nil {
+			s.UDP.Close()
+		}
+		return err
+	})
+	if err == nil {
+		if err = nft.RedirectNames(ns, dns.Address, ports[0], ports[1]); err != nil {
+			s.Close()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make name server of container: %w", err)
+	}
+	return &s, nil
+}
+
+// resolver is a container's name server at work.
+type resolver struct {
+	*dns.Resolver
+	ns *os.File // questions for the world go out by it
+}
+
+// openNames prepares to answer a container's questions.
+func (k *Keeper) openNames(containerID string, s *Sockets, ns *os.File, in ResolvInput) (*resolver, error) {
+	ns, err := bridge.Duplicate(ns)
+	if err != nil {
+		return nil, err
+	}
+	r := &resolver{ns: ns}
+	r.Resolver, err = dns.Open(s, dns.Config{
+		Lookup:  func(name string) ([]netip.Addr, bool) { return k.Lookup(containerID, name) },
+		Reverse: func(a netip.Addr) (string, bool) { return k.Reverse(containerID, a) },
+		Servers: func() []dns.Server { return forwardTo(in) },
+		Dial:    r.dial,
+	})
+	if err != nil {
+		ns.Close()
+		return nil, fmt.Errorf("serve names: %w", err)
+	}
+	return r, nil
+}
+
+func (r *resolver) dial(ctx context.Context, network string, to dns.Server) (conn net.Conn, err error) {
+	dial := func() error {
+		conn, err = new(net.Dialer).DialContext(ctx, network, to.Address.String())
+		return err
+	}
+	if to.Host {
+		return conn, dial()
+	}
+	err = bridge.Within(r.ns, dial)
+	return conn, err
+}
+
+// start begins to answer, once the container is known.
+func (r *resolver) start() {
+	if r != nil {
+		r.Start()
+	}
+}
+
+func (r *resolver) close() {
+	if r != nil {
+		r.Close()
+		r.ns.Close()
+	}
+}
