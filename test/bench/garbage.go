@@ -89,7 +89,8 @@ func (b *bench) garbage() error {
 		if s.name != "cove" {
 			data, _ := filepath.Glob(filepath.Join(b.dir, "debianregistry*", "config.yml"))
 			out, err := exec.Command("docker-registry", "garbage-collect", data[len(data)-1]).CombinedOutput()
-			fmt.Printf("  %-10s %8.0f ms, without pushes: it deleted %d, %v\n", s.name, ms(time.Since(start)), bytes.Count(out, []byte("eligible for deletion: sha256:")), err)
+			fmt.Printf("  %-15s %8.0f ms, without pushes: it deleted %d, %v\n", s.name, ms(time.Since(start)), bytes.Count(out, []byte("eligible for deletion: sha256:")), err)
+			print("  push of a small image to it", []samples{alone})
 			stop()
 			continue
 		}
@@ -107,7 +108,7 @@ func (b *bench) garbage() error {
 			answer = strings.TrimSpace(string(body))
 		}()
 		during := pushFor(addr, "during", time.Minute, done)
-		fmt.Printf("  %-10s %8.0f ms, while pushing: %s\n", s.name, ms(time.Since(start)), answer)
+		fmt.Printf("  %-15s %8.0f ms, while pushing: %s\n", s.name, ms(time.Since(start)), answer)
 		print("  push of a small image to it", []samples{alone, during})
 		stop()
 	}

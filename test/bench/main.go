@@ -104,10 +104,10 @@ func print(title string, rows []samples) {
 	fmt.Println(title)
 	for _, r := range rows {
 		if len(r.times) == 0 {
-			fmt.Printf("  %-10s failed\n", r.name)
+			fmt.Printf("  %-15s failed\n", r.name)
 			continue
 		}
-		fmt.Printf("  %-10s %8.1f  (%.1f, %.1f)  %5.2fx\n", r.name, ms(r.median()), ms(slices.Min(r.times)), ms(slices.Max(r.times)),
+		fmt.Printf("  %-15s %8.1f  (%.1f, %.1f)  %5.2fx\n", r.name, ms(r.median()), ms(slices.Min(r.times)), ms(slices.Max(r.times)),
 			float64(r.median())/float64(rows[0].median()))
 	}
 	fmt.Println()
