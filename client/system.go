@@ -111,3 +111,12 @@ func setTrue(query url.Values, name string, value bool) {
 		query.Set(name, "1")
 	}
 }
+
+// SystemCheck has the daemon look its data over.
+func (c *Client) SystemCheck(ctx context.Context, o api.CheckOptions) (report api.CheckReport, err error) {
+	query := url.Values{}
+	setTrue(query, "deep", o.Deep)
+	setTrue(query, "repair", o.Repair)
+	err = c.post(ctx, "/cove/system/check", query, nil, &report)
+	return report, err
+}

@@ -290,3 +290,18 @@ func (s *Store) snapshot(ids map[string]bool) map[string]*Container {
 	}
 	return out
 }
+
+// Making tells whether a container with this ID is being made: it has a name and no record yet.
+func (s *Store) Making(id string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.entries[id] != nil {
+		return false
+	}
+	for _, owner := range s.names {
+		if owner == id {
+			return true
+		}
+	}
+	return false
+}

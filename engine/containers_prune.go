@@ -31,7 +31,8 @@ func (e *Engine) ContainersPrune(ctx context.Context, f plan.Filters) (ct.PruneR
 		if c.State.Busy() || young || !f.Labels("label", c.Config.Labels) || !f.NotLabels("label!", c.Config.Labels) {
 			continue
 		}
-		size, _ := e.parts.Layers.Usage(c.ID)
+		size, _ := e.parts.Layers.Weight(ctx, c.ID)
+		files, _ := c.Space(ctx, e.parts.Config.Root)
 		err := e.ContainerRemove(ctx, c.ID, RemoveOptions{})
 		if errdefs.IsConflict(err) || errdefs.IsNotFound(err) {
 			continue // started, or removed by another
@@ -40,7 +41,7 @@ func (e *Engine) ContainersPrune(ctx context.Context, f plan.Filters) (ct.PruneR
 			return report, err
 		}
 		report.ContainersDeleted = append(report.ContainersDeleted, c.ID)
-		report.SpaceReclaimed += uint64(size)
+		report.SpaceReclaimed += uint64(size + files)
 	}
 	e.log(et.ContainerEventType, et.ActionPrune, "", map[string]string{"reclaimed": strconv.FormatUint(report.SpaceReclaimed, 10)})
 	return report, nil

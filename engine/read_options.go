@@ -13,8 +13,6 @@ type (
 	ListOptions = view.ListOptions
 	// EventsOptions picks events.
 	EventsOptions = view.EventsOptions
-	// DiskUsageOptions picks what disk usage is found out for.
-	DiskUsageOptions = view.DiskUsageOptions
 )
 
 // newView makes what shows the engine's state.

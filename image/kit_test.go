@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,6 +95,22 @@ func (f *trees) Prepare(ctx context.Context, diffIDs []digest.Digest, reopen fun
 	defer f.mu.Unlock()
 	f.stacks = append(f.stacks, diffIDs)
 	return nil
+}
+
+func (f *trees) Space(context.Context) (map[digest.Digest]int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.have), nil
+}
+
+func (f *trees) Unwanted(keep func(digest.Digest) bool) []digest.Digest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.DeleteFunc(slices.Collect(maps.Keys(f.have)), keep)
+}
+
+func (f *trees) Verify(context.Context, digest.Digest, io.Reader, bool) ([]string, error) {
+	return nil, nil
 }
 
 func (f *trees) Sweep(keep func(digest.Digest) bool) (int, int64, error) {

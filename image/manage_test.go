@@ -287,8 +287,8 @@ C {"author":"me","created":"2020-01-02T03:04:05.6Z","config":{"Cmd":["sh"],"Heal
 	if err != nil || len(h) != 3 || h[0].ID != r.ID || h[0].Tags[0] != "x:1" || h[0].CreatedBy != "two" || h[0].Size == 0 || h[1].Size != 0 || h[2].ID != "<missing>" {
 		t.Errorf("%+v %v", h, err)
 	}
-	if usage, err := b.Usage(t.Context()); err != nil || usage < r.Size {
-		t.Errorf("usage %d of an image of %d: %v", usage, r.Size, err)
+	if usage, err := b.Usage(t.Context()); err != nil || usage.Total < r.Size {
+		t.Errorf("usage %d of an image of %d: %v", usage.Total, r.Size, err)
 	}
 }
 

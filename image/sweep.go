@@ -134,11 +134,16 @@ func (s *Store) marked() (reach, error) {
 	for _, rec := range s.names.snapshot() {
 		s.mark(r, rec.Target)
 	}
+	return r, s.markUsed(r)
+}
+
+// markUsed adds what containers and unfinished pulls lead to.
+func (s *Store) markUsed(r reach) error {
 	s.mu.Lock()
 	users := s.users
 	s.mu.Unlock()
 	if users == nil {
-		return nil, fmt.Errorf("sweep images: the containers are not known yet: %w", errdefs.ErrUnavailable)
+		return fmt.Errorf("sweep images: the containers are not known yet: %w", errdefs.ErrUnavailable)
 	}
 	for _, u := range users() {
 		s.mark(r, ocispec.Descriptor{Digest: u.Image})
@@ -146,7 +151,7 @@ func (s *Store) marked() (reach, error) {
 	}
 	pulls, err := s.pulls.All()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, p := range pulls {
 		if time.Since(p.Began) < pullMemory {
@@ -155,7 +160,16 @@ func (s *Store) marked() (reach, error) {
 			}
 		}
 	}
-	return r, nil
+	return nil
+}
+
+// needed tells of blobs and layers whether something leads to them now, or protects them.
+func (s *Store) needed() (func(digest.Digest) bool, error) {
+	r, err := s.marked()
+	if err != nil {
+		return nil, err
+	}
+	return func(d digest.Digest) bool { return r[d] || s.leases.has(d) }, nil
 }
 
 // Sweep removes the blobs and layers that no name, no container and no pull under way needs, and tells how many bytes that
@@ -164,11 +178,10 @@ func (s *Store) Sweep(ctx context.Context) (int64, error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
 	defer s.leases.sweep()()
-	r, err := s.marked()
+	keep, err := s.needed()
 	if err != nil {
 		return 0, err
 	}
-	keep := func(d digest.Digest) bool { return r[d] || s.leases.has(d) }
 	freed, err := s.sweepBlobs(keep)
 	if err == nil {
 		var parts int64
@@ -218,31 +231,35 @@ func (s *Store) sweepBlobs(keep func(digest.Digest) bool) (freed int64, err erro
 	return freed, nil
 }
 
-// Usage is what all images take on disk, each blob and each layer counted once.
-func (s *Store) Usage(ctx context.Context) (int64, error) {
-	blobs, err := s.blobs.List()
+// Usage is what images take on disk: every blob and every layer once.
+type Usage struct {
+	Total int64
+	// Reclaimable is what comes back when every image goes that no container uses.
+	Reclaimable int64
+}
+
+// Usage measures all blobs, those half fetched too, and all layers.
+func (s *Store) Usage(ctx context.Context) (Usage, error) {
+	used := reach{}
+	if err := s.markUsed(used); err != nil {
+		return Usage{}, err
+	}
+	blobs, err := s.blobs.Space()
 	if err != nil {
-		return 0, err
+		return Usage{}, err
 	}
-	var total int64
-	for _, d := range blobs {
-		if n, err := s.blobs.Stat(d); err == nil {
-			total += n
-		}
+	layers, err := s.layers.Space(ctx)
+	if err != nil {
+		return Usage{}, err
 	}
-	diffIDs := reach{}
-	for _, rec := range s.names.snapshot() {
-		for _, v := range s.variants(rec.Target) {
-			if v.config == nil {
-				continue
-			}
-			for _, d := range v.config.RootFS.DiffIDs {
-				if !diffIDs[d] && s.layers.Has(d) {
-					total += s.layers.Size(d)
-				}
-				diffIDs[d] = true
+	var u Usage
+	for _, kind := range []map[digest.Digest]int64{blobs, layers} {
+		for d, n := range kind {
+			u.Total += n
+			if !used[d] && !s.leases.has(d) {
+				u.Reclaimable += n
 			}
 		}
 	}
-	return total, nil
+	return u, nil
 }

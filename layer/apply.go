@@ -114,6 +114,7 @@ func (s *Store) build(place string, fill func(dir *os.File) error) error {
 	if err != nil {
 		return err
 	}
+	defer s.begin(path)()
 	dir, err := os.Open(path)
 	if err != nil {
 		return err

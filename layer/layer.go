@@ -52,9 +52,11 @@ type Store struct {
 		writable  map[string]writableRecord
 		snapshots map[string]Snapshot
 	}
-	working map[string]*work // layers and fixes being made
-	roots   map[string]*mounted
-	holds   map[string]*held
+	working   map[string]*work // layers and fixes being made
+	roots     map[string]*mounted
+	holds     map[string]*held
+	measured  map[string]int64 // what trees take on disk, by path, as far as it was asked for
+	temporary map[string]bool  // folders half made or half deleted that somebody is at
 }
 
 // layerRecord is what a layer's tree does not tell itself.

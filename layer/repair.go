@@ -110,6 +110,7 @@ func removeTree(path string) error {
 // discard deletes a tree; from the first moment on it is not at its place any more.
 func (s *Store) discard(parts ...string) error {
 	gone := s.path("gone", strconv.FormatInt(s.gone.Add(1), 10)) // free: the folder was empty when the store opened
+	defer s.begin(gone)()
 	switch err := os.Rename(s.path(parts...), gone); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil

@@ -252,6 +252,7 @@ func isEmpty(dir string) (bool, error) {
 // turn puts another record, with a fresh tree, in place of a writable layer's. It waits until nobody copies files into
 // the layer; whoever comes later finds the new tree. A crash leaves the one or the other.
 func (s *Store) turn(id string, next writableRecord, also func(*state.Tx) error) (old writableRecord, err error) {
+	defer s.begin(s.path("writable", next.Tree))()
 	if err := s.makeWritable(id, next); err != nil {
 		return old, errors.Join(err, s.discard("writable", next.Tree))
 	}

@@ -3,6 +3,7 @@ package layer
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -29,12 +30,7 @@ func (s *Store) Sweep(keep func(diffID digest.Digest) bool) (removed int, freed 
 	s.mu.Unlock()
 	unwanted := slices.DeleteFunc(candidates, keep)
 	s.mu.Lock()
-	used := map[digest.Digest]bool{}
-	for _, record := range s.known.writable { // snapshots lie on the same layers
-		for _, id := range record.DiffIDs {
-			used[id] = true
-		}
-	}
+	used := s.usedLayers()
 	unwanted = slices.DeleteFunc(unwanted, func(id digest.Digest) bool { return used[id] })
 	for _, id := range unwanted {
 		freed += s.known.layers[id].Size
@@ -42,6 +38,26 @@ func (s *Store) Sweep(keep func(diffID digest.Digest) bool) (removed int, freed 
 	layers, fixes := s.forget(unwanted)
 	s.mu.Unlock()
 	return len(layers), freed, s.delete(layers, fixes)
+}
+
+// usedLayers are the layers that writable ones, and their snapshots, lie on. The lock is held.
+func (s *Store) usedLayers() map[digest.Digest]bool {
+	used := map[digest.Digest]bool{}
+	for _, record := range s.known.writable {
+		for _, id := range record.DiffIDs {
+			used[id] = true
+		}
+	}
+	return used
+}
+
+// Unwanted are the layers that Sweep would delete.
+func (s *Store) Unwanted(keep func(diffID digest.Digest) bool) []digest.Digest {
+	s.mu.Lock()
+	used := s.usedLayers()
+	known := slices.Sorted(maps.Keys(s.known.layers))
+	s.mu.Unlock()
+	return slices.DeleteFunc(known, func(id digest.Digest) bool { return used[id] || keep(id) })
 }
 
 // forget takes layers, and the fixes of chains that they are part of, out of what is known, for delete to delete; who

@@ -14,7 +14,6 @@ import (
 
 	"github.com/cove-containers/cove/archive"
 	"github.com/cove-containers/cove/state"
-	"github.com/cove-containers/cove/sys"
 )
 
 // Create makes the writable layer id on top of the given layers, lowest first, which Prepare has made fit. Its root
@@ -249,48 +248,5 @@ func (s *Store) treeUsage(tree string) (int64, error) {
 		return 0, err
 	}
 	defer upper.Close()
-	u := usage{seen: map[uint64]bool{}}
-	err = u.add(sys.Borrow(upper))
-	return u.total, err
-}
-
-type usage struct {
-	seen  map[uint64]bool // inodes that have more than one name
-	total int64
-}
-
-func (u *usage) add(dir sys.FD) error {
-	entries, err := sys.ReadDirectory(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := u.entry(dir, e.Name); err != nil && !errors.Is(err, fs.ErrNotExist) { // removed meanwhile
-			return err
-		}
-	}
-	return nil
-}
-
-func (u *usage) entry(dir sys.FD, name string) error {
-	st, err := sys.StatAt(dir, name)
-	if err != nil {
-		return err
-	}
-	if st.Kind() != sys.KindDir && st.Links > 1 {
-		if u.seen[st.Ino] {
-			return nil
-		}
-		u.seen[st.Ino] = true
-	}
-	u.total += 512 * st.Blocks
-	if st.Kind() != sys.KindDir {
-		return nil
-	}
-	fd, err := sys.OpenListAt(dir, name)
-	if err != nil {
-		return err
-	}
-	defer fd.Close()
-	return u.add(fd)
+	return archive.Space(context.Background(), upper)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/moby/moby/api/types/build"
 	st "github.com/moby/moby/api/types/system"
 
-	"github.com/cove-containers/cove/engine"
+	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/server/shape"
 )
 
@@ -28,7 +28,7 @@ func (s *Server) diskUsage(c *call) error {
 	}
 	verbose := o.Verbose
 	o.Verbose = o.Verbose || old
-	found, err := s.System.DiskUsage(c.Context(), o)
+	found, err := s.Housekeeping.DiskUsage(c.Context(), o)
 	if err != nil {
 		return err
 	}
@@ -39,10 +39,10 @@ func (s *Server) diskUsage(c *call) error {
 }
 
 // usageOf reads which kinds of object are asked for: all, unless some are named.
-func usageOf(c *call) (o engine.DiskUsageOptions, buildCache bool, err error) {
+func usageOf(c *call) (o api.UsageOptions, buildCache bool, err error) {
 	kinds := c.query["type"]
 	if !c.since(42) || len(kinds) == 0 {
-		return engine.DiskUsageOptions{Containers: true, Images: true, Volumes: true}, true, nil
+		return api.UsageOptions{Containers: true, Images: true, Volumes: true}, true, nil
 	}
 	for _, kind := range kinds {
 		switch st.DiskUsageObject(kind) {

@@ -120,17 +120,21 @@ func (f fakeContainers) ContainersPrune(context.Context, api.Filters) (ct.PruneR
 	return ct.PruneReport{}, f.err
 }
 
+type fakeHouse struct{ usage st.DiskUsage }
+
 type fakeSystem struct {
 	info    st.Info
 	version st.VersionResponse
-	usage   st.DiskUsage
 	events  func(ctx context.Context, o engine.EventsOptions, emit func(et.Message) error) error
 }
 
 func (f fakeSystem) Info(context.Context) (st.Info, error)               { return f.info, nil }
 func (f fakeSystem) Version(context.Context) (st.VersionResponse, error) { return f.version, nil }
-func (f fakeSystem) DiskUsage(context.Context, engine.DiskUsageOptions) (st.DiskUsage, error) {
+func (f fakeHouse) DiskUsage(context.Context, api.UsageOptions) (st.DiskUsage, error) {
 	return f.usage, nil
+}
+func (f fakeHouse) Check(_ context.Context, o api.CheckOptions) (api.CheckReport, error) {
+	return api.CheckReport{Checked: map[string]int{"blobs": 2}, Faults: []api.Fault{{Kind: "blob", Name: "x", Problem: "bad", Repaired: o.Repair}}}, nil
 }
 func (f fakeSystem) Events(ctx context.Context, o engine.EventsOptions, emit func(et.Message) error) error {
 	return f.events(ctx, o, emit)

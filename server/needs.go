@@ -27,20 +27,21 @@ import (
 // Parts are what the API speaks for. Each is an interface no larger than the calls that use it, so that a test can
 // stand in for it; the daemon gives the engine for most and keepers for the rest.
 type Parts struct {
-	Lives      Lives
-	Course     Course
-	Streams    Streams
-	Execs      Execs
-	Containers Containers
-	Files      Files
-	System     System
-	Images     Images
-	Transfers  Transfers
-	Captures   Captures
-	Snapshots  Snapshots
-	Volumes    Volumes
-	Networks   Networks
-	Registry   Registry
+	Lives        Lives
+	Course       Course
+	Streams      Streams
+	Execs        Execs
+	Containers   Containers
+	Files        Files
+	System       System
+	Housekeeping Housekeeping
+	Images       Images
+	Transfers    Transfers
+	Captures     Captures
+	Snapshots    Snapshots
+	Volumes      Volumes
+	Networks     Networks
+	Registry     Registry
 	// Log takes what went wrong where the client can no longer be told; nil is slog.Default.
 	Log *slog.Logger
 }
@@ -101,8 +102,13 @@ type Files interface {
 type System interface {
 	Info(ctx context.Context) (st.Info, error)
 	Version(ctx context.Context) (st.VersionResponse, error)
-	DiskUsage(ctx context.Context, o engine.DiskUsageOptions) (st.DiskUsage, error)
 	Events(ctx context.Context, o engine.EventsOptions, emit func(et.Message) error) error
+}
+
+// Housekeeping measures and checks what the engine keeps.
+type Housekeeping interface {
+	DiskUsage(ctx context.Context, o api.UsageOptions) (st.DiskUsage, error)
+	Check(ctx context.Context, o api.CheckOptions) (api.CheckReport, error)
 }
 
 // Images are the images that are here.

@@ -93,6 +93,7 @@ func (s *Server) systemRows() []route {
 		{"GET /info", Observe, s.info},
 		{"GET /events", Observe, s.events},
 		{"GET /system/df", Observe, s.diskUsage},
+		{"POST /cove/system/check", Administer, s.systemCheck},
 		{"POST /auth", Observe, s.auth},
 	}
 }

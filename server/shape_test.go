@@ -63,13 +63,13 @@ func samples() Parts {
 			info: st.Info{ID: "id", Containers: 1, Driver: "overlayfs", SecurityOptions: []string{"name=seccomp,profile=builtin", "name=cgroupns"}, Runtimes: map[string]st.RuntimeWithStatus{"cove": {Runtime: st.Runtime{Path: "cove-runtime"}, Status: map[string]string{"a": "b"}}},
 				Containerd: &st.ContainerdInfo{}, FirewallBackend: &st.FirewallInfo{Driver: "nftables"}, RuncCommit: st.Commit{ID: "r"}, NRI: &st.NRIInfo{}},
 			version: st.VersionResponse{Version: "0.1.0", APIVersion: "1.56", MinAPIVersion: "1.24", Os: "linux", Arch: "amd64"},
-			usage: st.DiskUsage{
-				ImageUsage:      &it.DiskUsage{TotalCount: 1, TotalSize: 7, Items: []it.Summary{image}},
-				ContainerUsage:  &ct.DiskUsage{TotalCount: 1, Items: []ct.Summary{summary}},
-				VolumeUsage:     &vt.DiskUsage{TotalCount: 1, Items: []vt.Volume{{Name: "v", Driver: "local", Scope: "local"}}},
-				BuildCacheUsage: &build.DiskUsage{},
-			},
 		},
+		Housekeeping: fakeHouse{st.DiskUsage{
+			ImageUsage:      &it.DiskUsage{TotalCount: 1, TotalSize: 7, Items: []it.Summary{image}},
+			ContainerUsage:  &ct.DiskUsage{TotalCount: 1, Items: []ct.Summary{summary}},
+			VolumeUsage:     &vt.DiskUsage{TotalCount: 1, Items: []vt.Volume{{Name: "v", Driver: "local", Scope: "local"}}},
+			BuildCacheUsage: &build.DiskUsage{},
+		}},
 	}
 }
 
@@ -124,7 +124,7 @@ func TestShapes(t *testing.T) {
 
 // TestEmptyLists: a client that gets null where it expects a list may fall over.
 func TestEmptyLists(t *testing.T) {
-	p := Parts{Containers: fakeContainers{}, Images: fakeImages{}, System: fakeSystem{usage: st.DiskUsage{ImageUsage: &it.DiskUsage{}, ContainerUsage: &ct.DiskUsage{}, VolumeUsage: &vt.DiskUsage{}}}}
+	p := Parts{Containers: fakeContainers{}, Images: fakeImages{}, Housekeeping: fakeHouse{st.DiskUsage{ImageUsage: &it.DiskUsage{}, ContainerUsage: &ct.DiskUsage{}, VolumeUsage: &vt.DiskUsage{}}}}
 	for path, want := range map[string]string{
 		"/containers/json":      "[]\n",
 		"/images/json":          "[]\n",
@@ -179,6 +179,18 @@ func BenchmarkList(b *testing.B) {
 		}
 		if _, err := shape.EncodeJSON(all); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestSystemCheck: what is asked for reaches the keeper of the house, and what it says the client.
+func TestSystemCheck(t *testing.T) {
+	for path, want := range map[string]string{
+		"/cove/system/check":                       `{"Checked":{"blobs":2},"Faults":[{"Kind":"blob","Name":"x","Problem":"bad"}]}` + "\n",
+		"/v1.56/cove/system/check?repair=1&deep=1": `{"Checked":{"blobs":2},"Faults":[{"Kind":"blob","Name":"x","Problem":"bad","Repaired":true}]}` + "\n",
+	} {
+		if w := ask(t, samples(), "POST", path, ""); w.Code != 200 || w.Body.String() != want {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
 }

@@ -11,3 +11,8 @@ func RenameAt(dir FD, name string, newDir FD, newName string) error {
 func RenameNoReplaceAt(dir FD, name string, newDir FD, newName string) error {
 	return pathError("rename", name, unix.Renameat2(int(dir), name, int(newDir), newName, unix.RENAME_NOREPLACE))
 }
+
+// ExchangeAt has name in dir and newName in newDir change places, in one step.
+func ExchangeAt(dir FD, name string, newDir FD, newName string) error {
+	return pathError("exchange", name, unix.Renameat2(int(dir), name, int(newDir), newName, unix.RENAME_EXCHANGE))
+}

@@ -45,8 +45,16 @@ func (e *Engine) clear(round int) {
 			e.t.Errorf("round %d: the anonymous volume %s has outlived its container", round, name)
 		}
 	}
-	for _, dir := range []string{"containers", "layers/writable"} {
-		if left := list(filepath.Join(e.DataRoot, dir)); len(left) > 0 {
+	// Files go after the answer.
+	for _, dir := range []string{"containers", "layers/writable", "layers/gone"} {
+		var left []string
+		for range 100 {
+			if left = list(filepath.Join(e.DataRoot, dir)); len(left) == 0 {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if len(left) > 0 {
 			e.t.Errorf("round %d: %s holds %v", round, dir, left)
 		}
 	}

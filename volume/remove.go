@@ -13,6 +13,7 @@ import (
 	vt "github.com/moby/moby/api/types/volume"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/archive"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -125,51 +126,9 @@ func (s *Store) Usage(ctx context.Context, name string) (int64, error) {
 		return 0, fmt.Errorf("size of volume %s: %w", name, err)
 	}
 	defer dir.Close()
-	u := usage{seen: map[[2]uint64]bool{}}
-	if err := u.add(ctx, sys.Borrow(dir)); err != nil {
+	n, err := archive.Space(ctx, dir)
+	if err != nil {
 		return 0, fmt.Errorf("size of volume %s: %w", name, err)
 	}
-	return u.bytes, nil
-}
-
-type usage struct {
-	bytes int64
-	seen  map[[2]uint64]bool // device and inode of files with several names
-}
-
-func (u *usage) add(ctx context.Context, dir sys.FD) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	entries, err := sys.ReadDirectory(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		st, err := sys.StatAt(dir, e.Name)
-		if err != nil {
-			continue // removed meanwhile
-		}
-		id := [2]uint64{st.Dev, st.Ino}
-		if st.Kind() != sys.KindDir && st.Links > 1 {
-			if u.seen[id] {
-				continue
-			}
-			u.seen[id] = true
-		}
-		u.bytes += st.Blocks * 512
-		if st.Kind() != sys.KindDir {
-			continue
-		}
-		below, err := sys.OpenListAt(dir, e.Name)
-		if err != nil {
-			continue
-		}
-		err = u.add(ctx, below)
-		below.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return n, nil
 }

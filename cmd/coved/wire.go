@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/container"
@@ -32,6 +33,7 @@ import (
 	"github.com/cove-containers/cove/shim"
 	"github.com/cove-containers/cove/snapshot"
 	"github.com/cove-containers/cove/state"
+	"github.com/cove-containers/cove/system"
 	"github.com/cove-containers/cove/volume"
 )
 
@@ -111,7 +113,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	d.server = server.New(server.Parts{
 		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, Files: copier, System: eng,
 		Images: parts.Images, Transfers: parts.Images, Captures: captures, Snapshots: captures, Volumes: parts.Volumes, Networks: parts.Networks,
-		Registry: registries, Log: log,
+		Registry: registries, Log: log, Housekeeping: housekeeping(s, db, blobs, parts, eng),
 	})
 	return d, d.ownRegistry(ctx, s, shelf, log)
 }
@@ -144,6 +146,21 @@ func (d *daemon) ownRegistry(ctx context.Context, s *settings, shelf *local.Stor
 	}
 	d.push(d.registry.close)
 	return nil
+}
+
+// housekeeping is what looks at everything at once.
+func housekeeping(s *settings, db *state.DB, blobs *blob.Store, parts engine.Parts, eng *engine.Engine) *system.System {
+	return system.New(system.Parts{
+		Root: s.dataRoot, ExecRoot: s.execRoot, CgroupParent: parts.Config.CgroupParent,
+		Database: db, Blobs: blobs, Images: parts.Images, Layers: parts.Layers, Volumes: parts.Volumes,
+		Networks: parts.Networks, Shims: parts.Shims, Containers: parts.Containers,
+		List: func(ctx context.Context) ([]ct.Summary, error) {
+			return eng.ContainerList(ctx, engine.ListOptions{All: true})
+		},
+		Remove: func(ctx context.Context, id string) error {
+			return eng.ContainerRemove(ctx, id, engine.RemoveOptions{})
+		},
+	})
 }
 
 // words opens the database first: its lock keeps a second daemon out before it could disturb anything. Then the

@@ -71,10 +71,3 @@ type EventsOptions struct {
 	// Open is called once, when nothing that happens from now on can be missed, and before the first event is given.
 	Open func() error
 }
-
-// DiskUsageOptions picks what disk usage is found out for.
-type DiskUsageOptions struct {
-	Containers, Images, Volumes bool
-	// Verbose fills in the items, not only the sums.
-	Verbose bool
-}

@@ -19,6 +19,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -76,8 +77,8 @@ func Open(name string, bridges []Bridge) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	t := &Table{name: name, bridges: bridges, ports: map[key]Publication{}, conn: conn}
-	if err := t.readPorts(); err != nil {
+	t := &Table{name: name, bridges: bridges, conn: conn}
+	if t.ports, err = t.readPorts(); err != nil {
 		conn.CloseLasting()
 		return nil, err
 	}
@@ -259,26 +260,35 @@ func ForwardDrops() ([]string, error) {
 	return tables, nil
 }
 
+// Agrees tells whether the kernel's map of ports is what was published: somebody may have changed it.
+func (t *Table) Agrees() (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	there, err := t.readPorts()
+	return err == nil && maps.Equal(there, t.ports), err
+}
+
 // readPorts reads the map of ports that is in the kernel, if there is one.
-func (t *Table) readPorts() error {
+func (t *Table) readPorts() (map[key]Publication, error) {
+	there := map[key]Publication{}
 	table, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyIPv4)
 	if err != nil {
-		return nil
+		return there, nil
 	}
 	set, err := t.conn.GetSetByName(table, portsMap)
 	if err != nil {
-		return nil
+		return there, nil
 	}
 	elements, err := t.conn.GetSetElements(set)
 	if err != nil {
-		return fmt.Errorf("read published ports of table %s: %w", t.name, err)
+		return nil, fmt.Errorf("read published ports of table %s: %w", t.name, err)
 	}
 	for _, e := range elements {
 		if p, ok := publicationOf(e); ok {
-			t.ports[p.key()] = p
+			there[p.key()] = p
 		}
 	}
-	return nil
+	return there, nil
 }
 
 func (p Publication) key() key { return key{p.Proto, p.Host} }

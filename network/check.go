@@ -1,0 +1,188 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/nft"
+)
+
+// Check compares the containers that are on networks with the devices, the firewall table and the published ports
+// that are really there.
+func (k *Keeper) Check(_ context.Context, _ bool) (api.Findings, error) {
+	var found api.Findings
+	if k.table == nil {
+		return found, nil
+	}
+	if altered(k.table) {
+		found.Add(api.Fault{
+			Kind: "network", Name: k.cfg.tableName(), Problem: "the firewall table is gone or was changed by others", Remedy: "written anew",
+			Persists: func() bool { return altered(k.table) },
+			Mend:     func(context.Context) error { return k.table.Restore() },
+		})
+	}
+	var devices []string
+	for _, l := range k.all() {
+		found.Count("networks", 1)
+		if !bridge.Exists(l.device.Name) {
+			found.Add(api.Fault{
+				Kind: "network", Name: l.name, Problem: "its bridge " + l.device.Name + " is gone", Advice: "restart the engine",
+				Persists: func() bool { return k.lan(l.name) == l && !bridge.Exists(l.device.Name) },
+			})
+			continue
+		}
+		on, err := l.device.Ports(k.cfg.vethPrefix())
+		if err != nil {
+			return found, fmt.Errorf("check networks: %w", err)
+		}
+		devices = append(devices, on...)
+	}
+	owned, expected := k.owned()
+	for _, name := range devices {
+		if !owned[name] {
+			found.Add(k.strayDevice(name))
+		}
+	}
+	for _, veth := range slices.Sorted(maps.Keys(expected)) {
+		if !slices.Contains(devices, veth) {
+			found.Add(k.lostDevice(veth, expected[veth]))
+		}
+	}
+	found.Count("network devices", len(devices))
+	return found, k.checkPorts(&found)
+}
+
+// all are the networks that are real on the host.
+func (k *Keeper) all() []*lan {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Collect(maps.Values(k.lans))
+}
+
+// altered tells that the kernel does not have what was written.
+func altered(t *nft.Table) bool {
+	if !t.Present() {
+		return true
+	}
+	agrees, err := t.Agrees()
+	return err == nil && !agrees
+}
+
+// owned are the devices that somebody has: containers, those ready for the next ones, those that are going. expected are the
+// containers' alone.
+func (k *Keeper) owned() (owned map[string]bool, expected map[string]string) {
+	owned, expected = map[string]bool{}, map[string]string{}
+	k.mu.Lock()
+	for _, m := range k.members {
+		for _, e := range m.endpoints {
+			if e.veth != "" {
+				owned[e.veth], expected[e.veth] = true, m.id
+			}
+		}
+	}
+	for veth := range k.found {
+		owned[veth] = true
+	}
+	var pools []*pool
+	for _, l := range k.lans {
+		if l.warm != nil {
+			pools = append(pools, l.warm)
+		}
+	}
+	k.mu.Unlock()
+	for _, p := range pools {
+		p.mu.Lock()
+		for _, r := range p.ready {
+			owned[r.port.Name] = true
+		}
+		p.mu.Unlock()
+	}
+	k.graves.mu.Lock()
+	for _, g := range k.graves.open {
+		owned[g.veth] = true
+	}
+	k.graves.mu.Unlock()
+	return owned, expected
+}
+
+func (k *Keeper) strayDevice(name string) api.Fault {
+	stray := func() bool {
+		owned, _ := k.owned()
+		return !owned[name] && bridge.Exists(name)
+	}
+	return api.Fault{
+		Kind: "network", Name: name, Problem: "no container has this device", Remedy: "removed", Persists: stray,
+		Mend: func(context.Context) error {
+			// One that is only on its way to a container is soon there.
+			for range 10 {
+				if !stray() {
+					return nil
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			if err := bridge.RemovePort(name); err != nil {
+				return err
+			}
+			if address, ok := addressOfVeth(name); ok {
+				k.graves.add(grave{veth: name, address: address, forget: true})
+			}
+			return nil
+		},
+	}
+}
+
+func (k *Keeper) lostDevice(name, container string) api.Fault {
+	return api.Fault{
+		Kind: "network", Name: name, Problem: "the device of container " + container + " is gone", Advice: "restart the container",
+		Persists: func() bool {
+			_, expected := k.owned()
+			return expected[name] == container && !bridge.Exists(name)
+		},
+	}
+}
+
+// checkPorts compares what is published with what containers want published.
+func (k *Keeper) checkPorts(found *api.Findings) error {
+	have := k.table.Published()
+	want := k.wanted()
+	found.Count("published ports", len(want))
+	for _, p := range have {
+		if !slices.Contains(want, p) {
+			found.Add(api.Fault{
+				Kind: "network", Name: p.Host.String(), Problem: "the port is published and no container has it", Remedy: "withdrawn",
+				Persists: func() bool {
+					return slices.Contains(k.table.Published(), p) && !slices.Contains(k.wanted(), p)
+				},
+				Mend: func(context.Context) error { return k.table.Withdraw([]nft.Publication{p}) },
+			})
+		}
+	}
+	for _, p := range want {
+		if !slices.Contains(have, p) {
+			found.Add(api.Fault{
+				Kind: "network", Name: p.Host.String(), Problem: "the port of a container is not published", Remedy: "published",
+				Persists: func() bool {
+					return !slices.Contains(k.table.Published(), p) && slices.Contains(k.wanted(), p)
+				},
+				Mend: func(context.Context) error { return k.table.Publish([]nft.Publication{p}) },
+			})
+		}
+	}
+	return nil
+}
+
+// wanted is what all containers have published.
+func (k *Keeper) wanted() []nft.Publication {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var all []nft.Publication
+	for _, m := range k.members {
+		all = append(all, publications(m.published)...)
+	}
+	return all
+}
