@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"syscall"
 
 	"github.com/containerd/errdefs"
 	et "github.com/moby/moby/api/types/events"
@@ -120,6 +121,10 @@ func unpack(ctx context.Context, v *view, r io.Reader, o archive.Options) error 
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errdefs.ErrInvalidArgument.WithMessage("the archive ends too soon: " + err.Error())
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition.WithMessage("not everything there can be written"), err)
+	case errors.Is(err, syscall.EBUSY):
+		return fmt.Errorf("%w: %w", errdefs.ErrConflict.WithMessage("something is mounted there"), err)
 	case err != nil:
 		return err
 	}
