@@ -43,6 +43,7 @@ const (
 // guests names, for each third-party module, the packages that may import it; "*" lets everybody. Nested packages and
 // tests count as their parent.
 var guests = map[string][]string{
+	"github.com/BurntSushi/toml":             {"remote"},
 	"github.com/containerd/errdefs":          {"*"},
 	"github.com/distribution/reference":      {"ref"},
 	"github.com/docker/go-units":             {"cmd", "container", "cli", "engine", "server", "logs"},

@@ -29,7 +29,7 @@ type token struct {
 	challenge map[string]string
 }
 
-func (r request) key() tokenKey { return tokenKey{r.at.host + r.at.prefix, r.scope} }
+func (r request) key() tokenKey { return tokenKey{r.at.host + r.at.root, r.scope} }
 
 // knownAuthorization is what an earlier answer of this registry asked for, "" when it has not asked yet. What has run
 // out meanwhile is fetched anew: a body sent for nothing costs more.

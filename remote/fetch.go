@@ -21,7 +21,11 @@ import (
 func (c *Client) Manifest(ctx context.Context, name ref.Name, session *Session) (ocispec.Descriptor, []byte, error) {
 	var desc ocispec.Descriptor
 	var body []byte
-	err := c.everywhere(ctx, name, session, func(r request) error {
+	wanted := pulling
+	if name.Digest == "" {
+		wanted |= resolving
+	}
+	err := c.everywhere(ctx, name, wanted, session, func(r request) error {
 		r = r.manifest(name)
 		r.header = http.Header{"Accept": {strings.Join(oci.Accepted(), ", ")}}
 		resp, err := c.ask(ctx, r)
@@ -61,7 +65,7 @@ func readManifest(resp *http.Response, want digest.Digest) (ocispec.Descriptor, 
 func (c *Client) Blob(ctx context.Context, name ref.Name, desc ocispec.Descriptor, offset int64, session *Session) (io.ReadCloser, int64, error) {
 	var body io.ReadCloser
 	var start int64
-	err := c.everywhere(ctx, name, session, func(r request) error {
+	err := c.everywhere(ctx, name, pulling, session, func(r request) error {
 		r.path = name.Path + "/blobs/" + desc.Digest.String()
 		var err error
 		body, start, err = c.openBlob(ctx, r, desc, offset)
@@ -111,18 +115,4 @@ func continues(resp *http.Response, offset, size int64) bool {
 		return false
 	}
 	return from == strconv.FormatInt(offset, 10) && to == strconv.FormatInt(size-1, 10)
-}
-
-// everywhere tries the endpoints of name in order: what a mirror cannot give, the registry itself may.
-func (c *Client) everywhere(ctx context.Context, name ref.Name, session *Session, ask func(r request) error) error {
-	places := c.endpoints(name)
-	for i, at := range places {
-		last := i == len(places)-1
-		r := request{at: at, scope: "repository:" + name.Path + ":pull", session: session, anonymous: !last}
-		err := ask(r)
-		if err == nil || last || ctx.Err() != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -8,13 +8,19 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/cove-containers/cove/ref"
 )
 
 // Login finds out whether a registry accepts the credentials. serverAddress is what clients call the registry: a
 // host, a URL, or "" for docker.io. The token, when there is one, stands for the password from now on. Wrong
 // credentials are errdefs.ErrUnauthenticated.
 func (c *Client) Login(ctx context.Context, serverAddress string, cred Credentials) (string, error) {
-	r := request{at: endpoint{host: registryHost(serverAddress)}, session: NewSession(cred)}
+	places, err := c.endpoints(registryName(serverAddress), 0)
+	if err != nil {
+		return "", err
+	}
+	r := request{at: places[len(places)-1], session: NewSession(cred)}
 	resp, err := c.send(ctx, r, "")
 	if err != nil {
 		return "", err
@@ -56,15 +62,15 @@ func loginError(resp *http.Response, err error) error {
 	return fmt.Errorf("Get %q: %w", resp.Request.URL.Redacted(), err)
 }
 
-// registryHost reduces what clients call a registry to its host and port.
-func registryHost(address string) string {
+// registryName reduces what clients call a registry to how names begin.
+func registryName(address string) string {
 	if u, err := url.Parse(address); err == nil && u.Host != "" {
 		address = u.Host
 	}
 	address, _, _ = strings.Cut(address, "/")
 	switch address {
-	case "", "docker.io", "index.docker.io":
-		return dockerHub
+	case "", "index.docker.io", dockerHub:
+		return ref.DefaultHost
 	}
 	return address
 }

@@ -34,7 +34,11 @@ func (r request) manifest(name ref.Name) request {
 // StatManifest tells what name points to in the registry itself, past all mirrors, without fetching it. The digest is empty when
 // the registry does not tell. A refusal is an *Error.
 func (c *Client) StatManifest(ctx context.Context, name ref.Name, session *Session) (ocispec.Descriptor, error) {
-	r := c.writing(name, session).manifest(name)
+	r, err := c.writing(name, session)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	r = r.manifest(name)
 	r.method = http.MethodHead
 	r.header = http.Header{"Accept": {strings.Join(oci.Accepted(), ", ")}}
 	resp, err := c.ask(ctx, r)
@@ -52,7 +56,10 @@ func (c *Client) StatManifest(ctx context.Context, name ref.Name, session *Sessi
 
 // StatBlob tells the size of a blob in the repository of name. A refusal is an *Error.
 func (c *Client) StatBlob(ctx context.Context, name ref.Name, d digest.Digest, session *Session) (int64, error) {
-	r := c.writing(name, session)
+	r, err := c.writing(name, session)
+	if err != nil {
+		return 0, err
+	}
 	r.method, r.path, r.scope = http.MethodHead, name.Path+"/blobs/"+d.String(), "repository:"+name.Path+":pull"
 	resp, err := c.ask(ctx, r)
 	if err != nil {
@@ -64,7 +71,10 @@ func (c *Client) StatBlob(ctx context.Context, name ref.Name, d digest.Digest, s
 
 // Ask makes a call of a registry's own, path lying below /v2/; the answer is a 2xx and to be closed. A refusal is an *Error.
 func (c *Client) Ask(ctx context.Context, host, method, path string, session *Session) (*http.Response, error) {
-	places := c.endpoints(ref.Name{Host: host})
+	places, err := c.endpoints(host, pulling)
+	if err != nil {
+		return nil, err
+	}
 	path, query, _ := strings.Cut(path, "?")
 	values, err := url.ParseQuery(query)
 	if err != nil {
@@ -75,7 +85,11 @@ func (c *Client) Ask(ctx context.Context, host, method, path string, session *Se
 
 // PutManifest lets name point to a document, whose content must be there already; with a digest it has no other name.
 func (c *Client) PutManifest(ctx context.Context, name ref.Name, mediaType string, body []byte, session *Session) error {
-	r := c.writing(name, session).manifest(name)
+	r, err := c.writing(name, session)
+	if err != nil {
+		return err
+	}
+	r = r.manifest(name)
 	r.method = http.MethodPut
 	r.header = http.Header{"Content-Type": {mediaType}}
 	r.body = &payload{from: bytes.NewReader(body), size: int64(len(body))}
@@ -93,14 +107,21 @@ func (c *Client) PutManifest(ctx context.Context, name ref.Name, mediaType strin
 
 // DeleteManifest removes a tag, or with a digest a manifest with all its tags.
 func (c *Client) DeleteManifest(ctx context.Context, name ref.Name, session *Session) error {
-	r := c.writing(name, session).manifest(name)
+	r, err := c.writing(name, session)
+	if err != nil {
+		return err
+	}
+	r = r.manifest(name)
 	r.method, r.scope = http.MethodDelete, "repository:"+name.Path+":pull,delete"
 	return c.silently(ctx, r)
 }
 
 // DeleteBlob takes a blob out of the repository of name.
 func (c *Client) DeleteBlob(ctx context.Context, name ref.Name, d digest.Digest, session *Session) error {
-	r := c.writing(name, session)
+	r, err := c.writing(name, session)
+	if err != nil {
+		return err
+	}
 	r.method, r.path, r.scope = http.MethodDelete, name.Path+"/blobs/"+d.String(), "repository:"+name.Path+":pull,delete"
 	return c.silently(ctx, r)
 }
@@ -116,7 +137,7 @@ func (c *Client) silently(ctx context.Context, r request) error {
 // Tags lists the tags of a repository, at most a hundred thousand.
 func (c *Client) Tags(ctx context.Context, name ref.Name, session *Session) ([]string, error) {
 	var tags []string
-	err := c.everywhere(ctx, name, session, func(r request) error {
+	err := c.everywhere(ctx, name, resolving, session, func(r request) error {
 		tags = nil
 		r.path = name.Path + "/tags/list"
 		return c.pages(ctx, r, func(resp *http.Response) (int, error) {
@@ -132,10 +153,13 @@ func (c *Client) Tags(ctx context.Context, name ref.Name, session *Session) ([]s
 // Catalog lists the repositories of a registry, at most a hundred thousand; host is as in names. Few registries let everybody see
 // that.
 func (c *Client) Catalog(ctx context.Context, host string, session *Session) ([]string, error) {
-	places := c.endpoints(ref.Name{Host: host})
+	places, err := c.endpoints(host, resolving)
+	if err != nil {
+		return nil, err
+	}
 	r := request{at: places[len(places)-1], path: "_catalog", scope: "registry:catalog:*", session: session}
 	var all []string
-	err := c.pages(ctx, r, func(resp *http.Response) (int, error) {
+	err = c.pages(ctx, r, func(resp *http.Response) (int, error) {
 		var page struct{ Repositories []string }
 		err := readPage(resp, &page)
 		all = append(all, page.Repositories...)
@@ -147,7 +171,10 @@ func (c *Client) Catalog(ctx context.Context, host string, session *Session) ([]
 // Referrers lists the manifests that speak of the one name points to by its digest; artifactType "" means all. Where the registry
 // does not know the call, the tag is read under which clients keep the list themselves.
 func (c *Client) Referrers(ctx context.Context, name ref.Name, artifactType string, session *Session) ([]ocispec.Descriptor, error) {
-	r := c.writing(name, session)
+	r, err := c.writing(name, session)
+	if err != nil {
+		return nil, err
+	}
 	r.scope = "repository:" + name.Path + ":pull"
 	r.path = name.Path + "/referrers/" + name.Digest.String()
 	r.header = http.Header{"Accept": {ocispec.MediaTypeImageIndex}}
@@ -155,7 +182,7 @@ func (c *Client) Referrers(ctx context.Context, name ref.Name, artifactType stri
 		r.query = url.Values{"artifactType": {artifactType}}
 	}
 	var all []ocispec.Descriptor
-	err := c.pages(ctx, r, func(resp *http.Response) (int, error) {
+	err = c.pages(ctx, r, func(resp *http.Response) (int, error) {
 		var page ocispec.Index
 		err := readPage(resp, &page)
 		all = append(all, page.Manifests...)

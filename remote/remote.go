@@ -20,8 +20,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-
-	"github.com/cove-containers/cove/ref"
 )
 
 // Config is what a Client needs to know about this machine.
@@ -31,8 +29,9 @@ type Config struct {
 	Insecure []string
 	// Mirrors are base URLs asked before docker.io for its images.
 	Mirrors []string
-	// CertsDirs are folders with a folder per registry, named host or host:port, with *.crt (authorities) and
-	// *.cert with *.key (our own certificate). They are read anew at each use.
+	// CertsDirs are folders with a folder per registry, named host or host:port, with *.crt (authorities),
+	// *.cert with *.key (our own certificate), and hosts.toml (where its images are to be had, see hosts). They are read
+	// anew at each use.
 	CertsDirs []string
 	// UserAgent is sent with every request.
 	UserAgent string
@@ -80,13 +79,6 @@ type Client struct {
 	pools map[string]pool
 }
 
-// endpoint is where requests for a repository go.
-type endpoint struct {
-	host   string
-	prefix string // of the path, for mirrors
-	scheme string // "" when it is to be found out
-}
-
 // dockerHub is where docker.io really answers.
 const dockerHub = "registry-1.docker.io"
 
@@ -111,7 +103,7 @@ func New(config Config) (*Client, error) {
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid mirror: %q is not a plain http or https URL", raw))
 		}
-		c.mirror = append(c.mirror, endpoint{host: u.Host, prefix: strings.TrimRight(u.Path, "/"), scheme: u.Scheme})
+		c.mirror = append(c.mirror, endpoint{host: u.Host, root: strings.TrimRight(u.Path, "/") + "/v2", scheme: u.Scheme, can: pulling | resolving})
 	}
 	return c, nil
 }
@@ -123,12 +115,4 @@ func (c *Client) Close() {
 	for _, p := range c.pools {
 		p.transport.CloseIdleConnections()
 	}
-}
-
-// endpoints are the places to ask for name, in order; only the last gets credentials.
-func (c *Client) endpoints(name ref.Name) []endpoint {
-	if name.Host != ref.DefaultHost {
-		return []endpoint{{host: name.Host}}
-	}
-	return append(append([]endpoint(nil), c.mirror...), endpoint{host: dockerHub})
 }

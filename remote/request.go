@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -27,8 +28,7 @@ const (
 type request struct {
 	method    string // "" is GET
 	at        endpoint
-	root      string // "" is /v2/
-	path      string // below root, already escaped
+	path      string // below the API's root, already escaped
 	query     url.Values
 	to        *url.URL // where an upload goes on, instead of path and query
 	header    http.Header
@@ -205,24 +205,39 @@ func speaksPlain(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
-func (c *Client) exchange(ctx context.Context, r request, scheme, authorization string) (*http.Response, error) {
-	target := scheme + "://" + r.at.host + r.at.prefix + cmp.Or(r.root, "/v2/") + r.path
-	if len(r.query) > 0 {
-		target += "?" + r.query.Encode()
-	}
+// target is where r goes.
+func (r request) target(scheme string) string {
 	if r.to != nil {
-		target = r.to.String()
+		return r.to.String()
 	}
+	query := r.query
+	if r.at.namespace != "" {
+		query = maps.Clone(query)
+		if query == nil {
+			query = url.Values{}
+		}
+		query.Set("ns", r.at.namespace)
+	}
+	target := scheme + "://" + r.at.host + r.at.root + "/" + r.path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	return target
+}
+
+func (c *Client) exchange(ctx context.Context, r request, scheme, authorization string) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := newWatch(c.config.Idle, cancel)
-	req, err := http.NewRequestWithContext(ctx, cmp.Or(r.method, http.MethodGet), target, nil)
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(r.method, http.MethodGet), r.target(scheme), nil)
 	if err != nil {
 		cancel(nil)
 		return nil, fmt.Errorf("ask registry: %w", err)
 	}
-	for key, values := range r.header {
-		req.Header[key] = values
+	if !r.elsewhere() {
+		req = req.WithContext(context.WithValue(ctx, endpointKey{}, r.at))
+		maps.Copy(req.Header, r.at.header)
 	}
+	maps.Copy(req.Header, r.header)
 	req.Header.Set("User-Agent", c.config.UserAgent)
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)

@@ -37,7 +37,7 @@ type Found struct {
 // that has neither is errdefs.ErrNotImplemented.
 func (c *Client) Search(ctx context.Context, host, term string, limit int, session *Session) ([]Found, error) {
 	r := request{
-		at: endpoint{host: host}, root: "/v1/", path: "search", query: url.Values{"q": {term}, "n": {strconv.Itoa(limit)}}, session: session,
+		at: endpoint{host: host, root: "/v1"}, path: "search", query: url.Values{"q": {term}, "n": {strconv.Itoa(limit)}}, session: session,
 	}
 	if host == ref.DefaultHost {
 		r.at.host = hubIndex

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,10 +11,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/cove-containers/cove/remote/hosts"
 )
 
 // pool is the connections to one host, made with the certificates that fingerprint stands for.
@@ -27,7 +31,11 @@ type pool struct {
 type transport struct{ c *Client }
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	p, err := t.c.pool(req.URL.Host)
+	at, _ := req.Context().Value(endpointKey{}).(endpoint)
+	if at.host != req.URL.Host {
+		at.trust = nil // what is said of one host is not said of another
+	}
+	p, err := t.c.pool(req.URL.Host, at.trust)
 	if err != nil {
 		return nil, err
 	}
@@ -51,15 +59,30 @@ func (c *Client) followRedirect(req *http.Request, via []*http.Request) error {
 		return errors.New("redirected with a token to " + req.URL.Host)
 	}
 	req.Header.Del("Authorization")
+	if at, ok := req.Context().Value(endpointKey{}).(endpoint); ok {
+		for key := range at.header {
+			req.Header.Del(key)
+		}
+	}
 	return nil
 }
 
-func (c *Client) pool(host string) (*http.Transport, error) {
+// endpointKey is where a request's context carries the endpoint it was made for.
+type endpointKey struct{}
+
+func (c *Client) pool(host string, trust *hosts.TLS) (*http.Transport, error) {
 	files, fingerprint := c.certificates(host)
 	insecure := c.insecure(host)
+	key := host
+	if trust != nil {
+		key += fmt.Sprintf(" %+v", *trust)
+		for _, file := range trustFiles(trust) {
+			fingerprint += stamp(file)
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old, ok := c.pools[host]
+	old, ok := c.pools[key]
 	if ok && old.fingerprint == fingerprint {
 		return old.transport, nil
 	}
@@ -67,13 +90,20 @@ func (c *Client) pool(host string) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings.InsecureSkipVerify = insecure
+	dial := 15 * time.Second
+	if trust != nil {
+		if err := addTrust(settings, trust); err != nil {
+			return nil, err
+		}
+		dial = cmp.Or(trust.Dial, dial)
+	}
+	settings.InsecureSkipVerify = insecure || trust != nil && trust.SkipVerify
 	if ok {
 		old.transport.CloseIdleConnections()
 	}
 	made := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:         (&net.Dialer{Timeout: dial, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:     settings,
 		TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConnsPerHost: 16,
@@ -81,7 +111,7 @@ func (c *Client) pool(host string) (*http.Transport, error) {
 		DisableCompression:  true,
 		ForceAttemptHTTP2:   true,
 	}
-	c.pools[host] = pool{fingerprint, made}
+	c.pools[key] = pool{fingerprint, made}
 	return made, nil
 }
 
@@ -96,12 +126,11 @@ func (c *Client) certificates(host string) (files []string, fingerprint string) 
 				continue
 			}
 			for _, e := range entries {
-				info, err := os.Stat(filepath.Join(folder, e.Name()))
-				if err != nil || info.IsDir() {
-					continue
+				file := filepath.Join(folder, e.Name())
+				if mark := stamp(file); mark != "" {
+					files = append(files, file)
+					seen.WriteString(mark)
 				}
-				files = append(files, filepath.Join(folder, e.Name()))
-				fmt.Fprintf(&seen, "%s %d %d\n", e.Name(), info.Size(), info.ModTime().UnixNano())
 			}
 			break
 		}
@@ -109,22 +138,22 @@ func (c *Client) certificates(host string) (files []string, fingerprint string) 
 	return files, seen.String()
 }
 
+// stamp is a text that changes when the file does, "" when there is none.
+func stamp(file string) string {
+	info, err := os.Stat(file)
+	if err != nil || info.IsDir() {
+		return ""
+	}
+	return fmt.Sprintf("%s %d %d\n", file, info.Size(), info.ModTime().UnixNano())
+}
+
 func tlsSettings(files []string) (*tls.Config, error) {
 	settings := &tls.Config{MinVersion: tls.VersionTLS12}
 	for _, file := range files {
 		switch filepath.Ext(file) {
 		case ".crt":
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				return nil, fmt.Errorf("read registry authority: %w", err)
-			}
-			if settings.RootCAs == nil {
-				if settings.RootCAs, err = x509.SystemCertPool(); err != nil {
-					settings.RootCAs = x509.NewCertPool()
-				}
-			}
-			if !settings.RootCAs.AppendCertsFromPEM(raw) {
-				return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("no certificate in %s", file))
+			if err := addAuthority(settings, file); err != nil {
+				return nil, err
 			}
 		case ".cert":
 			key := strings.TrimSuffix(file, ".cert") + ".key"
@@ -139,4 +168,46 @@ func tlsSettings(files []string) (*tls.Config, error) {
 		}
 	}
 	return settings, nil
+}
+
+func addAuthority(settings *tls.Config, file string) error {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read registry authority: %w", err)
+	}
+	if settings.RootCAs == nil {
+		if settings.RootCAs, err = x509.SystemCertPool(); err != nil {
+			settings.RootCAs = x509.NewCertPool()
+		}
+	}
+	if !settings.RootCAs.AppendCertsFromPEM(raw) {
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("no certificate in %s", file))
+	}
+	return nil
+}
+
+// trustFiles are the files that hosts.toml names for a host.
+func trustFiles(trust *hosts.TLS) []string {
+	files := slices.Clone(trust.CA)
+	for _, c := range trust.Client {
+		files = append(files, c[0], c[1])
+	}
+	return files
+}
+
+// addTrust adds what hosts.toml says of a host.
+func addTrust(settings *tls.Config, trust *hosts.TLS) error {
+	for _, file := range trust.CA {
+		if err := addAuthority(settings, file); err != nil {
+			return err
+		}
+	}
+	for _, c := range trust.Client {
+		pair, err := tls.LoadX509KeyPair(c[0], c[1])
+		if err != nil {
+			return fmt.Errorf("read client certificate %s: %w", c[0], err)
+		}
+		settings.Certificates = append(settings.Certificates, pair)
+	}
+	return nil
 }

@@ -49,7 +49,10 @@ type Outcome struct {
 // repository, and continues where an earlier upload broke off where the registry can. A blob that is nowhere is
 // errdefs.ErrNotFound, a refusal an *Error.
 func (c *Client) PutBlob(ctx context.Context, name ref.Name, u Upload, session *Session) (Outcome, error) {
-	r := c.writing(name, session)
+	r, err := c.writing(name, session)
+	if err != nil {
+		return Outcome{}, err
+	}
 	has, err := c.hasBlob(ctx, r, u.Desc)
 	if has || err != nil {
 		return Outcome{Existed: has}, err
@@ -62,12 +65,6 @@ func (c *Client) PutBlob(ctx context.Context, name ref.Name, u Upload, session *
 		return Outcome{}, fmt.Errorf("blob %s is neither here nor in %s: %w", u.Desc.Digest, name.FamiliarRepository(), errdefs.ErrNotFound)
 	}
 	return Outcome{}, c.newUploader(r, u, at).run(ctx)
-}
-
-// writing begins a request that changes the repository of name: mirrors have no part in it.
-func (c *Client) writing(name ref.Name, session *Session) request {
-	places := c.endpoints(name)
-	return request{at: places[len(places)-1], path: name.Path, scope: "repository:" + name.Path + ":pull,push", session: session}
 }
 
 func (c *Client) hasBlob(ctx context.Context, r request, desc ocispec.Descriptor) (bool, error) {

@@ -113,7 +113,10 @@ func TestUploadResumes(t *testing.T) {
 		r := start(t, testkit.Faults{})
 		body, u := content(3000)
 		c := client(t, Config{})
-		base := c.writing(name(t, r.Host()+"/x"), user())
+		base, err := c.writing(name(t, r.Host()+"/x"), user())
+		if err != nil {
+			t.Fatal(err)
+		}
 		first := c.newUploader(base, u, nil)
 		if err := first.begin(t.Context()); err != nil {
 			t.Fatal(err)
@@ -266,7 +269,11 @@ func TestUploadStall(t *testing.T) {
 	defer close(block)
 	c := client(t, Config{Idle: 100 * time.Millisecond})
 	_, u := content(64 << 20)
-	up := c.newUploader(c.writing(name(t, strings.TrimPrefix(s.URL, "http://")+"/x"), user()), u, nil)
+	base, err := c.writing(name(t, strings.TrimPrefix(s.URL, "http://")+"/x"), user())
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := c.newUploader(base, u, nil)
 	began := time.Now()
 	if err := up.attempt(t.Context()); !broken(err) || time.Since(began) > 5*time.Second {
 		t.Errorf("%v after %s", err, time.Since(began))

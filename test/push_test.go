@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,5 +215,42 @@ func TestPushAfterKillToDebianRegistry(t *testing.T) {
 	e.Run("cove", "rmi", m.host+"/x:1", r.Host()+"/x:1")
 	if got := e.Run("cove", "run", "--rm", m.host+"/x:1", "sh", "-c", "wc -c </big; cat /small"); got != "60000000\n1" {
 		t.Errorf("what came back: %q", got)
+	}
+}
+
+// TestMirrorOfAnyRegistry: hosts.toml names mirrors of a registry that need not even exist, without a restart.
+func TestMirrorOfAnyRegistry(t *testing.T) {
+	needRoot(t)
+	mirror := openRegistry(t, testkit.Faults{})
+	mirror.Push("team/x", "1", small(t))
+	certs := t.TempDir()
+	e := newEngine(t, "--certs-dir", certs)
+	e.Start()
+	name := "registry.invalid/team/x:1"
+	if _, errOut, code := e.Try("cove", "pull", name); code != 1 {
+		t.Errorf("without a mirror: status %d, %s", code, errOut)
+	}
+	folder := filepath.Join(certs, "registry.invalid")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("server = \"http://%s\"\n[host.\"http://127.0.0.1:1\"]\n[host.\"http://%s\"]\n", mirror.Host(), mirror.Host())
+	if err := os.WriteFile(filepath.Join(folder, "hosts.toml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, client := range engineClients() {
+		e.Run(client, "pull", name)
+		e.Run(client, "tag", name, "registry.invalid/team/"+client+":1")
+		e.Run(client, "push", "registry.invalid/team/"+client+":1")
+		if mirror.Manifest("team/"+client, "1") == nil {
+			t.Errorf("%s pushed elsewhere", client)
+		}
+		e.Run("cove", "rmi", name, "registry.invalid/team/"+client+":1")
+	}
+	if err := os.WriteFile(filepath.Join(folder, "hosts.toml"), []byte("server = 5"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, errOut, code := e.Try("cove", "pull", name); code != 1 || !strings.Contains(errOut, "hosts.toml") {
+		t.Errorf("a file nobody can read: status %d, %s", code, errOut)
 	}
 }

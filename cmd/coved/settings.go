@@ -40,6 +40,7 @@ type settings struct {
 	pools                        []string
 	dns, dnsSearch, dnsOptions   []string
 	insecure, mirrors, certsDirs []string
+	downloads, uploads           int
 	runtimes                     []string
 	defaultRuntime               string
 	logDriver                    string
@@ -101,6 +102,8 @@ func newSettings() *settings {
 	f.StringArrayVar(&s.insecure, "insecure-registry", nil, "Enable insecure registry communication")
 	f.StringArrayVar(&s.mirrors, "registry-mirror", nil, "Preferred registry mirror")
 	f.StringArrayVar(&s.certsDirs, "certs-dir", []string{"/etc/cove/certs.d", "/etc/docker/certs.d"}, "Folders with a folder of certificates for each registry")
+	f.IntVar(&s.downloads, "max-concurrent-downloads", 0, "Blobs downloaded at once, over all pulls (default 4)")
+	f.IntVar(&s.uploads, "max-concurrent-uploads", 0, "Blobs uploaded at once, over all pushes (default 8)")
 	f.StringArrayVar(&s.runtimes, "add-runtime", nil, "Register an additional OCI compatible runtime (name=path)")
 	f.StringVar(&s.defaultRuntime, "default-runtime", "", "Default OCI runtime for containers (default \"cove\")")
 	f.StringVar(&s.logDriver, "log-driver", "json-file", "Default driver for container logs")

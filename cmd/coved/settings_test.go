@@ -25,7 +25,7 @@ func TestFileAndFlags(t *testing.T) {
 		"log-opts": {"max-size": "1m", "max-file": "3"}, "insecure-registries": ["h:1"],
 		"default-address-pools": [{"base": "10.0.0.0/8", "size": 24}],
 		"runtimes": {"runc": {"path": "/usr/bin/runc"}}, "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 64, "Hard": 128}},
-		"dns": ["1.1.1.1"], "exec-opts": ["native.cgroupdriver=systemd"]
+		"max-concurrent-downloads": 3, "max-concurrent-uploads": 5, "dns": ["1.1.1.1"], "exec-opts": ["native.cgroupdriver=systemd"]
 	}`, "--exec-root", "/e", "--insecure-registry", "h:2")
 	if err != nil {
 		t.Fatal(err)
@@ -39,6 +39,9 @@ func TestFileAndFlags(t *testing.T) {
 	}
 	if c.LogOptions["max-size"] != "1m" || c.LogOptions["max-file"] != "3" || c.Runtimes["runc"] != "/usr/bin/runc" || c.Ulimits[0].Hard != 128 || c.DNS[0].String() != "1.1.1.1" {
 		t.Errorf("%+v", c)
+	}
+	if s.downloads != 3 || s.uploads != 5 {
+		t.Errorf("%d downloads and %d uploads at once", s.downloads, s.uploads)
 	}
 	if !slices.Equal(s.insecure, []string{"h:2", "h:1"}) {
 		t.Errorf("insecure %q", s.insecure)

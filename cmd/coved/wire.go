@@ -217,6 +217,7 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 		return parts, err
 	}
 	d.push(func() { parts.Images.Close() })
+	parts.Images.Limit(s.downloads, s.uploads)
 	parts.Images.SetEmbedded(map[string]func() (io.ReadCloser, error){
 		hello.Name: func() (io.ReadCloser, error) { return hello.Image(runtimeBinary) },
 	})
