@@ -254,3 +254,57 @@ func TestMirrorOfAnyRegistry(t *testing.T) {
 		t.Errorf("a file nobody can read: status %d, %s", code, errOut)
 	}
 }
+
+// TestPushToOwnRegistry: the registry in the box takes pushes whole, keeps what came of an upload when it or the daemon is killed,
+// and tells the digests it was given.
+func TestPushToOwnRegistry(t *testing.T) {
+	needRoot(t)
+	images(t)
+	const size, base = 60_000_000, 3_000_000
+	r := openRegistry(t, testkit.Faults{})
+	r.Push("x", "1", on(t, fmt.Sprintf("L comp=none; z big %d\nL; f small 1", size)))
+	e := newEngine(t)
+	e.Start()
+	e.Run("cove", "pull", "-q", r.Host()+"/x:1")
+	for round := range 2 {
+		own := serve(t, t.TempDir()) // a new one: what it has would be mounted
+		m := newMeter(t, own.Host)
+		name := m.host + "/x:1"
+		e.Run("cove", "tag", r.Host()+"/x:1", name)
+		began := m.up.Load()
+		c := e.Command("cove", "push", name)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, &m.up, began+size/2)
+		if round == 0 {
+			e.Kill()
+			c.Wait()
+			e.Start()
+			e.Run("cove", "push", name)
+		} else {
+			own.Kill()
+			time.Sleep(time.Second)
+			if err := own.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Wait(); err != nil { // the push waits for the registry and goes on by itself
+				t.Errorf("a push whose registry was killed: %v", err)
+			}
+		}
+		sent := m.up.Load() - began
+		t.Logf("round %d: %d bytes sent for %d", round, sent, size)
+		if most := int64(size + size/4 + base); round == 0 && sent > most {
+			t.Errorf("%d bytes were sent for %d", sent, size)
+		}
+		id := e.Run("cove", "inspect", "-f", "{{.Id}}", name)
+		if _, digest := raw(t, name); digest != id {
+			t.Errorf("pushed %s, the registry has %s", id, digest)
+		}
+		e.Run("cove", "rmi", name)
+		if got := e.Run("cove", "run", "--rm", name, "sh", "-c", "wc -c </big; cat /small"); got != fmt.Sprintf("%d\n1", size) {
+			t.Errorf("what came back: %q", got)
+		}
+		e.Run("cove", "rmi", name)
+	}
+}
