@@ -43,6 +43,8 @@ install: binaries ## programs, systemd units and shell completions
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/cove bin/coved bin/cove-runtime
 	sed 's,@PREFIX@,$(PREFIX),' packaging/cove.service > bin/cove.service
 	install -D -m 0644 bin/cove.service $(DESTDIR)/etc/systemd/system/cove.service
+	sed 's,@PREFIX@,$(PREFIX),' packaging/cove-registry.service > bin/cove-registry.service
+	install -D -m 0644 bin/cove-registry.service $(DESTDIR)/etc/systemd/system/cove-registry.service
 	install -D -m 0644 packaging/cove.socket $(DESTDIR)/etc/systemd/system/cove.socket
 	bin/cove completion bash > bin/cove.bash && install -D -m 0644 bin/cove.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cove
 	bin/cove completion zsh > bin/_cove && install -D -m 0644 bin/_cove $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cove
@@ -51,6 +53,7 @@ install: binaries ## programs, systemd units and shell completions
 uninstall: ## take away what install put there; data stays in /var/lib/cove
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,cove coved cove-runtime) \
 	  $(DESTDIR)/etc/systemd/system/cove.service $(DESTDIR)/etc/systemd/system/cove.socket \
+	  $(DESTDIR)/etc/systemd/system/cove-registry.service \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cove $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cove \
 	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cove.fish
 

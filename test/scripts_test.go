@@ -242,7 +242,7 @@ func push(ts *testscript.TestScript, neg bool, args []string) {
 // registryBox lets a command of a script find the registry an earlier one started.
 type registryBox struct {
 	*testkit.Registry
-	served *served
+	served map[string]*served // by address
 }
 
 // daemon ends or starts the script's engine: daemon stop | kill | start | restart

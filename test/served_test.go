@@ -160,27 +160,45 @@ func account(user, password string) string {
 	return user + ":" + string(hash) + "\n"
 }
 
-// serveScript starts a registry and sets R to its address: serve [OPTION...]; "serve stop|kill|start" is done to the last one.
-// Its data is in $T/registry.
+// serveScript starts a registry and sets R to its address: serve [OPTION...]; "serve stop|kill|start" is done to the last one, or with
+// an address behind it to that one.
+// The data of the first is in $T/registry, that of others in $T/registry2 and so on.
 func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 	box := ts.Value("registries").(*registryBox)
-	if len(args) == 1 && box.served != nil {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		s := box.served[ts.Getenv("R")]
+		if len(args) > 1 {
+			s = box.served[args[1]]
+		}
+		if s == nil {
+			ts.Fatalf("no registry is served there")
+		}
 		switch args[0] {
 		case "stop":
-			box.served.Stop()
-			return
+			s.Stop()
 		case "kill":
-			box.served.Kill()
-			return
+			s.Kill()
 		case "start":
-			ts.Check(box.served.Start())
-			return
+			ts.Check(s.Start())
+		default:
+			ts.Fatalf("usage: serve [OPTION...] | serve stop|kill|start [ADDRESS]")
 		}
+		return
 	}
-	s, err := startServed(ts.MkAbs("registry"), args...)
+	root := ts.MkAbs("registry")
+	for n := 2; ; n++ {
+		if _, err := os.Stat(root); err != nil {
+			break
+		}
+		root = ts.MkAbs(fmt.Sprintf("registry%d", n))
+	}
+	s, err := startServed(root, args...)
 	ts.Check(err)
 	ts.Defer(s.Stop)
-	box.served = s
+	if box.served == nil {
+		box.served = map[string]*served{}
+	}
+	box.served[s.Host] = s
 	ts.Setenv("R", s.Host)
 }
 

@@ -53,7 +53,8 @@ func split(text string) (ref.Name, error) {
 	text = strings.TrimPrefix(strings.TrimPrefix(text, "https://"), "http://")
 	text = strings.TrimSuffix(text, "/")
 	// A host alone is one before which any repository may stand.
-	if n, err := ref.Parse(text + "/x"); err == nil && n.Path == "x" {
+	n, err := ref.Parse(text + "/x")
+	if err == nil && (n.Path == "x" || n.Path == "library/x" && text != "library") {
 		return ref.Name{Host: n.Host}, nil
 	}
 	return ref.Parse(text)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func withFile(t *testing.T, text string, args ...string) (*settings, error) {
@@ -25,7 +26,9 @@ func TestFileAndFlags(t *testing.T) {
 		"log-opts": {"max-size": "1m", "max-file": "3"}, "insecure-registries": ["h:1"],
 		"default-address-pools": [{"base": "10.0.0.0/8", "size": 24}],
 		"runtimes": {"runc": {"path": "/usr/bin/runc"}}, "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 64, "Hard": 128}},
-		"max-concurrent-downloads": 3, "max-concurrent-uploads": 5, "dns": ["1.1.1.1"], "exec-opts": ["native.cgroupdriver=systemd"]
+		"max-concurrent-downloads": 3, "max-concurrent-uploads": 5, "dns": ["1.1.1.1"], "exec-opts": ["native.cgroupdriver=systemd"],
+		"registry-listen": ["localhost"], "registry-htpasswd": "/h", "registry-token": true, "registry-gc-interval": "1h",
+		"registry-quota": ["1GB", "team/**=2GB"]
 	}`, "--exec-root", "/e", "--insecure-registry", "h:2")
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +52,12 @@ func TestFileAndFlags(t *testing.T) {
 	if n := networkConfig(s, nil); n.Pools[0].Size != 24 || n.Mark == "" {
 		t.Errorf("%+v", n)
 	}
+	if r := s.registry; !slices.Equal(r.listen, []string{"localhost:5000"}) || r.htpasswd != "/h" || !r.token || r.gcInterval != time.Hour {
+		t.Errorf("registry %+v", r)
+	}
+	if quota, err := s.registry.quota(); err != nil || quota("x") != 1<<30 || quota("team/x") != 2<<30 {
+		t.Errorf("quota: %v", err)
+	}
 	if !strings.HasSuffix(c.CgroupParent, ".slice") {
 		t.Errorf("cgroup parent %q", c.CgroupParent)
 	}
@@ -59,6 +68,7 @@ func TestRefusedSettings(t *testing.T) {
 		file, want string
 		args       []string
 	}{
+		{file: `{"registry-listen": ["localhost:5000"], "registry-token": true}`, want: "give htpasswd with token"},
 		{file: `{"nope": 1}`, want: "the following directives don't match any configuration option: nope"},
 		{file: `{"debug": false}`, args: []string{"-D"}, want: "the following directives are specified both as a flag and in the configuration file: debug: (from flag: true, from file: false)"},
 		{file: `{`, want: "not a JSON document"},

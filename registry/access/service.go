@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -57,7 +58,8 @@ func (a *Access) Token(w http.ResponseWriter, r *http.Request) {
 func (a *Access) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, errdefs.ErrUnauthenticated):
-		a.config.Log.Warn("registry: sign-in refused", "from", r.RemoteAddr, "reason", err)
+		user, _, _ := r.BasicAuth()
+		a.config.Log.Warn("registry: sign-in refused", "user", cmp.Or(user, r.PostFormValue("username")), "from", r.RemoteAddr, "reason", err)
 		w.Header().Set("WWW-Authenticate", "Basic realm="+quote(a.config.Service))
 		refuseToken(w, http.StatusUnauthorized, "UNAUTHORIZED", "invalid_grant", err.Error())
 	case errors.Is(err, errdefs.ErrInvalidArgument):

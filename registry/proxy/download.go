@@ -106,14 +106,14 @@ func (d *download) release() {
 
 // available is how far readers may read. The last byte waits until the whole is verified: nobody receives wrong
 // content as if it were complete.
-func (d *download) available() (n int64, ended error, grown <-chan struct{}) {
+func (d *download) available() (n int64, grown <-chan struct{}, ended error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n = d.n
 	if !d.verified {
 		n = min(n, d.size-1)
 	}
-	return n, d.ended, d.grown
+	return n, d.grown, d.ended
 }
 
 // tail reads a download from any place, waiting for what has not come yet.
@@ -133,7 +133,7 @@ func (d *download) join(ctx context.Context) *tail {
 
 func (t *tail) Read(p []byte) (int, error) {
 	for t.offset < t.d.size {
-		n, ended, grown := t.d.available()
+		n, grown, ended := t.d.available()
 		if t.offset < n {
 			n, err := t.d.file.ReadAt(p[:min(int64(len(p)), n-t.offset)], t.offset)
 			t.offset += int64(n)
