@@ -223,11 +223,7 @@ func (p *packer) hidden(name string) (bool, error) {
 	if p.low == nil {
 		return true, nil
 	}
-	_, st, err := p.low.Find(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && !st.Whiteout(), err
+	return has(*p.low, name)
 }
 
 // folder writes what an open directory is; path ends with a slash.

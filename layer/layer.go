@@ -57,6 +57,7 @@ type Store struct {
 	holds     map[string]*held
 	measured  map[string]int64 // what trees take on disk, by path, as far as it was asked for
 	temporary map[string]bool  // folders half made or half deleted that somebody is at
+	gate      gate
 }
 
 // layerRecord is what a layer's tree does not tell itself.
@@ -112,6 +113,7 @@ func Open(root string, db *state.DB) (*Store, error) {
 		return nil, fmt.Errorf("open layers: %w", err)
 	}
 	s := &Store{root: root, db: db, working: map[string]*work{}, roots: map[string]*mounted{}, holds: map[string]*held{}}
+	s.gate = gate{inside: map[string]int{}, closed: map[string]chan struct{}{}}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open layers %s: %w", root, err)
 	}

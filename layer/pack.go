@@ -15,6 +15,7 @@ import (
 // Pack writes what the writable layer id has changed as the tar of one image layer; the same changes always give the
 // same bytes.
 func (s *Store) Pack(ctx context.Context, w io.Writer, id string) error {
+	defer s.enter(id)()
 	record, err := s.writable(id)
 	if err != nil {
 		return err
@@ -24,6 +25,11 @@ func (s *Store) Pack(ctx context.Context, w io.Writer, id string) error {
 
 // PackSnapshot is Pack for a snapshot.
 func (s *Store) PackSnapshot(ctx context.Context, w io.Writer, snap Snapshot) error {
+	defer s.enter(snap.Of)()
+	snap, err := s.fresh(snap)
+	if err != nil {
+		return err
+	}
 	return s.pack(ctx, w, snap.Trees, snap.DiffIDs)
 }
 

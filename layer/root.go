@@ -32,10 +32,12 @@ type mounted struct {
 // Root mounts the merged tree of writable layer id; callers at the same time share one mount. Not for a layer that
 // a running container has mounted: the kernel promises nothing for two mounts of one layer.
 func (s *Store) Root(_ context.Context, id string) (*Root, error) {
+	out := s.enter(id)
 	s.mu.Lock()
 	lower, upper, work, err := s.overlay(id)
 	if err != nil {
 		s.mu.Unlock()
+		out()
 		return nil, err
 	}
 	m := s.roots[id]
@@ -48,7 +50,10 @@ func (s *Store) Root(_ context.Context, id string) (*Root, error) {
 	m.once.Do(func() { m.dir, m.err = sys.MountOverlay(lower, upper, work) })
 	var once sync.Once
 	leave := func() (err error) {
-		once.Do(func() { err = s.leave(id, m) })
+		once.Do(func() {
+			err = s.leave(id, m)
+			out()
+		})
 		return err
 	}
 	if m.err != nil {

@@ -106,12 +106,20 @@ func (s *Store) Clone(ctx context.Context, id, from string, copied func()) error
 
 // CloneSnapshot makes the writable layer id on top of a snapshot.
 func (s *Store) CloneSnapshot(_ context.Context, id string, snap Snapshot) error {
+	snap, err := s.fresh(snap)
+	if err != nil {
+		return err
+	}
 	return s.create(id, writableRecord{DiffIDs: snap.DiffIDs, Below: snap.Trees})
 }
 
 // Rollback gives a writable layer that nobody has mounted what it held when the snapshot was made. What it holds now
 // is gone, unless another snapshot has it.
 func (s *Store) Rollback(_ context.Context, snap Snapshot) error {
+	snap, err := s.fresh(snap)
+	if err != nil {
+		return err
+	}
 	id := snap.Of
 	next := writableRecord{DiffIDs: snap.DiffIDs, Below: snap.Trees, Tree: newTree()}
 	old, err := s.turn(id, next, nil)
@@ -123,6 +131,10 @@ func (s *Store) Rollback(_ context.Context, snap Snapshot) error {
 
 // Forget removes a snapshot. What nothing else stands on is deleted. An absent one is no error.
 func (s *Store) Forget(_ context.Context, snap Snapshot) error {
+	snap, err := s.fresh(snap)
+	if err != nil {
+		return nil
+	}
 	if err := s.shots.Delete(snap.ID); err != nil {
 		return fmt.Errorf("remove snapshot %s: %w", snap.ID, err)
 	}
@@ -144,6 +156,17 @@ func (s *Store) Snapshots(of string) []Snapshot {
 		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
 	})
 	return all
+}
+
+// fresh is a snapshot as it consists of trees now.
+func (s *Store) fresh(snap Snapshot) (Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, ok := s.known.snapshots[snap.ID]
+	if !ok {
+		return snap, fmt.Errorf("snapshot %s: %w", snap.ID, errdefs.ErrNotFound)
+	}
+	return now, nil
 }
 
 // SnapshotUsage is what the files take that were new when the snapshot was made.

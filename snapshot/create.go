@@ -3,6 +3,7 @@ package snapshot
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strings"
 
@@ -27,6 +28,9 @@ func (c *Conductor) Create(ctx context.Context, reference string, r api.Snapshot
 	box, err := c.copied(ctx, reference, copying{
 		deed: "make a snapshot of",
 		still: func(ctx context.Context, box *container.Container) (err error) {
+			if len(c.Layers.Snapshots(box.ID)) > 0 {
+				c.squash(ctx, box)
+			}
 			made, err = c.Layers.Freeze(ctx, box.ID, wish)
 			return err
 		},
@@ -149,8 +153,18 @@ func (c *Conductor) Remove(ctx context.Context, reference, snapshot string) erro
 	if err := c.Layers.Forget(ctx, snap); err != nil {
 		return err
 	}
+	if !box.State.Alive() {
+		c.squash(ctx, box)
+	}
 	c.tell(box, "snapshot_remove", "snapshot", snap.ID, "snapshotName", snap.Name)
 	return nil
+}
+
+// squash puts together what need not be kept apart any more. Nobody's wish fails over it.
+func (c *Conductor) squash(ctx context.Context, box *container.Container) {
+	if err := c.Layers.Squash(ctx, box.ID); err != nil {
+		slog.Warn("what is left of removed snapshots could not be merged", "container", box.ID, "error", err)
+	}
 }
 
 // Rollback gives a container that does not run the files it had when the snapshot was made.

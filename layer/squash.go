@@ -1,0 +1,161 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/cove-containers/cove/archive"
+	"github.com/cove-containers/cove/state"
+)
+
+// gate keeps those who read a layer's trees and the one who rearranges them apart.
+type gate struct {
+	inside map[string]int
+	closed map[string]chan struct{}
+}
+
+// enter keeps the trees of the writable layer id, and of its snapshots, from being rearranged until leave. It waits while
+// that is going on.
+func (s *Store) enter(id string) (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.gate.closed[id] != nil {
+		wait := s.gate.closed[id]
+		s.mu.Unlock()
+		<-wait
+		s.mu.Lock()
+	}
+	s.gate.inside[id]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.gate.inside[id]--; s.gate.inside[id] == 0 {
+			delete(s.gate.inside, id)
+		}
+	}
+}
+
+// shut closes the gate unless somebody is inside.
+func (s *Store) shut(id string) (open func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gate.inside[id] > 0 || s.gate.closed[id] != nil {
+		return nil, false
+	}
+	closed := make(chan struct{})
+	s.gate.closed[id] = closed
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.gate.closed, id)
+		close(closed)
+	}, true
+}
+
+// Squash merges trees of a writable layer that nobody needs one by one, because the snapshots between them are gone: so
+// many snapshots, made and removed again, neither pile up nor keep what was overwritten long ago. Nobody must have the
+// layer mounted; while somebody reads its trees nothing is done.
+func (s *Store) Squash(ctx context.Context, id string) error {
+	open, ok := s.shut(id)
+	if !ok {
+		return nil
+	}
+	defer open()
+	for {
+		s.mu.Lock()
+		record, known := s.known.writable[id]
+		trees := append(slices.Clone(record.Below), record.tree(id))
+		at := s.needless(id, trees)
+		var below []string
+		var err error
+		if known && at >= 0 {
+			below, err = s.pile(record.DiffIDs, trees[:at])
+		}
+		s.mu.Unlock()
+		if !known || at < 0 || err != nil {
+			return err
+		}
+		if err := s.merge(ctx, trees[at+1], trees[at], below); err != nil {
+			return fmt.Errorf("merge trees of writable layer %s: %w", id, err)
+		}
+		if err := s.merged(id, record, trees, at); err != nil {
+			return fmt.Errorf("merge trees of writable layer %s: %w", id, err)
+		}
+	}
+}
+
+// needless is the place of the lowest tree of a layer that is nowhere without the one above it; -1 when there is none.
+// The lock is held.
+func (s *Store) needless(id string, trees []string) int {
+	above := map[string]string{} // what may be merged into what
+	for i, tree := range trees[:len(trees)-1] {
+		above[tree] = trees[i+1]
+	}
+	for other, record := range s.known.writable {
+		if other == id {
+			continue
+		}
+		for _, tree := range record.Below { // may be mounted
+			delete(above, tree)
+		}
+	}
+	for _, snap := range s.known.snapshots {
+		for i, tree := range snap.Trees {
+			if snap.Of != id || i+1 == len(snap.Trees) || above[tree] != snap.Trees[i+1] {
+				delete(above, tree)
+			}
+		}
+	}
+	return slices.IndexFunc(trees, func(tree string) bool { return above[tree] != "" })
+}
+
+func (s *Store) merge(ctx context.Context, over, onto string, below []string) error {
+	files, err := openAll(append([]string{s.upper(over), s.upper(onto)}, below...))
+	if err != nil {
+		return err
+	}
+	defer closeAll(files)
+	return archive.Merge(ctx, files[0], files[1], files[2:])
+}
+
+// merged writes that the tree above place at is in the one there now.
+func (s *Store) merged(id string, record writableRecord, trees []string, at int) error {
+	gone := trees[at+1]
+	without := func(list []string) []string {
+		return slices.DeleteFunc(slices.Clone(list), func(tree string) bool { return tree == gone })
+	}
+	left := without(trees)
+	next := writableRecord{DiffIDs: record.DiffIDs, Below: left[:len(left)-1], Tree: left[len(left)-1]}
+	if err := os.MkdirAll(s.path("writable", next.Tree, "work"), 0o700); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	var changed []Snapshot
+	for _, snap := range s.known.snapshots {
+		if slices.Contains(snap.Trees, gone) {
+			snap.Trees = without(snap.Trees)
+			changed = append(changed, snap)
+		}
+	}
+	s.mu.Unlock()
+	err := s.db.Update(func(tx *state.Tx) error {
+		for _, snap := range changed {
+			if err := s.shots.PutIn(tx, snap.ID, snap); err != nil {
+				return err
+			}
+		}
+		return s.owners.PutIn(tx, id, next)
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.known.writable[id] = next
+	for _, snap := range changed {
+		s.known.snapshots[snap.ID] = snap
+	}
+	s.mu.Unlock()
+	return s.discard("writable", gone)
+}
