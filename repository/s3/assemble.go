@@ -133,11 +133,12 @@ func (s *Store) copyParts(ctx context.Context, sources []source, parts [][]span,
 	if err != nil {
 		return err
 	}
-	u.parts = make([]minio.CompletePart, len(parts))
+	for range parts {
+		u.next()
+	}
 	group, copying := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i, spans := range parts {
-		u.parts[i].PartNumber = i + 1
 		group.Go(func() error {
 			if len(spans) > 1 {
 				return u.merge(copying, i+1, sources, spans)
@@ -161,7 +162,7 @@ func (u *upload) copySpan(ctx context.Context, n int, from source, sp span) erro
 			err = errSilent // as above
 		}
 		if err == nil {
-			u.parts[n-1].ETag = part.ETag
+			u.arrived(n, part.ETag)
 		}
 		return err
 	})

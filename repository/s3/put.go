@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -103,7 +104,24 @@ type upload struct {
 	s       *Store
 	key, id string
 	mark    string
-	parts   []minio.CompletePart // by number, from 1
+
+	mu    sync.Mutex
+	parts []minio.CompletePart // in order, numbered from 1; those under way have no ETag yet
+}
+
+// next takes the number of one more part.
+func (u *upload) next() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.parts = append(u.parts, minio.CompletePart{PartNumber: len(u.parts) + 1})
+	return len(u.parts)
+}
+
+// arrived notes what the store calls a part.
+func (u *upload) arrived(n int, etag string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.parts[n-1].ETag = etag
 }
 
 func (s *Store) begin(ctx context.Context, key string) (*upload, error) {
@@ -128,12 +146,11 @@ func (u *upload) fill(ctx context.Context, first []byte, r io.Reader, part int64
 	total := int64(0)
 	var broken error
 	for data := first; len(data) > 0; {
-		n := len(u.parts) + 1
+		n := u.next()
 		if n > maxParts {
 			broken = fmt.Errorf("write %s: more than %d bytes, which only works when the size is announced: %w", u.s.name(u.key), total, errdefs.ErrInvalidArgument)
 			break
 		}
-		u.parts = append(u.parts, minio.CompletePart{PartNumber: n})
 		total += int64(len(data))
 		now := data
 		if !u.ahead(group, func() error { return u.send(sending, n, now) }) {
@@ -182,7 +199,7 @@ func (u *upload) send(ctx context.Context, n int, data []byte) error {
 			err = errSilent
 		}
 		if err == nil {
-			u.parts[n-1].ETag = done.ETag
+			u.arrived(n, done.ETag)
 		}
 		return err
 	})
