@@ -87,6 +87,20 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch call {
+	case "GET /containers/json":
+		list := []map[string]any{{"Names": []string{"/web"}}, {"Names": []string{"/db"}}}
+		if filters := r.URL.Query().Get("filters"); strings.Contains(filters, "running") {
+			list = list[:1]
+		}
+		f.say(w, 200, list)
+	case "GET /images/json":
+		f.say(w, 200, []map[string]any{{"RepoTags": []string{"app:1", "app:2"}}})
+	case "GET /networks":
+		f.say(w, 200, []map[string]any{{"Name": "bridge"}, {"Name": "net"}})
+	case "GET /volumes":
+		f.say(w, 200, map[string]any{"Volumes": []map[string]any{{"Name": "data"}}})
+	case "GET /info":
+		f.say(w, 200, map[string]any{"Runtimes": map[string]any{"cove": map[string]any{}, "runc": map[string]any{}}, "Plugins": map[string]any{"Log": []string{"json-file", "local"}}})
 	case "POST /containers/create":
 		f.create(w, r)
 	case "POST /images/create":

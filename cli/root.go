@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cove-containers/cove/cli/command"
@@ -125,6 +126,9 @@ func root(a *command.App, args []string) *cobra.Command {
 	}
 	if called == "" {
 		cmd.InitDefaultCompletionCmd(args...)
+		if slices.Contains(args, cobra.ShellCompRequestCmd) || slices.Contains(args, cobra.ShellCompNoDescRequestCmd) {
+			a.CompleteFlags(cmd)
+		}
 	}
 	cmd.SetHelpCommand(helpCommand(a, cmd))
 	exactUse(cmd)

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/registry"
@@ -183,4 +185,20 @@ func runHelper(helper, verb string, question []byte) ([]byte, error) {
 		err = errors.New(said)
 	}
 	return nil, fmt.Errorf("error getting credentials - err: %w", err)
+}
+
+// Registries are those there are credentials for in the file, by the names users give them.
+func (f *File) Registries() []string {
+	seen := map[string]bool{}
+	for address := range f.auths {
+		seen[address] = true
+	}
+	for host := range f.CredHelpers {
+		seen[host] = true
+	}
+	if seen[HubKey] {
+		delete(seen, HubKey)
+		seen["docker.io"] = true
+	}
+	return slices.Sorted(maps.Keys(seen))
 }

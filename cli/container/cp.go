@@ -41,8 +41,9 @@ Use '-' as the source to read a tar archive from stdin
 and extract it to a directory destination in a container.
 Use '-' as the destination to stream a tar archive of a
 container source to stdout.`,
-		Args:        command.Exactly(2),
-		Annotations: command.Aliases("container cp", "cp"),
+		Args:              command.Exactly(2),
+		Annotations:       command.Aliases("container cp", "cp"),
+		ValidArgsFunction: a.CompletePath,
 	}
 	cmd.RunE = a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
 		k.daemon = daemon

@@ -14,8 +14,9 @@ import (
 func Inspect(a *command.App) *cobra.Command {
 	var layout string
 	cmd := &cobra.Command{
-		Use:   "inspect [OPTIONS] [CONTEXT] [CONTEXT...]",
-		Short: "Display detailed information on one or more contexts",
+		Use:               "inspect [OPTIONS] [CONTEXT] [CONTEXT...]",
+		Short:             "Display detailed information on one or more contexts",
+		ValidArgsFunction: a.CompleteContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{a.ContextName()}

@@ -10,9 +10,10 @@ import (
 
 func Use(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use:   "use CONTEXT",
-		Short: "Set the current context",
-		Args:  command.Exactly(1),
+		Use:               "use CONTEXT",
+		Short:             "Set the current context",
+		Args:              command.Exactly(1),
+		ValidArgsFunction: a.CompleteContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := args[0]
 			if name != "default" {

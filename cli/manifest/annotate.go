@@ -14,9 +14,10 @@ import (
 func Annotate(a *command.App) *cobra.Command {
 	var p ocispec.Platform
 	cmd := &cobra.Command{
-		Use:   "annotate [OPTIONS] MANIFEST_LIST MANIFEST",
-		Short: "Add additional information to a local image manifest",
-		Args:  command.Exactly(2),
+		Use:               "annotate [OPTIONS] MANIFEST_LIST MANIFEST",
+		Short:             "Add additional information to a local image manifest",
+		Args:              command.Exactly(2),
+		ValidArgsFunction: complete(a),
 		RunE: func(_ *cobra.Command, args []string) error {
 			target, err := parse(args[0])
 			if err != nil {

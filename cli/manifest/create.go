@@ -14,9 +14,10 @@ import (
 func Create(a *command.App) *cobra.Command {
 	var amend, insecure bool
 	cmd := &cobra.Command{
-		Use:   "create [OPTIONS] MANIFEST_LIST MANIFEST [MANIFEST...]",
-		Short: "Create a local manifest list for annotating and pushing to a registry",
-		Args:  command.AtLeast(2),
+		Use:               "create [OPTIONS] MANIFEST_LIST MANIFEST [MANIFEST...]",
+		Short:             "Create a local manifest list for annotating and pushing to a registry",
+		Args:              command.AtLeast(2),
+		ValidArgsFunction: complete(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, err := parse(args[0])
 			if err != nil {

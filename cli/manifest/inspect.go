@@ -15,9 +15,10 @@ import (
 func Inspect(a *command.App) *cobra.Command {
 	var insecure, verbose bool
 	cmd := &cobra.Command{
-		Use:   "inspect [OPTIONS] [MANIFEST_LIST] MANIFEST",
-		Short: "Display an image manifest, or manifest list",
-		Args:  command.Between(1, 2),
+		Use:               "inspect [OPTIONS] [MANIFEST_LIST] MANIFEST",
+		Short:             "Display an image manifest, or manifest list",
+		Args:              command.Between(1, 2),
+		ValidArgsFunction: complete(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := parse(args[len(args)-1])
 			if err != nil {

@@ -27,3 +27,13 @@ func parse(text string) (ref.Name, error) {
 func absent(first string, name ref.Name) error {
 	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("%s such manifest: %s", first, name))
 }
+
+// complete offers the lists in the making.
+func complete(a *command.App) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 && cmd.Name() != "rm" {
+			return nil, command.Nothing
+		}
+		return lists(a).names(), command.Nothing
+	}
+}

@@ -19,9 +19,10 @@ const parallel = 8
 func Push(a *command.App) *cobra.Command {
 	var insecure, purge bool
 	cmd := &cobra.Command{
-		Use:   "push [OPTIONS] MANIFEST_LIST",
-		Short: "Push a manifest list to a repository",
-		Args:  command.Exactly(1),
+		Use:               "push [OPTIONS] MANIFEST_LIST",
+		Short:             "Push a manifest list to a repository",
+		Args:              command.Exactly(1),
+		ValidArgsFunction: complete(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, err := parse(args[0])
 			if err != nil {

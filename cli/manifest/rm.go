@@ -9,9 +9,10 @@ import (
 
 func Rm(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use:   "rm MANIFEST_LIST [MANIFEST_LIST...]",
-		Short: "Delete one or more manifest lists from local storage",
-		Args:  command.AtLeast(1),
+		Use:               "rm MANIFEST_LIST [MANIFEST_LIST...]",
+		Short:             "Delete one or more manifest lists from local storage",
+		Args:              command.AtLeast(1),
+		ValidArgsFunction: complete(a),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var errs []error
 			for _, text := range args {

@@ -96,3 +96,32 @@ func (s store) put(list, manifest ref.Name, e entry) error {
 
 // remove forgets a list.
 func (s store) remove(list ref.Name) error { return os.RemoveAll(s.folder(list)) }
+
+// names are those of the lists there are, as far as their folders tell: the folder of a name does not say which of its
+// dashes was a colon, so what is found is a name that leads to it.
+func (s store) names() []string {
+	folders, _ := os.ReadDir(s.dir)
+	var names []string
+	for _, f := range folders {
+		host, path, ok := strings.Cut(strings.ReplaceAll(f.Name(), "_", "/"), "/")
+		if !ok || !f.IsDir() {
+			continue
+		}
+		for _, candidate := range []string{lastColon(host) + "/" + lastColon(path), host + "/" + lastColon(path)} {
+			if name, err := ref.Parse(candidate); err == nil && name.Tag != "" && fileNames.Replace(name.String()) == f.Name() {
+				names = append(names, name.Familiar())
+				break
+			}
+		}
+	}
+	return names
+}
+
+// lastColon puts a colon in place of the last dash.
+func lastColon(s string) string {
+	i := strings.LastIndexByte(s, '-')
+	if i < 0 {
+		return s
+	}
+	return s[:i] + ":" + s[i+1:]
+}

@@ -33,10 +33,11 @@ type usageRow struct{ Name, Tags, Manifests, Blobs, Size string }
 func Du(a *command.App) *cobra.Command {
 	var c calling
 	cmd := &cobra.Command{
-		Use:   "du [OPTIONS] [REGISTRY]",
-		Short: "Show what the repositories of a Cove registry take up",
-		Long:  "Show what the repositories of a Cove registry take up. What several share is counted for each, and once in the total.\nWithout a registry, " + ours + " is meant.",
-		Args:  command.AtMost(1),
+		Use:               "du [OPTIONS] [REGISTRY]",
+		Short:             "Show what the repositories of a Cove registry take up",
+		Long:              "Show what the repositories of a Cove registry take up. What several share is counted for each, and once in the total.\nWithout a registry, " + ours + " is meant.",
+		Args:              command.AtMost(1),
+		ValidArgsFunction: a.CompleteRegistries,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var out usage
 			if err := c.call(cmd.Context(), a, first(args), http.MethodGet, "_cove/du", &out); err != nil {

@@ -30,7 +30,8 @@ func Gc(a *command.App) *cobra.Command {
 		Short: "Remove from a Cove registry what nothing points to",
 		Long: "Remove from a Cove registry what nothing points to, once it has been so for the registry's grace time. Pushes go on meanwhile.\n" +
 			"Without a registry, " + ours + " is meant.",
-		Args: command.AtMost(1),
+		Args:              command.AtMost(1),
+		ValidArgsFunction: a.CompleteRegistries,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := url.Values{}
 			if untagged {

@@ -26,10 +26,11 @@ type signIn struct {
 func Login(a *command.App) *cobra.Command {
 	s := &signIn{}
 	cmd := &cobra.Command{
-		Use:   "login [OPTIONS] [SERVER]",
-		Short: "Authenticate to a registry",
-		Long:  "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
-		Args:  command.AtMost(1),
+		Use:               "login [OPTIONS] [SERVER]",
+		Short:             "Authenticate to a registry",
+		Long:              "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
+		Args:              command.AtMost(1),
+		ValidArgsFunction: a.CompleteRegistries,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := s.check(cmd.Flags()); err != nil {
 				return err

@@ -10,10 +10,11 @@ import (
 
 func Logout(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use:   "logout [SERVER]",
-		Short: "Log out from a registry",
-		Long:  "Log out from a registry.\nIf no server is specified, Docker Hub is meant.",
-		Args:  command.AtMost(1),
+		Use:               "logout [SERVER]",
+		Short:             "Log out from a registry",
+		Long:              "Log out from a registry.\nIf no server is specified, Docker Hub is meant.",
+		Args:              command.AtMost(1),
+		ValidArgsFunction: a.CompleteRegistries,
 		RunE: func(_ *cobra.Command, args []string) error {
 			key := config.HubKey
 			if len(args) == 1 {

@@ -29,7 +29,8 @@ func Ls(a *command.App) *cobra.Command {
 		Short:   "List the repositories of a registry, or the tags of a repository",
 		Long: "List the repositories of a registry, or the tags of a repository.\nWithout a registry, " + ours +
 			" is meant. Many registries keep the list of their repositories to themselves.",
-		Args: command.AtMost(1),
+		Args:              command.AtMost(1),
+		ValidArgsFunction: a.CompleteRegistries,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := split(first(args))
 			if err != nil {

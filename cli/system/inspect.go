@@ -24,7 +24,7 @@ func Inspect(a *command.App) *cobra.Command {
 		Use:               "inspect [OPTIONS] NAME|ID [NAME|ID...]",
 		Short:             "Return low-level information on objects of the engine",
 		Args:              command.AtLeast(1),
-		ValidArgsFunction: a.CompleteContainers,
+		ValidArgsFunction: a.CompleteAnything,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("type") && kind == "" {
 				return fmt.Errorf(`type is empty: must be one of "%s"`, kinds)

@@ -17,9 +17,10 @@ func Create(a *command.App) *cobra.Command {
 	var labels []string
 	var name string
 	cmd := &cobra.Command{
-		Use:   "create [OPTIONS] [VOLUME]",
-		Short: "Create a volume",
-		Args:  command.AtMost(1),
+		Use:               "create [OPTIONS] [VOLUME]",
+		Short:             "Create a volume",
+		Args:              command.AtMost(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			if len(args) == 1 {
 				if name != "" {
