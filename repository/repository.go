@@ -11,7 +11,7 @@
 //	referrers/<name>+/<subject>/<digest>    the descriptor of a manifest that names a subject
 //	uploads/<id>/state                      an unfinished upload: how far it is, the hash so far, its parts
 //	uploads/<id>/<random>                   a part of it
-//	doomed/<run>                            what a garbage collection is about to remove
+//	doomed/<run>-<random>                   what a garbage collection is about to remove
 //
 // A name is followed by "+", which no name has and which sorts before everything a name has: so keys sort as names do,
 // and "a" is never the folder of "a/b".
@@ -63,6 +63,7 @@ type Store struct {
 	now      func() time.Time
 	sessions sessions
 	sizes    sizes
+	lists    lists
 }
 
 // Open opens the repositories in storage, which may be empty.

@@ -1,9 +1,12 @@
 package repository
 
 import (
-	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -37,28 +40,71 @@ func (s *Store) settle(ctx context.Context, keys ...string) error {
 }
 
 func (s *Store) doomed(ctx context.Context, keys []string) (bool, error) {
-	runs, err := s.storage.List(ctx, doomedPrefix, "", 0)
+	lists, err := s.storage.List(ctx, doomedPrefix, "", 0)
 	if err != nil {
 		return false, err
 	}
-	for _, run := range runs {
-		if s.now().Sub(run.Modified) > doomedStale {
+	s.lists.keep(lists)
+	for _, list := range lists {
+		if s.now().Sub(list.Modified) > doomedStale {
 			continue
 		}
-		body, err := s.read(ctx, run.Key, doomedLimit*1024)
-		if errdefs.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return false, err
+		named, known := s.lists.get(list.Key)
+		if !known {
+			body, err := s.read(ctx, list.Key, doomedLimit*1024)
+			if errdefs.IsNotFound(err) {
+				continue
+			}
+			if err != nil {
+				return false, err
+			}
+			named = s.lists.add(list.Key, string(body))
 		}
 		for _, key := range keys {
-			if bytes.Contains(body, []byte("\n"+key+"\n")) {
+			if named[key] {
 				return true, nil
 			}
 		}
 	}
 	return false, nil
+}
+
+// lists remembers what was read below doomed/: a list has a name of its own and never changes.
+type lists struct {
+	mu sync.Mutex
+	of map[string]map[string]bool
+}
+
+func (l *lists) get(key string) (map[string]bool, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	named, ok := l.of[key]
+	return named, ok
+}
+
+func (l *lists) add(key, body string) map[string]bool {
+	named := map[string]bool{}
+	for one := range strings.Lines(body) {
+		named[strings.TrimSuffix(one, "\n")] = true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of = map[string]map[string]bool{}
+	}
+	l.of[key] = named
+	return named
+}
+
+// keep forgets the lists that are gone.
+func (l *lists) keep(there []Object) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key := range l.of {
+		if !slices.ContainsFunc(there, func(o Object) bool { return o.Key == key }) {
+			delete(l.of, key)
+		}
+	}
 }
 
 // remove takes objects away, after naming them in doomed/ and asking needed for those something has come to link to
@@ -77,14 +123,10 @@ func (s *Store) remove(ctx context.Context, run string, keys []string, needed fu
 }
 
 func (s *Store) removePortion(ctx context.Context, run string, keys []string, needed func(ctx context.Context, keys []string) (map[string]bool, error)) (gone []string, err error) {
-	var text bytes.Buffer
-	text.WriteByte('\n')
-	for _, key := range keys {
-		text.WriteString(key + "\n")
-	}
-	name := doomedPrefix + run
+	// A name is never used twice: who has read a list need not read it again.
+	name := doomedPrefix + run + "-" + strings.ToLower(rand.Text())
 	began := time.Now()
-	if err := s.write(ctx, name, text.String()); err != nil {
+	if err := s.write(ctx, name, strings.Join(keys, "\n")+"\n"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -101,7 +143,7 @@ func (s *Store) removePortion(ctx context.Context, run string, keys []string, ne
 		return nil, err
 	}
 	for len(keys) > 0 {
-		some := keys[:min(len(keys), 100)]
+		some := keys[:min(len(keys), 1000)]
 		keys = keys[len(some):]
 		var out []string
 		for _, key := range some {
