@@ -29,6 +29,18 @@ func (c *call) fixed(d digest.Digest) (has bool) {
 
 func (c *call) getBlob() error {
 	d := digest.Digest(c.arg)
+	if c.r.Method == http.MethodGet && c.r.Header.Get("Range") == "" && c.r.Header.Get("If-None-Match") == "" {
+		// The common case asks the storage only once.
+		r, size, err := c.content.OpenBlob(c.r.Context(), c.name, d, 0)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		c.fixed(d)
+		c.describe(size)
+		c.send(d, r, size)
+		return nil
+	}
 	size, err := c.content.StatBlob(c.r.Context(), c.name, d)
 	if err != nil {
 		return err
@@ -36,20 +48,17 @@ func (c *call) getBlob() error {
 	if c.fixed(d) {
 		return nil
 	}
+	c.describe(size)
+	if c.r.Method == http.MethodHead {
+		return nil
+	}
 	h := c.w.Header()
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Accept-Ranges", "bytes")
-	h.Set("Cache-Control", "max-age=31536000, immutable")
 	from, length, part := int64(0), size, false
-	if c.r.Method == http.MethodGet && (c.r.Header.Get("If-Range") == "" || c.r.Header.Get("If-Range") == h.Get("ETag")) {
+	if c.r.Header.Get("If-Range") == "" || c.r.Header.Get("If-Range") == h.Get("ETag") {
 		if from, length, part = byteRange(c.r.Header.Get("Range"), size); length < 0 {
 			h.Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
 			return &refusal{http.StatusRequestedRangeNotSatisfiable, unsupported, "the blob has no such range"}
 		}
-	}
-	if c.r.Method == http.MethodHead {
-		h.Set("Content-Length", strconv.FormatInt(size, 10))
-		return nil
 	}
 	r, whole, err := c.content.OpenBlob(c.r.Context(), c.name, d, from)
 	if err != nil {
@@ -64,16 +73,30 @@ func (c *call) getBlob() error {
 		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, from+length-1, size))
 		c.w.WriteHeader(http.StatusPartialContent)
 	}
+	c.send(d, r, length)
+	return nil
+}
+
+// describe sets the headers of a blob's content.
+func (c *call) describe(size int64) {
+	h := c.w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("Cache-Control", "max-age=31536000, immutable")
+	h.Set("Content-Length", strconv.FormatInt(size, 10))
+}
+
+// send gives out length bytes. When what was promised cannot be had the connection is broken off, so that nobody takes a
+// part for the whole.
+func (c *call) send(d digest.Digest, r io.Reader, length int64) {
 	n, err := io.Copy(c.w, io.LimitReader(r, length))
 	if err == nil && n < length {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil && c.r.Context().Err() == nil {
-		// What was promised cannot be had: the connection is broken off, so that nobody takes a part for the whole.
 		c.log.Error("send blob", "blob", d, "sent", n, "size", length, "error", err)
 		panic(http.ErrAbortHandler)
 	}
-	return nil
 }
 
 // byteRange reads the header Range: where the answer begins, how long it is, whether it is a part. Several ranges,

@@ -141,7 +141,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64) er
 		err = fmt.Errorf("store %s: %d bytes came, not %d: %w", key, n, size, errdefs.ErrFailedPrecondition)
 	}
 	if err == nil {
-		err = s.place(f, f.Name(), target, key)
+		err = s.place(f, f.Name(), target, key, n)
 	}
 	if err != nil {
 		os.Remove(f.Name())
@@ -186,7 +186,7 @@ func (s *Store) Assemble(ctx context.Context, from []string, to string) error {
 		}
 	}
 	if err == nil {
-		err = s.place(f, f.Name(), target, to)
+		err = s.place(f, f.Name(), target, to, -1)
 	}
 	if err != nil {
 		os.Remove(f.Name())
@@ -215,7 +215,7 @@ func (s *Store) link(from, to, target string) error {
 	}
 	now := time.Now()
 	if err = os.Chtimes(tmp, now, now); err == nil {
-		err = s.place(f, tmp, target, to)
+		err = s.place(f, tmp, target, to, -1)
 	}
 	if err != nil {
 		os.Remove(tmp)
@@ -228,10 +228,10 @@ func (s *Store) link(from, to, target string) error {
 	return nil
 }
 
-// place makes a file that was written durable and moves it to its place.
-func (s *Store) place(f *os.File, from, target, key string) error {
+// place makes a file that was written durable and moves it to its place. An empty one has nothing to be lost.
+func (s *Store) place(f *os.File, from, target, key string, size int64) error {
 	durable := durable(key)
-	if durable {
+	if durable && size != 0 {
 		if err := f.Sync(); err != nil {
 			return err
 		}
