@@ -425,3 +425,38 @@ func forgetRuns(t *testing.T, storage repository.Storage) {
 		}
 	}
 }
+
+// unheard is a storage whose answers to the removal of blobs are lost.
+type unheard struct{ repository.Storage }
+
+func (u unheard) Delete(ctx context.Context, keys ...string) error {
+	if len(keys) > 0 && strings.HasPrefix(keys[0], "blobs/") {
+		return fmt.Errorf("no answer: %w", errdefs.ErrUnavailable)
+	}
+	return u.Storage.Delete(ctx, keys...)
+}
+
+// TestDeletionThatMayStillCome: what a store was told to remove, and may yet, nobody comes to rely on for as long.
+func TestDeletionThatMayStillCome(t *testing.T) {
+	s, storage := open(t, repository.Config{})
+	d, err := put(t.Context(), s, "r", []byte("content"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(10 * time.Millisecond)
+	if _, err := over(t, unheard{storage}, repository.Config{}).Collect(t.Context(), now); !errdefs.IsUnavailable(err) {
+		t.Fatalf("collect: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := put(ctx, s, "r", []byte("content")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("push of what may still be removed: %v", err)
+	}
+	forgetRuns(t, storage)
+	if err := storage.Delete(t.Context(), "blobs/sha256/"+d.Digest.Encoded()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(t.Context(), s, "r", []byte("content")); err != nil {
+		t.Errorf("push afterwards: %v", err)
+	}
+}

@@ -129,8 +129,14 @@ func (s *Store) removePortion(ctx context.Context, run string, keys []string, ne
 	if err := s.write(ctx, name, strings.Join(keys, "\n")+"\n"); err != nil {
 		return nil, err
 	}
+	// A deletion that failed may have been sent, and a store may carry it out when nobody waits for it any more. Then the name stays until it is
+	// stale, so that nobody comes to rely on what may still go.
+	unsure := false
 	defer func() {
-		// The name goes in any case: as long as it stands, those who push wait.
+		// Otherwise the name goes in any case: as long as it stands, those who push wait.
+		if unsure {
+			return
+		}
 		if end := s.storage.Delete(context.WithoutCancel(ctx), name); err == nil {
 			err = end
 		}
@@ -152,6 +158,7 @@ func (s *Store) removePortion(ctx context.Context, run string, keys []string, ne
 			}
 		}
 		err := s.storage.Delete(within, out...)
+		unsure = err != nil
 		if within.Err() != nil && ctx.Err() == nil {
 			return gone, fmt.Errorf("removing takes too long, the rest is left to the next run: %w", errdefs.ErrUnavailable)
 		}
