@@ -75,8 +75,9 @@ type Client struct {
 	mirror []endpoint
 	http   *http.Client
 
-	mu    sync.Mutex
-	pools map[string]pool
+	mu     sync.Mutex
+	pools  map[string]pool
+	sloppy map[string]bool // hosts that send bodies with answers that have none
 }
 
 // dockerHub is where docker.io really answers.
@@ -86,7 +87,7 @@ const dockerHub = "registry-1.docker.io"
 func New(config Config) (*Client, error) {
 	config.Idle = cmp.Or(config.Idle, 30*time.Second)
 	config.UserAgent = cmp.Or(config.UserAgent, "cove")
-	c := &Client{config: config, pools: map[string]pool{}}
+	c := &Client{config: config, pools: map[string]pool{}, sloppy: map[string]bool{}}
 	c.http = &http.Client{Transport: transport{c}, CheckRedirect: c.followRedirect}
 	for _, entry := range config.Insecure {
 		if !strings.Contains(entry, "/") {

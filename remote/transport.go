@@ -39,6 +39,35 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	for try := 1; ; try++ {
+		resp, err := t.c.roundTrip(p, req)
+		if err == nil || try == maxTries || !strings.Contains(err.Error(), "malformed HTTP") || req.Body != nil && req.GetBody == nil {
+			return resp, err
+		}
+		// Something lay on the connection that belonged to an earlier answer: the body sent with an answer to HEAD. From now on
+		// these get connections of their own.
+		t.c.mu.Lock()
+		t.c.sloppy[req.URL.Host] = true
+		t.c.mu.Unlock()
+		if req.Body != nil {
+			again := *req
+			if again.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+			req = &again
+		}
+	}
+}
+
+func (c *Client) roundTrip(p *http.Transport, req *http.Request) (*http.Response, error) {
+	c.mu.Lock()
+	sloppy := c.sloppy[req.URL.Host]
+	c.mu.Unlock()
+	if sloppy && req.Method == http.MethodHead {
+		alone := *req
+		alone.Close = true
+		req = &alone
+	}
 	return p.RoundTrip(req)
 }
 

@@ -1,13 +1,16 @@
 package remote
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -194,6 +197,64 @@ func TestMount(t *testing.T) {
 	}
 	if _, err := client(t, Config{}).PutBlob(t.Context(), name(t, r.Host()+"/c"), u, user()); !errdefs.IsNotFound(err) {
 		t.Errorf("content nowhere: %v", err)
+	}
+}
+
+// TestBodiesWithHead: a registry that sends a body with its answer to HEAD spoils connections, but no push.
+func TestBodiesWithHead(t *testing.T) {
+	r := start(t, testkit.Faults{})
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer front.Close()
+	go func() {
+		for {
+			conn, err := front.Accept()
+			if err != nil {
+				return
+			}
+			go spoil(conn, r.Host())
+		}
+	}()
+	c, session := client(t, Config{}), user()
+	var wait sync.WaitGroup
+	for i := range 200 {
+		wait.Go(func() {
+			body := []byte(fmt.Sprint("blob ", i))
+			u := Upload{Desc: ocispec.Descriptor{Digest: digest.FromBytes(body), Size: int64(len(body))}, Content: bytes.NewReader(body)}
+			if _, err := c.PutBlob(t.Context(), name(t, front.Addr().String()+"/x"), u, session); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// spoil passes requests on one by one; each refusal of a HEAD has a body.
+func spoil(conn net.Conn, to string) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	for {
+		q, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		q.URL.Scheme, q.URL.Host, q.RequestURI = "http", to, ""
+		resp, err := http.DefaultTransport.RoundTrip(q)
+		if err != nil {
+			return
+		}
+		var answer bytes.Buffer // in one piece, so that the rest is there when the next request comes
+		resp.Write(&answer)
+		resp.Body.Close()
+		if q.Method == http.MethodHead && resp.StatusCode == 404 {
+			answer.WriteString(`{"errors":[{"code":"BLOB_UNKNOWN"}]}`)
+		}
+		conn.Write(answer.Bytes())
+		if q.Close {
+			return
+		}
 	}
 }
 
