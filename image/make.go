@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/archive"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/ref"
 )
@@ -113,12 +113,13 @@ func (s *Store) writeLayer(ctx context.Context, write func(context.Context, io.W
 		return desc, "", err
 	}
 	defer w.Close()
-	compressed := gzip.NewWriter(w)
+	compressed := archive.Compress(w)
 	plain := digest.SHA256.Digester()
-	if err := write(ctx, io.MultiWriter(plain.Hash(), compressed)); err != nil {
-		return desc, "", err
+	err = write(ctx, io.MultiWriter(plain.Hash(), compressed))
+	if closed := compressed.Close(); err == nil {
+		err = closed
 	}
-	if err := compressed.Close(); err != nil {
+	if err != nil {
 		return desc, "", fmt.Errorf("write layer: %w", err)
 	}
 	if diffID = plain.Digest(); diffID == emptyTar {
