@@ -24,7 +24,7 @@ var floors = map[string]int{
 	"api": 1, "oci": 1, "ref": 1, "release": 1, "state": 1, "sys": 1,
 	"runtime": 2, "spec": 2, "blob": 2, "archive": 2, "logs": 2, "remote": 2, "client": 2,
 	"container": 3, "image": 3, "layer": 3, "network": 3, "volume": 3, "access": 3, "shim": 3, "repository": 3,
-	"engine": 4, "build": 4, "files": 4, "snapshot": 4, "system": 4,
+	"engine": 4, "build": 4, "files": 4, "endpoint": 4, "snapshot": 4, "system": 4,
 	"cli": 5, "server": 5, "cri": 5, "registry": 5, "console": 5,
 }
 

@@ -133,7 +133,7 @@ func (e *Engine) draft(o CreateOptions, img *image.Image) (*container.Container,
 	if _, err := e.etc.Linked(c, false); err != nil {
 		return nil, nil, err
 	}
-	if err := e.networks.Validate(e.networkRequest(c)); err != nil {
+	if err := e.networks.Validate(e.NetworkRequest(c)); err != nil {
 		return nil, nil, err
 	}
 	if host.LogConfig.Type == logs.JSONFile {

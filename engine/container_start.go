@@ -85,7 +85,7 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 		return err
 	}
 
-	if err := e.etc.Write(c, sandbox.Endpoints, sandbox.Names != nil); err != nil {
+	if err := e.WriteNames(c, sandbox); err != nil {
 		return err
 	}
 	config, err := e.supervise(c, document, sandbox)

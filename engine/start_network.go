@@ -17,8 +17,8 @@ import (
 	"github.com/cove-containers/cove/network"
 )
 
-// networkRequest is what the container asks of its network.
-func (e *Engine) networkRequest(c *container.Container) network.Request {
+// NetworkRequest is what the container asks of its networks.
+func (e *Engine) NetworkRequest(c *container.Container) network.Request {
 	h := c.HostConfig
 	r := network.Request{
 		Mode: string(h.NetworkMode), Name: c.Name, Networks: c.Wished,
@@ -34,7 +34,7 @@ func (e *Engine) networkRequest(c *container.Container) network.Request {
 
 // join gives the container its network.
 func (e *Engine) join(ctx context.Context, c *container.Container) (*network.Sandbox, error) {
-	request := e.networkRequest(c)
+	request := e.NetworkRequest(c)
 	if c.HostConfig.NetworkMode.IsContainer() {
 		other, err := e.neighbour(c, c.HostConfig.NetworkMode.ConnectedContainer(), "network")
 		if err != nil {
@@ -66,6 +66,20 @@ func keepNames(ctx context.Context, sup supervisor, names *network.Sockets) erro
 	return sup.Keep(ctx, keptTCP, names.TCP)
 }
 
+// KeepNames is keepNames for a container that runs.
+func (e *Engine) KeepNames(ctx context.Context, containerID string, names *network.Sockets) error {
+	r := e.runs.live(containerID)
+	if r == nil {
+		return notRunning(containerID)
+	}
+	return keepNames(ctx, r.sup, names)
+}
+
+// WriteNames writes the files by which the container finds itself and others.
+func (e *Engine) WriteNames(c *container.Container, box *network.Sandbox) error {
+	return e.etc.Write(c, box.Endpoints, box.Named)
+}
+
 // restoreNetwork takes up the network of a container that ran while there was no daemon; sup is nil where its supervisor
 // has not answered yet.
 func (e *Engine) restoreNetwork(ctx context.Context, c *container.Container, sup supervisor) {
@@ -82,7 +96,7 @@ func (e *Engine) restoreNetwork(ctx context.Context, c *container.Container, sup
 			e.log_.Error("could not take up a container's name server", "container", c.ID, "error", err)
 		}
 	}
-	if err := e.networks.Restore(c.ID, was, e.networkRequest(c)); err != nil {
+	if err := e.networks.Restore(c.ID, was, e.NetworkRequest(c)); err != nil {
 		e.log_.Error("could not take up a container's network", "container", c.ID, "error", err)
 	}
 }

@@ -161,7 +161,7 @@ func (m *member) clone() *member {
 
 // changed is what a container's network is like after a change.
 func (k *Keeper) changed(m *member, req Request) *Sandbox {
-	box := &Sandbox{ID: m.sandbox, Endpoints: map[string]*nt.EndpointSettings{}, Ports: nt.PortMap{}}
+	box := &Sandbox{ID: m.sandbox, Named: m.resolver != nil, Endpoints: map[string]*nt.EndpointSettings{}, Ports: nt.PortMap{}}
 	for network, e := range m.endpoints {
 		box.Endpoints[network] = k.shownEndpoint(e, req.Networks[network])
 	}

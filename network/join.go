@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -60,6 +59,8 @@ type Sandbox struct {
 	// Names is what the container's questions for names arrive at, nil where it finds nobody by name. The questions are
 	// answered; the caller has somebody keep the sockets open and closes them.
 	Names *Sockets
+	// Named tells that it finds others by name.
+	Named bool
 }
 
 // Close closes the files.
@@ -142,17 +143,20 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	}
 	m := &member{id: containerID, name: req.Name, sandbox: newID(), hostname: req.Hostname, endpoints: map[string]*endpoint{}}
 	box := &Sandbox{ID: m.sandbox, Ports: nt.PortMap{}}
-	switch first := wanted[0]; first.network {
+	first := nt.NetworkNone
+	if len(wanted) > 0 {
+		first = wanted[0].network
+		m.endpoints[first] = &endpoint{network: first, id: newID()}
+	}
+	switch first {
 	case nt.NetworkHost:
-		m.endpoints[first.network] = &endpoint{network: first.network, id: newID()}
-	case nt.NetworkNone:
+	case nt.NetworkNone: // or it was taken off all its networks
 		r, err := k.bare.take(netip.Addr{})
 		if err != nil {
 			return nil, err
 		}
 		r.ns.Seal()
 		box.NetNS = r.ns.File
-		m.endpoints[first.network] = &endpoint{network: first.network, id: newID()}
 	default:
 		if err := k.joinLans(box, m, wanted, req); err != nil {
 			return nil, err
@@ -163,6 +167,7 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 		k.bury(old)
 	}
 	m.resolver.start()
+	box.Named = m.resolver != nil
 	return box, nil
 }
 
@@ -172,10 +177,18 @@ type wished struct {
 	*nt.EndpointSettings
 }
 
-// wishedEndpoints are what a request wants by the networks' names: that of the mode first, the others in order.
+// wishedEndpoints are what a request wants by the networks' names: that of the mode first, the others in order. Where it
+// wants none at all, not even that of the mode, it was taken off.
 func (k *Keeper) wishedEndpoints(req Request) ([]wished, error) {
 	mode, _ := req.network()
 	byName := map[string]*nt.EndpointSettings{}
+	if req.Networks == nil {
+		name, err := k.find(mode)
+		if err != nil {
+			return nil, err
+		}
+		byName[name] = nil
+	}
 	for ref, e := range req.Networks {
 		name, err := k.find(ref)
 		if err != nil {
@@ -183,12 +196,12 @@ func (k *Keeper) wishedEndpoints(req Request) ([]wished, error) {
 		}
 		byName[name] = e
 	}
-	first, err := k.find(mode)
-	if err != nil {
-		return nil, err
+	var all []wished
+	first := k.Called(mode)
+	if e, has := byName[first]; has {
+		all = append(all, wished{first, e})
+		delete(byName, first)
 	}
-	all := []wished{{first, byName[first]}}
-	delete(byName, first)
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		all = append(all, wished{name, byName[name]})
 	}
@@ -416,94 +429,4 @@ func (k *Keeper) Rename(containerID, name string) {
 		renamed.endpoints[network] = &changed
 	}
 	k.enterHeld(&renamed)
-}
-
-// Restore takes up a container that kept running while the daemon was away: its addresses and ports stay its own, and
-// its questions for names are answered again. was is its sandbox as Join gave it; req what it asks of its network.
-func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
-	m := &member{id: containerID, name: req.Name, hostname: req.Hostname, sandbox: was.ID, endpoints: map[string]*endpoint{}}
-	endpoints, published := was.Endpoints, was.Ports
-	for network, e := range endpoints {
-		if e == nil || e.EndpointID == "" {
-			continue
-		}
-		one := &endpoint{
-			id: e.EndpointID, network: network, mac: e.MacAddress, address: e.IPAddress, priority: e.GwPriority,
-			aliases: e.Aliases, names: e.DNSNames, links: links(e.Links),
-		}
-		if l := k.lan(network); l != nil {
-			if !e.IPAddress.Is4() {
-				return fmt.Errorf("restore network of container %s: endpoint without address: %w", containerID, errdefs.ErrDataLoss)
-			}
-			one.veth = k.vethName(e.IPAddress)
-			k.mu.Lock()
-			if _, known := k.found[one.veth]; !known {
-				// The address is this container's, whether or not its device was seen.
-				l.subnet.Take(one.address)
-			}
-			delete(k.found, one.veth)
-			k.mu.Unlock()
-		}
-		m.endpoints[network] = one
-	}
-	if m.carrier = k.carrier(m); m.carrier != "" {
-		m.published = bindings(m.endpoints[m.carrier].address, published)
-	}
-	if was.Names != nil && was.NetNS != nil {
-		var err error
-		if m.resolver, err = k.openNames(containerID, was.Names, was.NetNS, req.Resolv); err != nil {
-			return fmt.Errorf("restore network of container %s: %w", containerID, err)
-		}
-	}
-	if old := k.enter(m); old != nil {
-		old.resolver.close()
-	}
-	// Before all have been taken up nobody can be told that there is no such name.
-	k.mu.Lock()
-	swept := k.swept
-	k.mu.Unlock()
-	if swept {
-		m.resolver.start()
-	}
-	if err := k.republish(m); err != nil {
-		return fmt.Errorf("restore network of container %s: %w", containerID, err)
-	}
-	return nil
-}
-
-// Remember tells the addresses that a container which does not run had last.
-func (k *Keeper) Remember(containerID string, last map[string]netip.Addr) {
-	for network, address := range last {
-		if l := k.lan(network); l != nil {
-			l.subnet.Remember(containerID, address)
-		}
-	}
-}
-
-// Sweep removes what containers left behind that were not restored. Call it once, after the last Restore.
-func (k *Keeper) Sweep() error {
-	k.mu.Lock()
-	found := k.found
-	k.found = map[string]netip.Addr{}
-	k.swept = true
-	used := map[netip.AddrPort]bool{}
-	restored := slices.Collect(maps.Values(k.members))
-	for _, m := range restored {
-		for _, b := range m.published {
-			used[b.target] = true
-		}
-	}
-	k.mu.Unlock()
-	for _, m := range restored {
-		m.resolver.start()
-	}
-	var errs []error
-	for veth, address := range found {
-		k.log.Info("remove network device that no container has", "device", veth)
-		if err := bridge.RemovePort(veth); err != nil {
-			errs = append(errs, err)
-		}
-		k.graves.add(grave{veth: veth, address: address, forget: true})
-	}
-	return errors.Join(append(errs, k.withdrawAllBut(used))...)
 }

@@ -41,6 +41,7 @@ type Parts struct {
 	Snapshots    Snapshots
 	Volumes      Volumes
 	Networks     Networks
+	Endpoints    Endpoints
 	Registry     Registry
 	// Log takes what went wrong where the client can no longer be told; nil is slog.Default.
 	Log *slog.Logger
@@ -166,6 +167,12 @@ type Networks interface {
 	List(f api.Filters) ([]nt.Inspect, error)
 	Remove(ctx context.Context, ref string) error
 	Prune(ctx context.Context, f api.Filters) (nt.PruneReport, error)
+}
+
+// Endpoints connects containers to networks.
+type Endpoints interface {
+	Connect(ctx context.Context, network, container string, wish *nt.EndpointSettings) error
+	Disconnect(ctx context.Context, network, container string, force bool) error
 }
 
 // Registry asks registries.

@@ -92,3 +92,25 @@ func (s *Server) networksPrune(c *call) error {
 	}
 	return c.json(http.StatusOK, report)
 }
+
+func (s *Server) networkConnect(c *call) error {
+	var request nt.ConnectRequest
+	if err := c.readJSON(&request); err != nil {
+		return err
+	}
+	if request.Container == "" {
+		return bad("no container is named")
+	}
+	return s.Endpoints.Connect(c.Context(), c.name("id"), request.Container, request.EndpointConfig)
+}
+
+func (s *Server) networkDisconnect(c *call) error {
+	var request nt.DisconnectRequest
+	if err := c.readJSON(&request); err != nil {
+		return err
+	}
+	if request.Container == "" {
+		return bad("no container is named")
+	}
+	return s.Endpoints.Disconnect(c.Context(), c.name("id"), request.Container, request.Force)
+}

@@ -81,6 +81,8 @@ func (s *Server) keeperRows() []route {
 		{"POST /networks/create", Manage, s.networkCreate},
 		{"POST /networks/prune", Manage, s.networksPrune},
 		{"GET /networks/{id}", Observe, s.networkInspect},
+		{"POST /networks/{id}/connect", Operate, s.networkConnect},
+		{"POST /networks/{id}/disconnect", Operate, s.networkDisconnect},
 		{"DELETE /networks/{id}", Manage, s.networkRemove},
 	}
 }
@@ -105,8 +107,6 @@ func absentRows() []route {
 		{"POST /containers/{id}/checkpoints", Operate, experimental},
 		{"DELETE /containers/{id}/checkpoints/{checkpoint}", Operate, experimental},
 		{"GET /images/{name}/attestations", Observe, absent("reading attestations")},
-		{"POST /networks/{id}/connect", Operate, absent("network connect")},
-		{"POST /networks/{id}/disconnect", Operate, absent("network disconnect")},
 		{"POST /build", Manage, absent("build")},
 		{"POST /build/prune", Manage, pruneNothing},
 		{"POST /build/cancel", Manage, absent("build")},

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -77,8 +78,10 @@ type Engine struct {
 	DataRoot string
 	daemon   *exec.Cmd
 	finished bool
-	exited   chan struct{}
-	log      bytes.Buffer
+	// Subnet is the beginning of addresses that this test may use for networks of its own, such as "10.64.1".
+	Subnet string
+	exited chan struct{}
+	log    bytes.Buffer
 }
 
 var subnets atomic.Int32
@@ -95,18 +98,24 @@ func newEngine(t testing.TB, args ...string) *Engine {
 		t.Fatal(err)
 	}
 	e := &Engine{t: t, Bin: bin, Dir: dir, DataRoot: filepath.Join(dir, "data")}
-	e.Args = append([]string{"--bip", freeSubnet()}, args...)
+	second, third := freeSubnet()
+	e.Subnet = fmt.Sprintf("10.%d.%d", 64+second, third)
+	e.Args = append([]string{
+		"--bip", fmt.Sprintf("10.%d.%d.1/24", 128+second, third),
+		"--default-address-pool", fmt.Sprintf("base=10.%d.%d.0/24,size=28", 192+second, third),
+	}, args...)
 	t.Cleanup(e.finishOnce)
 	return e
 }
 
-// freeSubnet picks a /24 by process and counter, so that engines of tests running beside each other differ.
-func freeSubnet() string {
+// freeSubnet picks a /24 by process and counter, so that engines of tests running beside each other differ: one for the
+// default network, one to take other networks from, and one for those whose subnet a test names.
+func freeSubnet() (second, third int) {
 	n := int(subnets.Add(1)) + os.Getpid()*37
 	for ; ; n++ {
-		addr := fmt.Sprintf("10.%d.%d.1", 128+n/256%64, n%256)
-		if !routed(addr) {
-			return addr + "/24"
+		second, third = n/256%64, n%256
+		if !routed(fmt.Sprintf("10.%d.%d.1", 128+second, third)) {
+			return second, third
 		}
 	}
 }
@@ -153,12 +162,25 @@ func (e *Engine) TryStart() error {
 			return fmt.Errorf("coved ended: %s: %s", e.daemon.ProcessState, e.log.String())
 		default:
 		}
-		if c, err := net.Dial("unix", strings.TrimPrefix(e.Socket(), "unix://")); err == nil {
-			c.Close()
+		if e.answers() {
 			return nil
 		}
 	}
 	return errors.New("coved does not answer")
+}
+
+// answers tells whether the daemon serves. That somebody listens is not enough: a child that the last one was making when it
+// was killed may have its socket for a moment.
+func (e *Engine) answers() bool {
+	c, err := net.Dial("unix", strings.TrimPrefix(e.Socket(), "unix://"))
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprint(c, "GET /_ping HTTP/1.0\r\n\r\n")
+	line, err := bufio.NewReader(c).ReadString('\n')
+	return err == nil && strings.Contains(line, "200")
 }
 
 // Stop ends the daemon in order; its containers go on.
@@ -288,7 +310,7 @@ func (e *Engine) leftovers() []string {
 	}
 	links, _ := net.Interfaces()
 	for _, l := range links {
-		if strings.Contains(l.Name, mark) || strings.HasPrefix(l.Name, "cv"+mark[:5]) {
+		if strings.Contains(l.Name, mark) || strings.HasPrefix(l.Name, "cv"+mark[:5]) || strings.HasPrefix(l.Name, "cb"+mark[:5]) {
 			left = append(left, "link "+l.Name)
 		}
 	}

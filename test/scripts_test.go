@@ -71,6 +71,7 @@ func runScript(t *testing.T, client, script string) {
 			env.Setenv("IMAGES", images(t))
 			env.Setenv("T", env.WorkDir)
 			env.Setenv("DATA", e.DataRoot)
+			env.Setenv("NET", e.Subnet)
 			env.Values["engine"], env.Values["registries"] = e, &registryBox{}
 			return nil
 		},

@@ -8,8 +8,5 @@ import (
 
 // Group builds "network" with all that stands below it.
 func Group(a *command.App) *cobra.Command {
-	const what = "user-defined networks"
-	return command.Group("network", "Manage networks", Inspect(a), Ls(a), Prune(a),
-		command.Missing("create", what)(a), command.Missing("rm", what)(a),
-		command.Missing("connect", what)(a), command.Missing("disconnect", what)(a))
+	return command.Group("network", "Manage networks", Connect(a), Create(a), Disconnect(a), Inspect(a), Ls(a), Prune(a), Rm(a))
 }

@@ -117,7 +117,7 @@ func (c *Container) networkFlags(fs *pflag.FlagSet) {
 	List(fs, &c.expose, "expose", "", "Expose a port or a range of ports", nil)
 	fs.IPVar(&c.ip4, "ip", nil, "IPv4 address (e.g., 172.30.100.104)")
 	fs.IPVar(&c.ip6, "ip6", nil, "IPv6 address (e.g., 2001:db8::33)")
-	List(fs, &c.links, "link", "", "Add a link to another container", checkLink)
+	List(fs, &c.links, "link", "", "Add a link to another container", CheckLink)
 	List(fs, &c.linkLocalIPs, "link-local-ip", "", "Link-local addresses of the container", checkIP)
 	fs.StringVar(&c.mac, "mac-address", "", "MAC address of the container (e.g., 92:d0:c6:0a:29:33)")
 	List(fs, &c.publish, "publish", "p", "Publish ports of the container on the host", nil)

@@ -269,7 +269,8 @@ func isDomainLabel(label string) bool {
 	return true
 }
 
-func checkLink(s string) (string, error) {
+// CheckLink reads "container:alias", or a container that is its own alias.
+func CheckLink(s string) (string, error) {
 	if s == "" {
 		return "", errors.New("empty string specified for links")
 	}

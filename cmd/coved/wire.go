@@ -18,6 +18,7 @@ import (
 
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/endpoint"
 	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/engine/hello"
 	"github.com/cove-containers/cove/files"
@@ -109,10 +110,14 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		Containers: parts.Containers, Layers: parts.Layers, Mounts: eng.Mounts, Publish: parts.Bus.Publish, Root: s.dataRoot,
 	})
 
+	endpoints := endpoint.New(endpoint.Parts{
+		Containers: parts.Containers, Networks: parts.Networks, Run: eng, Tell: parts.Bus.Publish,
+	})
+
 	// Doors.
 	d.server = server.New(server.Parts{
 		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, Files: copier, System: eng,
-		Images: parts.Images, Transfers: parts.Images, Captures: captures, Snapshots: captures, Volumes: parts.Volumes, Networks: parts.Networks,
+		Images: parts.Images, Transfers: parts.Images, Captures: captures, Snapshots: captures, Volumes: parts.Volumes, Networks: parts.Networks, Endpoints: endpoints,
 		Registry: registries, Log: log, Housekeeping: housekeeping(s, db, blobs, parts, eng),
 	})
 	return d, d.ownRegistry(ctx, s, shelf, log)

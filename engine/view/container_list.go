@@ -118,7 +118,7 @@ func (v *View) endpoints(c *container.Container) map[string]*nt.EndpointSettings
 		}
 		out[name] = e.Copy()
 	}
-	if mode := string(c.HostConfig.NetworkMode); len(out) == 0 && mode != "" && !c.Config.NetworkDisabled {
+	if mode := string(c.HostConfig.NetworkMode); c.Wished == nil && mode != "" && !c.Config.NetworkDisabled {
 		out[mode] = &nt.EndpointSettings{}
 	}
 	if c.Started {

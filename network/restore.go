@@ -1,0 +1,103 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/cove-containers/cove/network/bridge"
+)
+
+// Restore takes up a container that kept running while the daemon was away: its addresses and ports stay its own, and
+// its questions for names are answered again. was is its sandbox as Join gave it; req what it asks of its network.
+func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
+	m := &member{id: containerID, name: req.Name, hostname: req.Hostname, sandbox: was.ID, endpoints: map[string]*endpoint{}}
+	endpoints, published := was.Endpoints, was.Ports
+	for network, e := range endpoints {
+		if e == nil || e.EndpointID == "" {
+			continue
+		}
+		one := &endpoint{
+			id: e.EndpointID, network: network, mac: e.MacAddress, address: e.IPAddress, priority: e.GwPriority,
+			aliases: e.Aliases, names: e.DNSNames, links: links(e.Links),
+		}
+		if l := k.lan(network); l != nil {
+			if !e.IPAddress.Is4() {
+				return fmt.Errorf("restore network of container %s: endpoint without address: %w", containerID, errdefs.ErrDataLoss)
+			}
+			one.veth = k.vethName(e.IPAddress)
+			k.mu.Lock()
+			if _, known := k.found[one.veth]; !known {
+				// The address is this container's, whether or not its device was seen.
+				l.subnet.Take(one.address)
+			}
+			delete(k.found, one.veth)
+			k.mu.Unlock()
+		}
+		m.endpoints[network] = one
+	}
+	if m.carrier = k.carrier(m); m.carrier != "" {
+		m.published = bindings(m.endpoints[m.carrier].address, published)
+	}
+	if was.Names != nil && was.NetNS != nil {
+		var err error
+		if m.resolver, err = k.openNames(containerID, was.Names, was.NetNS, req.Resolv); err != nil {
+			return fmt.Errorf("restore network of container %s: %w", containerID, err)
+		}
+	}
+	if old := k.enter(m); old != nil {
+		old.resolver.close()
+	}
+	// Before all have been taken up nobody can be told that there is no such name.
+	k.mu.Lock()
+	swept := k.swept
+	k.mu.Unlock()
+	if swept {
+		m.resolver.start()
+	}
+	if err := k.republish(m); err != nil {
+		return fmt.Errorf("restore network of container %s: %w", containerID, err)
+	}
+	return nil
+}
+
+// Remember tells the addresses that a container which does not run had last.
+func (k *Keeper) Remember(containerID string, last map[string]netip.Addr) {
+	for network, address := range last {
+		if l := k.lan(network); l != nil {
+			l.subnet.Remember(containerID, address)
+		}
+	}
+}
+
+// Sweep removes what containers left behind that were not restored. Call it once, after the last Restore.
+func (k *Keeper) Sweep() error {
+	k.mu.Lock()
+	found := k.found
+	k.found = map[string]netip.Addr{}
+	k.swept = true
+	used := map[netip.AddrPort]bool{}
+	restored := slices.Collect(maps.Values(k.members))
+	for _, m := range restored {
+		for _, b := range m.published {
+			used[b.target] = true
+		}
+	}
+	k.mu.Unlock()
+	for _, m := range restored {
+		m.resolver.start()
+	}
+	var errs []error
+	for veth, address := range found {
+		k.log.Info("remove network device that no container has", "device", veth)
+		if err := bridge.RemovePort(veth); err != nil {
+			errs = append(errs, err)
+		}
+		k.graves.add(grave{veth: veth, address: address, forget: true})
+	}
+	return errors.Join(append(errs, k.withdrawAllBut(used))...)
+}
