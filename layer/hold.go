@@ -2,6 +2,7 @@ package layer
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/containerd/errdefs"
 )
@@ -89,13 +90,28 @@ func (s *Store) quiet(id string) {
 	}
 }
 
-// drive tells everybody who uses the layer that it is going.
+// drive tells everybody who uses the layer that it is going, and gives those who write into it time to leave, so that
+// nothing comes into what is being deleted.
 func (s *Store) drive(id string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if h := s.holds[id]; h != nil {
-		close(h.gone)
-		delete(s.holds, id)
-	}
+	h := s.holds[id]
+	delete(s.holds, id)
 	delete(s.roots, id)
+	if h == nil {
+		s.mu.Unlock()
+		return
+	}
+	close(h.gone)
+	writing, left := h.writers > 0, h.quiet
+	s.mu.Unlock()
+	if !writing {
+		return
+	}
+	select {
+	case <-left:
+	case <-time.After(timeToLeave):
+	}
 }
+
+// timeToLeave is more than a copy needs to notice that it has to end.
+const timeToLeave = 3 * time.Second

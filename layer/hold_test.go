@@ -60,7 +60,19 @@ func TestHold(t *testing.T) {
 	} else {
 		again.Release()
 	}
-	if err := h.Delete(ctx, "w"); err != nil {
+	if writer, err = h.Hold("w", true); err != nil {
+		t.Fatal(err)
+	}
+	deleted := make(chan error, 1)
+	go func() { deleted <- h.Delete(ctx, "w") }()
+	<-writer.Gone
+	select {
+	case <-deleted:
+		t.Error("deleted under the hands of who writes into it")
+	case <-time.After(50 * time.Millisecond):
+	}
+	writer.Release()
+	if err := <-deleted; err != nil {
 		t.Fatal(err)
 	}
 	if !ended(reader.Gone) {

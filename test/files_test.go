@@ -118,6 +118,23 @@ func copied(api *client.Client, id, path string) (string, error) {
 	return string(text), err
 }
 
+// endless is an archive of small files without an end.
+func endless() io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		t := tar.NewWriter(w)
+		for i := 0; ; i++ {
+			if err := t.WriteHeader(&tar.Header{Name: fmt.Sprintf("flood/%d/f%d", i/100, i), Mode: 0o644, Size: 1}); err != nil {
+				return
+			}
+			if _, err := t.Write([]byte("x")); err != nil {
+				return
+			}
+		}
+	}()
+	return r
+}
+
 // ends waits for what a copy ends with.
 func ends(t *testing.T, what string, within time.Duration, result <-chan error) error {
 	t.Helper()
@@ -172,6 +189,10 @@ func TestRemoveWhileCopying(t *testing.T) {
 			if _, err := more.Write(oneFile("in", strings.Repeat("x", 100_000))[:50_000]); err != nil {
 				t.Fatal(err)
 			}
+			flood := make(chan error, 1) // writes as fast as it can into the container itself
+			go func() {
+				flood <- api.CopyToContainer(ctx, "c", "/", endless(), client.CopyToOptions{})
+			}()
 			time.Sleep(300 * time.Millisecond) // until the connections are full
 			began := time.Now()
 			e.Run("cove", "rm", "-f", "c")
@@ -181,6 +202,9 @@ func TestRemoveWhileCopying(t *testing.T) {
 			e.Run("cove", "volume", "rm", "vol")
 			if err := ends(t, "the copy into the container", 2*time.Second, in); err == nil {
 				t.Error("a copy into a container that is gone succeeded")
+			}
+			if err := ends(t, "the flood", 2*time.Second, flood); err == nil {
+				t.Error("an endless copy succeeded")
 			}
 			for name, stream := range map[string]io.Reader{"export": export, "copy": cp} {
 				read := make(chan error, 1)
