@@ -382,7 +382,7 @@ func (f *fleet) empty(s *testkit.S3) {
 		f.remove(r, p)
 	}
 	var left []string
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+	for deadline := time.Now().Add(150 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
 		left = s.Keys("blobs/")
 		if len(left) == 0 {
 			return
@@ -448,9 +448,9 @@ func TestRegistryOnFailingS3(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer bad.Close()
-	f := &fleet{t: t, replicas: []*replica{newReplica(t, env, "--s3-endpoint", bad.URL, "--s3-bucket", s.Bucket, "--gc-interval", "2s", "--gc-grace", "30s")}}
+	f := &fleet{t: t, replicas: []*replica{newReplica(t, env, "--s3-endpoint", bad.URL, "--s3-bucket", s.Bucket, "--gc-interval", "2s", "--gc-grace", "12s")}}
 	bad.Spoil(0.5)
-	f.load(3, 10*time.Second)
+	f.load(3, 20*time.Second)
 	calls, faults := bad.Faults()
 	t.Logf("%d calls to the store, of which were spoiled: %v", calls, faults)
 	f.check()

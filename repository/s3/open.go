@@ -62,7 +62,9 @@ func (r *reader) connect() error {
 			opts.SetMatchETag(r.etag)
 		}
 		ctx, stop := context.WithCancel(r.ctx)
+		watch := time.AfterFunc(silence, stop)
 		body, info, header, err := r.s.core.GetObject(ctx, r.s.bucket, r.s.prefix+r.key, opts)
+		watch.Stop()
 		if err == nil {
 			err = r.accept(info, header)
 		}

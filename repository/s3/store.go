@@ -47,7 +47,7 @@ const (
 	least    = 5 << 20
 	partSize = 8 << 20
 	maxParts = 10000
-	maxCopy  = 512 << 20 // one server-side copy; larger objects are copied by several at once
+	maxCopy  = 128 << 20 // one server-side copy; larger objects are copied by several at once
 	maxPut   = 5 << 40
 	parallel = 4 // parts of one object on their way at once, when buffers are free
 )
@@ -132,12 +132,13 @@ func endpoint(c Config) (host string, secure bool, err error) {
 	return u.Host, u.Scheme == "https", nil
 }
 
-// transport waits for no store for ever: whatever is silent for a minute is given up and asked again.
+// transport waits for no store for ever. Five minutes are for stores that put a large object together before they answer; reads ask
+// again sooner.
 func transport() http.RoundTripper {
 	dial := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dial.DialContext, MaxIdleConnsPerHost: 64, MaxIdleConns: 256, IdleConnTimeout: 90 * time.Second,
-		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute, ExpectContinueTimeout: 10 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 5 * time.Minute, ExpectContinueTimeout: 10 * time.Second,
 		DisableCompression: true, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10,
 	}
 }
