@@ -19,6 +19,7 @@ import (
 type filter struct {
 	raw           api.Filters
 	before, since time.Time
+	until         time.Time
 	dangling      bool
 }
 
@@ -45,8 +46,8 @@ func (s *Store) filter(f api.Filters) (*filter, error) {
 		if err != nil {
 			return nil, err
 		}
-		if out.before.IsZero() || at.Before(out.before) {
-			out.before = at
+		if out.until.IsZero() || at.Before(out.until) {
+			out.until = at
 		}
 	}
 	for _, reference := range f.Get("since") {
@@ -70,6 +71,8 @@ func (s *Store) filter(f api.Filters) (*filter, error) {
 func (f *filter) match(img *Image) (tags, digests []string, ok bool) {
 	switch {
 	case !f.before.IsZero() && !created(img).Before(f.before),
+		// What an image says of its age may be years ago; it is as old here as its name.
+		!f.until.IsZero() && !img.LastTagged.Before(f.until),
 		!f.since.IsZero() && !created(img).After(f.since),
 		!f.raw.Labels("label", img.Config.Config.Labels),
 		!f.raw.NotLabels("label!", img.Config.Config.Labels),

@@ -202,6 +202,16 @@ func TestPrune(t *testing.T) {
 	if err != nil || len(report.ImagesDeleted) != 0 || report.SpaceReclaimed != 0 {
 		t.Errorf("no such label: %+v %v", report, err)
 	}
+	// All have just come here, whatever they say of their age.
+	report, err = b.Prune(t.Context(), filters("dangling=false", "until=1h"))
+	if err != nil || len(report.ImagesDeleted) != 0 {
+		t.Errorf("freshly come: %+v %v", report, err)
+	}
+	aged, _ := b.names.get("docker.io/library/tagged:latest")
+	aged.Tagged = time.Now().Add(-2 * time.Hour)
+	if err := b.names.put("docker.io/library/tagged:latest", &aged); err != nil {
+		t.Fatal(err)
+	}
 	report, err = b.Prune(t.Context(), filters("dangling=false", "until=1h"))
 	if err != nil || words(report.ImagesDeleted) != "untagged tagged:latest, deleted "+ids["tagged"] {
 		t.Errorf("until: %q %v", words(report.ImagesDeleted), err)
@@ -220,7 +230,11 @@ func TestPrune(t *testing.T) {
 
 func TestListFilters(t *testing.T) {
 	b := open(t)
+	var moment string
 	for i, name := range []string{"a:1", "b:1", "h.io:5/c:2"} {
+		if i == 2 {
+			moment = time.Now().Format(time.RFC3339Nano)
+		}
 		b.mustLoad(archived(t, "L;f a "+name+"\nC {\"created\":\"2020-01-0"+string(rune('1'+i))+"T00:00:00Z\",\"config\":{\"Labels\":{\"n\":\""+name+"\",\"all\":\"\"}}}", name))
 	}
 	b.mustLoad(archived(t, "L;f d 1", ""))
@@ -237,7 +251,9 @@ func TestListFilters(t *testing.T) {
 		{"reference=*:1", "b:1 a:1"},
 		{"reference=*/c", "h.io:5/c:2"},
 		{"reference=a,reference=b:*", "b:1 a:1"},
-		{"until=2020-01-02", "a:1 -"},
+		{"until=2020-01-02", ""},
+		{"until=" + moment, "b:1 a:1"},
+		{"until=0s", "h.io:5/c:2 b:1 a:1 -"},
 	} {
 		f := api.Filters{}
 		for _, p := range strings.Split(c.filters, ",") {

@@ -103,7 +103,7 @@ func TestTLSAndPlainHTTP(t *testing.T) {
 }
 
 // TestParallelPulls: clients that pull the same image share one download; one that goes away takes nothing from the others;
-// when all are gone the transfer stops, and the next pull works.
+// when all are gone the transfer stops, and the next pull works (VG-5).
 func TestParallelPulls(t *testing.T) {
 	needRoot(t)
 	r, err := testkit.NewRegistry("127.0.0.1:0", testkit.Faults{Rate: 3_000_000}, nil)
@@ -159,6 +159,64 @@ func TestParallelPulls(t *testing.T) {
 		wait.Go(func() { time.Sleep(400 * time.Millisecond); c.Process.Kill(); c.Wait() })
 	}
 	wait.Wait()
+	e.Run("cove", "pull", "-q", r.Host()+"/x:1")
+}
+
+// TestSharedPulls: two images of which each layer but one is the same, pulled by five clients at once while others want to run them:
+// each blob is fetched once, and nobody sees half of one. When all clients are killed the transfer stops (VG-5).
+func TestSharedPulls(t *testing.T) {
+	needRoot(t)
+	images(t)
+	r := openRegistry(t, testkit.Faults{Rate: 3_000_000})
+	r.Push("x", "1", on(t, "L comp=none; z a 4000000\nL comp=none; z b 4000000\nL; f end 1"))
+	r.Push("x", "2", on(t, "L comp=none; z a 4000000\nL comp=none; z b 4000000\nL; f end 2"))
+	e := newEngine(t)
+	e.Start()
+	var wait sync.WaitGroup
+	for n := range 5 {
+		wait.Go(func() {
+			tag := fmt.Sprint(n%2 + 1)
+			command := []string{clients()[n%len(clients())], "pull", "-q", r.Host() + "/x:" + tag}
+			if n > 2 {
+				command = []string{command[0], "run", "--rm", "-q", r.Host() + "/x:" + tag, "sh", "-c", "wc -c </a; wc -c </b; cat /end"}
+			}
+			out, errOut, code := e.Try(command...)
+			if code != 0 || n > 2 && strings.TrimSpace(out) != "4000000\n4000000\n"+tag {
+				t.Errorf("%v: status %d: %s%s", command, code, out, errOut)
+			}
+		})
+	}
+	wait.Wait()
+	fetched := func() (gets map[string]int) {
+		gets = map[string]int{}
+		for _, q := range r.Log() {
+			if q.Method == "GET" && strings.Contains(q.Path, "/blobs/") {
+				gets[q.Path]++
+			}
+		}
+		return gets
+	}
+	for path, n := range fetched() {
+		if n != 1 {
+			t.Errorf("%s was fetched %d times", path, n)
+		}
+	}
+
+	e.Run("cove", "rmi", r.Host()+"/x:1", r.Host()+"/x:2")
+	for range 5 {
+		c := e.Command("cove", "pull", "-q", r.Host()+"/x:1")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		wait.Go(func() { time.Sleep(800 * time.Millisecond); c.Process.Kill(); c.Wait() })
+	}
+	wait.Wait()
+	time.Sleep(5 * time.Second)
+	size := e.du("ingest")
+	time.Sleep(500 * time.Millisecond)
+	if now := e.du("ingest"); now != size || now > 7_000_000 {
+		t.Errorf("the transfer goes on after 5 s: %d bytes, then %d", size, now)
+	}
 	e.Run("cove", "pull", "-q", r.Host()+"/x:1")
 }
 

@@ -1,0 +1,88 @@
+package test
+
+import (
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRemoveBusy removes a container while others are at it: with it end all who were at it, by themselves, and its volume is
+// free at once (VG-9).
+func TestRemoveBusy(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	for _, client := range clients() {
+		e.Run("cove", "run", "-d", "--name", "c", "-v", "vol:/v", "busybox", "sh", "-c",
+			"head -c 80000000 /dev/urandom >/big; ln -s /big /l; echo ready; while :; do echo x; sleep .1; done")
+		for range 400 {
+			if out, _, _ := e.Try("cove", "logs", "c"); strings.HasPrefix(out, "ready") {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		type user struct {
+			cmd  *exec.Cmd
+			done chan struct{}
+		}
+		users := map[string]user{}
+		for _, args := range [][]string{{"exec", "c", "sleep", "60"}, {"logs", "-f", "c"}, {"attach", "c"}, {"stats", "c"}, {"cp", "c:/big", "-"}, {"export", "c"}} {
+			cmd := e.Command(append([]string{client}, args...)...)
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			u := user{cmd, make(chan struct{})}
+			users[args[0]] = u
+			go func() {
+				defer close(u.done)
+				// Who copies is read from slowly, so that it is still at it when the container goes.
+				for buf := make([]byte, 64<<10); ; time.Sleep(5 * time.Millisecond) {
+					if _, err := out.Read(buf); err != nil {
+						break
+					}
+				}
+				io.Copy(io.Discard, out)
+				cmd.Wait()
+			}()
+		}
+		time.Sleep(time.Second)
+		for name, u := range users {
+			select {
+			case <-u.done:
+				t.Errorf("%s %s has ended before the container goes: %s", client, name, u.cmd.ProcessState)
+			default:
+			}
+		}
+		begun := time.Now()
+		e.Run(client, "rm", "-f", "c")
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("%s rm took %v", client, took)
+		}
+		e.Run(client, "volume", "rm", "vol")
+		limit := make(chan struct{})
+		time.AfterFunc(2*time.Second, func() { close(limit) })
+		for name, u := range users {
+			select {
+			case <-u.done:
+			case <-limit:
+				// The stock client's stats stay, with dashes for what is gone, whatever the daemon says.
+				if client != "docker" || name != "stats" {
+					t.Errorf("%s %s goes on without its container", client, name)
+				}
+				u.cmd.Process.Kill()
+				<-u.done
+			}
+		}
+		if code := users["exec"].cmd.ProcessState.ExitCode(); code != 137 {
+			t.Errorf("%s exec: status %d", client, code)
+		}
+	}
+}
