@@ -156,3 +156,60 @@ func TestKilledRemovals(t *testing.T) {
 	}
 	t.Logf("%d of 10 kills came between the first removal and the last", half)
 }
+
+// TestKilledCommits kills the daemon while an image is made of a container that runs (VG-6 f): there is a whole image or none,
+// the container goes on, and nothing is left of the half ones.
+func TestKilledCommits(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	e.Run("cove", "run", "-d", "--name", "c", "busybox", "sh", "-c", "head -c 40000000 /dev/urandom >/big; md5sum /big >/sum; sleep 1000")
+	for range 200 {
+		if _, _, code := e.Try("cove", "exec", "c", "test", "-s", "/sum"); code == 0 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	e.Run("cove", "commit", "c", "i")
+	e.Run("cove", "run", "--rm", "i", "md5sum", "-c", "/sum")
+	e.Run("cove", "rmi", "i")
+	before := e.disk()
+	whole := 0
+	for round := range 10 {
+		commit := e.Command("cove", "commit", "c", "i")
+		if err := commit.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(600 * time.Millisecond))
+		e.Kill()
+		commit.Wait()
+		e.revive(round)
+		if state := e.Run("cove", "inspect", "-f", "{{.State.Status}}", "c"); state != "running" {
+			t.Fatalf("round %d: the container is %s", round, state)
+		}
+		if names := e.Run("cove", "images", "--format", "{{.Repository}}"); strings.HasPrefix(names, "i\n") || strings.HasSuffix(names, "\ni") {
+			whole++
+			e.Run("cove", "run", "--rm", "i", "md5sum", "-c", "/sum")
+			e.Run("cove", "rmi", "i")
+		} else if names != "busybox" {
+			t.Errorf("round %d: images %q", round, names)
+		}
+		// What a crash has left of images goes in the background.
+		after := e.disk()
+		for range 100 {
+			if after = e.disk(); after <= before+folderGrowth {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if after > before+folderGrowth {
+			t.Errorf("round %d: %d kB on disk, %d before", round, after, before)
+		}
+	}
+	t.Logf("%d of 10 commits were whole", whole)
+	e.Run("cove", "commit", "c", "i")
+	e.Run("cove", "run", "--rm", "i", "md5sum", "-c", "/sum")
+	e.sound("in the end", "--deep")
+}
