@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -381,45 +382,65 @@ type calls func()
 
 func (c calls) Read([]byte) (int, error) { c(); return 0, io.EOF }
 
-// TestMemory: an object of any size passes through a few parts.
+// TestMemory: an object of any size passes through a few parts, is copied in several, and comes back as it was.
 func TestMemory(t *testing.T) {
 	s := open(t, config(t))
 	const size = 400 << 20
 	peak := uint64(0)
-	r := &endless{left: size, every: func() {
+	watch := func() {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		peak = max(peak, m.HeapAlloc)
-	}}
-	runtime.GC()
-	if err := s.Put(t.Context(), "k", r, -1); err != nil {
-		t.Fatal(err)
 	}
-	if o, err := s.Stat(t.Context(), "k"); err != nil || o.Size != size {
-		t.Errorf("%+v, %v", o, err)
+	runtime.GC()
+	if err := s.Put(t.Context(), "k", &counting{size: size, every: watch}, -1); err != nil {
+		t.Fatal(err)
 	}
 	t.Logf("%d MiB stored, at most %d MiB in memory", size>>20, peak>>20)
 	if peak > 128<<20 {
 		t.Errorf("%d MiB in memory", peak>>20)
 	}
+	if err := s.Assemble(t.Context(), []string{"k"}, "copy"); err != nil {
+		t.Fatal(err)
+	}
+	r, o, err := s.Open(t.Context(), "copy", 0)
+	if err != nil || o.Size != size {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	defer r.Close()
+	want, got := make([]byte, 1<<20), make([]byte, 1<<20)
+	source := &counting{size: size, every: func() {}}
+	for i := range size >> 20 {
+		if _, err := io.ReadFull(r, got); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(source, want); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Fatalf("the copy differs in MiB %d", i)
+		}
+	}
 }
 
-type endless struct {
-	left, since int64
-	every       func()
+// counting is a source whose every eight bytes tell where they are.
+type counting struct {
+	at, size int64
+	every    func() // every few megabytes
 }
 
-func (e *endless) Read(p []byte) (int, error) {
-	if e.left == 0 {
+func (c *counting) Read(p []byte) (int, error) {
+	if c.at == c.size {
 		return 0, io.EOF
 	}
-	n := min(int64(len(p)), e.left)
-	e.left -= n
-	if e.since += n; e.since > 4<<20 {
-		e.since = 0
-		e.every()
+	n := 0
+	for ; n+8 <= len(p) && c.at < c.size; n += 8 {
+		binary.LittleEndian.PutUint64(p[n:], uint64(c.at))
+		if c.at += 8; c.at%(4<<20) == 0 {
+			c.every()
+		}
 	}
-	return int(n), nil
+	return n, nil
 }
 
 func TestOpenRefuses(t *testing.T) {
