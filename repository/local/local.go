@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 type Store struct {
 	root, tmp string
 	twin      func(d digest.Digest, path string)
+	buffers   sync.Pool
 }
 
 // Open opens or makes the store and removes what broken writers left.
@@ -136,7 +138,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64) er
 		return failed("store", key, err)
 	}
 	defer f.Close()
-	n, err := io.Copy(f, withContext{ctx, r})
+	n, err := s.fill(f, withContext{ctx, r}, size)
 	if err == nil && size >= 0 && n != size {
 		err = fmt.Errorf("store %s: %d bytes came, not %d: %w", key, n, size, errdefs.ErrFailedPrecondition)
 	}
@@ -148,6 +150,21 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64) er
 		return failed("store", key, err)
 	}
 	return nil
+}
+
+// fill copies in large pieces: a blob comes from the network, and each piece costs a call to read and one to write it.
+func (s *Store) fill(f *os.File, r io.Reader, size int64) (int64, error) {
+	if size >= 0 && size <= 32<<10 {
+		return io.Copy(f, r)
+	}
+	buffer, _ := s.buffers.Get().(*[]byte)
+	if buffer == nil {
+		made := make([]byte, 256<<10)
+		buffer = &made
+	}
+	defer s.buffers.Put(buffer)
+	// Only a plain writer: a file would read by itself, in small pieces.
+	return io.CopyBuffer(struct{ io.Writer }{f}, r, *buffer)
 }
 
 // Assemble implements repository.Writer. One object becomes another by a link.
