@@ -4,12 +4,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -72,6 +74,9 @@ func runScript(t *testing.T, client, script string) {
 			env.Setenv("T", env.WorkDir)
 			env.Setenv("DATA", e.DataRoot)
 			env.Setenv("NET", e.Subnet)
+			for i, port := range freePorts(5) {
+				env.Setenv("P"+strconv.Itoa(i), strconv.Itoa(port))
+			}
 			env.Values["engine"], env.Values["registries"] = e, &registryBox{}
 			return nil
 		},
@@ -89,6 +94,27 @@ func (s serial) Parallel()     {}
 func (s serial) Verbose() bool { return testing.Verbose() }
 func (s serial) Run(name string, f func(testscript.T)) {
 	s.T.Run(name, func(t *testing.T) { f(serial{t}) })
+}
+
+var nextPort atomic.Int32
+
+// freePorts gives ports that follow one another and that nobody has, below those the kernel gives away.
+func freePorts(n int) []int {
+	for {
+		first := 10000 + (os.Getpid()*97+int(nextPort.Add(1))*n)%20000
+		var ports []int
+		for port := first; port < first+n; port++ {
+			l, err := net.Listen("tcp4", ":"+strconv.Itoa(port))
+			if err != nil {
+				break
+			}
+			l.Close()
+			ports = append(ports, port)
+		}
+		if len(ports) == n {
+			return ports
+		}
+	}
 }
 
 func engineOf(ts *testscript.TestScript) *Engine { return ts.Value("engine").(*Engine) }
