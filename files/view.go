@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/mount"
 
 	"github.com/cove-containers/cove/container"
@@ -46,7 +47,7 @@ type placed struct {
 }
 
 // errAgain tells that the container's state has changed meanwhile.
-var errAgain = errors.New("the container's state changes")
+var errAgain = errdefs.ErrUnavailable.WithMessage("the container is just changing its state")
 
 // open makes a view of the container as it is just now.
 func (f *Copier) open(ctx context.Context, ref string, writes bool) (*view, error) {
@@ -145,7 +146,7 @@ func (v *view) copyInside(targets []string) error {
 		return err
 	}
 	defer dir.Close()
-	if v.root, err = tame(sys.CopyMount(sys.Borrow(dir), "", false))(false); err != nil {
+	if v.root, err = tamed(sys.CopyMount(sys.Borrow(dir), "", false)); err != nil {
 		return err
 	}
 	for _, target := range targets {
@@ -153,7 +154,7 @@ func (v *view) copyInside(targets []string) error {
 		if err != nil {
 			continue // the container has moved it away
 		}
-		m, err := tame(sys.CopyMount(sys.Borrow(found), "", true))(false)
+		m, err := tamed(sys.CopyMount(sys.Borrow(found), "", true))
 		found.Close()
 		if err != nil {
 			return fmt.Errorf("%s: %w", target, err)
@@ -163,18 +164,16 @@ func (v *view) copyInside(targets []string) error {
 	return nil
 }
 
-// tame takes a fresh mount and makes it harmless.
-func tame(m *os.File, err error) func(readOnly bool) (*os.File, error) {
-	return func(readOnly bool) (*os.File, error) {
-		if err == nil {
-			err = sys.TameMount(m, readOnly)
-		}
-		if err != nil && m != nil {
-			m.Close()
-			m = nil
-		}
-		return m, err
+// tamed takes a fresh mount, or the failure to make it, and makes it harmless.
+func tamed(m *os.File, err error) (*os.File, error) {
+	if err != nil {
+		return nil, err
 	}
+	if err := sys.TameMount(m); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("restrict mount: %w", err)
+	}
+	return m, nil
 }
 
 // openStopped mounts the files of a container that has no process. Until it is done nobody can start it; afterwards
@@ -204,7 +203,7 @@ func (f *Copier) openStopped(ctx context.Context, id string, writes bool) (_ *vi
 	if v.base, err = f.parts.Layers.Root(ctx, id); err != nil {
 		return nil, err
 	}
-	if v.root, err = tame(v.base.Copy())(false); err != nil {
+	if v.root, err = tamed(v.base.Copy()); err != nil {
 		return nil, err
 	}
 	return v, f.openMounts(v)
@@ -222,14 +221,19 @@ func (f *Copier) openMounts(v *view) error {
 		if m.Type == string(mount.TypeTmpfs) {
 			continue
 		}
-		opened, err := tame(source(m))(m.ReadOnly)
+		opened, err := tamed(source(m))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		if err == nil {
+			v.mounts = append(v.mounts, placed{m.Target, opened})
+			if m.ReadOnly {
+				err = sys.ForbidWriting(opened, true)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("open what is mounted at %s: %w", m.Target, err)
 		}
-		v.mounts = append(v.mounts, placed{m.Target, opened})
 	}
 	return nil
 }
@@ -294,7 +298,7 @@ func (v *view) assemble() error {
 		}
 	}
 	if !v.running && v.c.HostConfig.ReadonlyRootfs {
-		return sys.ForbidWriting(v.root)
+		return sys.ForbidWriting(v.root, false)
 	}
 	return nil
 }

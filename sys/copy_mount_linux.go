@@ -31,19 +31,19 @@ const WorkingDir FD = unix.AT_FDCWD
 
 // TameMount makes a detached mount, with all below it, fit to be looked at by a mighty process: nothing mounted there
 // later shows up elsewhere, and no device in it can be opened, whoever may have put it there.
-func TameMount(m *os.File, readOnly bool) error {
+func TameMount(m *os.File) error {
 	const safe = unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
 	attr := unix.MountAttr{Attr_set: safe, Propagation: unix.MS_PRIVATE}
-	if readOnly {
-		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
-	}
 	return unix.MountSetattr(int(m.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr)
 }
 
-// ForbidWriting makes a mount read-only, but not those on it.
-func ForbidWriting(m *os.File) error {
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	return unix.MountSetattr(int(m.Fd()), "", unix.AT_EMPTY_PATH, &attr)
+// ForbidWriting makes a mount read-only, and those on it too when recursive.
+func ForbidWriting(m *os.File, recursive bool) error {
+	flags := uint(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	return unix.MountSetattr(int(m.Fd()), "", flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }
 
 // AttachMount puts a detached mount over target, which may be found by OpenPathInRoot.
