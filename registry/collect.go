@@ -21,16 +21,20 @@ func (g *Registry) Collect(ctx context.Context, c repository.Collection) (reposi
 	return result, err
 }
 
+// soon is after how long a registry collects garbage for the first time: one that is restarted daily must come to it too.
+const soon = 10 * time.Minute
+
 // CollectEvery collects garbage again and again until ctx is done.
 func (g *Registry) CollectEvery(ctx context.Context, pause time.Duration, c repository.Collection) {
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
+	next := time.NewTimer(min(pause, soon))
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 		}
+		next.Reset(pause)
 		result, err := g.Collect(ctx, c)
 		if ctx.Err() != nil {
 			return

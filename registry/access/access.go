@@ -11,11 +11,13 @@ package access
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -52,6 +54,9 @@ type Access struct {
 	rights   *rights
 	keys     []key
 	now      func() time.Time
+
+	mu     sync.Mutex
+	signed map[[sha256.Size]byte]claims // by the hash of the token
 }
 
 // New reads the files of the configuration. What is wrong in them is errdefs.ErrInvalidArgument.
@@ -65,7 +70,7 @@ func New(config Config) (*Access, error) {
 	if config.Tokens && config.Accounts == "" {
 		return nil, errdefs.ErrInvalidArgument.WithMessage("a token service needs accounts")
 	}
-	a := &Access{config: config, now: time.Now}
+	a := &Access{config: config, now: time.Now, signed: map[[sha256.Size]byte]claims{}}
 	var err error
 	if config.Accounts != "" {
 		if a.accounts, err = openAccounts(config.Accounts, config.Log); err != nil {

@@ -19,7 +19,7 @@ import (
 // hashLength is that of every bcrypt hash.
 const hashLength = 60
 
-// maxRemembered bounds how many right passwords are remembered.
+// maxRemembered bounds how many right passwords, and how many tokens, are remembered.
 const maxRemembered = 4096
 
 // accounts are the users of an htpasswd file.
