@@ -181,8 +181,12 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer m.end()
 	c := &call{Registry: g, w: m, r: r, name: name, arg: arg}
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	if err := c.serve(kind); err != nil {
+	err := c.serve(kind)
+	if err != nil {
 		c.fail(err)
+	}
+	if g.log.Enabled(r.Context(), slog.LevelDebug) {
+		g.log.Debug("registry", "method", r.Method, "path", r.URL.Path, "status", max(m.status, http.StatusOK), "from", r.RemoteAddr, "took", time.Since(m.began), "error", err)
 	}
 }
 
