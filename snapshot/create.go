@@ -2,10 +2,12 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
@@ -57,8 +59,29 @@ type copying struct {
 	undo   func(ctx context.Context) error
 }
 
+// copyTries is how often a container is copied anew that did not stay as it was meanwhile: one that ends just then is at
+// rest the next time.
+const copyTries = 3
+
+var errMoved = errors.New("it did not stay as it was while it was copied: try again")
+
 // copied does it in the way that the container's state asks for.
-func (c *Conductor) copied(ctx context.Context, reference string, do copying) (*container.Container, error) {
+func (c *Conductor) copied(ctx context.Context, reference string, do copying) (box *container.Container, err error) {
+	for range copyTries {
+		box, err = c.copiedOnce(ctx, reference, do)
+		if !errors.Is(err, errMoved) {
+			return box, err
+		}
+		select {
+		case <-ctx.Done():
+			return box, context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return box, fmt.Errorf("container %s: %w: %w", box.Name, err, errdefs.ErrConflict)
+}
+
+func (c *Conductor) copiedOnce(ctx context.Context, reference string, do copying) (*container.Container, error) {
 	box, err := c.whole(reference, do.deed)
 	if err != nil {
 		return nil, err
@@ -93,9 +116,8 @@ func (c *Conductor) copied(ctx context.Context, reference string, do copying) (*
 		goOn()
 	})
 	if err == nil && moved {
-		err = errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s did not stay as it was while it was copied: try again", box.Name))
-		if undone := do.undo(context.WithoutCancel(ctx)); undone != nil {
-			err = fmt.Errorf("%w; %w", err, undone)
+		if err = do.undo(context.WithoutCancel(ctx)); err == nil {
+			err = errMoved
 		}
 	}
 	return box, err

@@ -6,7 +6,9 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"sync"
@@ -82,7 +84,7 @@ func (c *Conductor) still(ctx context.Context, box *container.Container) (releas
 	err = c.Pauser.ContainerPause(ctx, box.ID)
 	if err != nil {
 		c.paused.DeleteLater(box.ID)
-		if errdefs.IsConflict(err) { // it has ended, or somebody else has paused it
+		if errdefs.IsConflict(err) || errdefs.IsNotFound(err) || errors.Is(err, fs.ErrNotExist) { // it has ended, or is about to, or somebody else has paused it
 			return func() {}, nil
 		}
 		return nil, err
@@ -97,7 +99,7 @@ func (c *Conductor) still(ctx context.Context, box *container.Container) (releas
 // unpause lets a container go on; that it has ended or goes on already is no error.
 func (c *Conductor) unpause(ctx context.Context, id string) error {
 	err := c.Pauser.ContainerUnpause(ctx, id)
-	if err != nil && !errdefs.IsConflict(err) && !errdefs.IsNotFound(err) {
+	if err != nil && !errdefs.IsConflict(err) && !errdefs.IsNotFound(err) && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	c.paused.DeleteLater(id)

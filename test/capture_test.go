@@ -1,11 +1,18 @@
 package test
 
 import (
+	"archive/tar"
+	"bytes"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -146,4 +153,88 @@ func count(t *testing.T, e *Engine) int {
 	out, _, _ := e.Try("cove", "exec", "c", "cat", "/n") // empty while it is being written
 	n, _ := strconv.Atoi(strings.TrimSpace(out))
 	return n
+}
+
+// TestSnapshotsUnderContention has several clients act on one container at once: whatever comes of it, every answer is
+// an orderly one, and in the end nothing is left.
+func TestSnapshotsUnderContention(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	e.Run("cove", "create", "--name", "c", "busybox", "sh", "-c", "echo >>/n; sleep .05")
+	e.Run("cove", "snapshot", "create", "c", "first")
+	orderly := []string{"No such", "is running: stop it", "is paused", "cannot start a paused container", "did not stay as it was", "already in use", "has a snapshot", "is not running", "already paused", "is not paused", "already in progress"}
+	deeds := [][]string{
+		{"start", "c"}, {"snapshot", "create", "c"}, {"snapshot", "create", "c", "x"}, {"snapshot", "rm", "c", "x"}, {"snapshot", "rollback", "c", "first"},
+		{"commit", "c", "img"}, {"container", "clone", "c", "twin"}, {"rm", "-f", "twin"}, {"commit", "--snapshot", "first", "c", "img"}, {"stop", "-t", "0", "c"},
+		{"diff", "c"}, {"snapshot", "diff", "c", "first"}, {"snapshot", "ls", "c"}, {"container", "clone", "--snapshot", "first", "c", "twin"}, {"cp", "c:/n", "-"},
+	}
+	var clients sync.WaitGroup
+	deadline := time.Now().Add(6 * time.Second)
+	for worker := range 4 {
+		clients.Go(func() {
+			for i := worker; time.Now().Before(deadline); i += 1 + worker {
+				deed := deeds[i%len(deeds)]
+				_, message, code := e.Try(append([]string{"cove"}, deed...)...)
+				if code != 0 && !slices.ContainsFunc(orderly, func(s string) bool { return strings.Contains(message, s) }) &&
+					!strings.Contains(message, "Could not find the file") {
+					t.Errorf("%v: %s", deed, message)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	e.Run("cove", "start", "c")
+	for _, id := range strings.Fields(e.Run("cove", "snapshot", "ls", "-q", "c")) {
+		e.Run("cove", "snapshot", "rm", "c", id)
+	}
+	e.Run("cove", "rm", "-f", "c")
+	e.Try("cove", "rm", "-f", "twin")
+	if left := list(filepath.Join(e.DataRoot, "layers", "writable")); len(left) > 0 {
+		t.Errorf("writable layers are left: %v", left)
+	}
+}
+
+// TestImportFromURL has the daemon fetch what is to be imported.
+func TestImportFromURL(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	var content bytes.Buffer
+	files := tar.NewWriter(&content)
+	if err := errors.Join(files.WriteHeader(&tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644}), files.Close()); err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/there":
+			http.Redirect(w, r, "/root.tar", http.StatusFound)
+		case "/root.tar":
+			w.Write(content.Bytes())
+		case "/cut":
+			w.Header().Set("Content-Length", fmt.Sprint(content.Len()))
+			w.Write(content.Bytes()[:700])
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer web.Close()
+	out := e.Run("cove", "import", web.URL+"/there", "web:1")
+	if !strings.Contains(out, "Downloading from "+web.URL) || !strings.Contains(out, "\nsha256:") {
+		t.Errorf("it says %q", out)
+	}
+	if got := e.Run("cove", "image", "inspect", "-f", "{{.Comment}} {{len .RootFS.Layers}}", "web:1"); got != "Imported from "+web.URL+"/there 1" {
+		t.Errorf("the image is %q", got)
+	}
+	for path, word := range map[string]string{"/nosuch": "404", "/cut": "EOF"} {
+		if _, message, code := e.Try("cove", "import", web.URL+path, "web:2"); code != 1 || !strings.Contains(message, word) {
+			t.Errorf("%s: status %d, %s", path, code, message)
+		}
+	}
+	if got := e.Run("cove", "images", "-q"); strings.Count(got, "\n") > 0 {
+		t.Errorf("images %q", got)
+	}
 }
