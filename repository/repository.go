@@ -64,6 +64,8 @@ type Store struct {
 	sessions sessions
 	sizes    sizes
 	lists    lists
+
+	checkpoint int64
 }
 
 // Open opens the repositories in storage, which may be empty.
@@ -77,7 +79,7 @@ func Open(ctx context.Context, storage Storage, config Config) (*Store, error) {
 	if config.Grace <= 0 {
 		config.Grace = 24 * time.Hour
 	}
-	s := &Store{storage: storage, config: config, now: time.Now, sessions: sessions{busy: map[string]*session{}}, sizes: sizes{of: map[digest.Digest]int64{}}}
+	s := &Store{storage: storage, config: config, now: time.Now, checkpoint: checkpoint, sessions: sessions{busy: map[string]*session{}}, sizes: sizes{of: map[digest.Digest]int64{}}}
 	got, err := s.read(ctx, "FORMAT", 64)
 	switch {
 	case errdefs.IsNotFound(err):

@@ -139,27 +139,41 @@ func (s *Store) append(ctx context.Context, p *progress, b Body) error {
 	if err != nil {
 		return err
 	}
-	before, err := p.sum.(encoding.BinaryMarshaler).MarshalBinary()
-	if err != nil {
-		return err
-	}
-	part := "uploads/" + p.id + "/" + strings.ToLower(rand.Text())
 	in := &intake{r: b.Reader, sum: p.sum, size: b.Size, room: room - p.Offset, bounded: room >= 0, keep: true}
-	err = s.storage.Put(ctx, part, in, -1)
-	if err == nil && in.n > 0 {
-		p.Offset += in.n
-		p.Parts = append(p.Parts, part)
-		err = s.save(ctx, p)
-	}
-	if err != nil || in.n == 0 {
-		err = errors.Join(err, p.sum.(encoding.BinaryUnmarshaler).UnmarshalBinary(before), s.storage.Delete(ctx, part))
-		return errors.Join(in.refused, err)
+	for more := true; more; {
+		if more, err = s.appendPart(ctx, p, in); err != nil {
+			return errors.Join(in.refused, err)
+		}
 	}
 	if in.broken != nil {
 		return &Error{BlobUploadInvalid, fmt.Errorf("upload %s: the content broke off at byte %d: %w (%w)", p.id, p.Offset, in.broken, errdefs.ErrAborted)}
 	}
 	return nil
 }
+
+// appendPart stores what comes as one part, up to the size at which the upload's state is written, and tells whether
+// there is more.
+func (s *Store) appendPart(ctx context.Context, p *progress, in *intake) (more bool, err error) {
+	before, err := p.sum.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return false, err
+	}
+	from := in.n
+	in.pause, in.paused = from+s.checkpoint, false
+	part := "uploads/" + p.id + "/" + strings.ToLower(rand.Text())
+	err = s.storage.Put(ctx, part, in, -1)
+	if err != nil || in.n == from {
+		return false, errors.Join(err, p.sum.(encoding.BinaryUnmarshaler).UnmarshalBinary(before), s.storage.Delete(ctx, part))
+	}
+	// Should this fail the part stays: the state may have been written all the same.
+	p.Offset += in.n - from
+	p.Parts = append(p.Parts, part)
+	return in.paused, s.save(ctx, p)
+}
+
+// checkpoint is how much of an upload a registry that is killed may lose. Content in several parts has to be copied together
+// where the storage cannot do better, so it is no less than what most layers have.
+const checkpoint = 128 << 20
 
 // Finish appends b, which may be empty, and makes the upload the blob d. An upload whose content is not d is given up.
 func (s *Store) Finish(ctx context.Context, name, id string, d digest.Digest, b Body) error {
@@ -315,7 +329,9 @@ type intake struct {
 	size    int64         // -1: not told
 	room    int64         // how much may come, when bounded
 	bounded bool
-	keep    bool // what came before the sender broke off is content all the same
+	keep    bool  // what came before the sender broke off is content all the same
+	pause   int64 // where the content ends for now, 0 for nowhere
+	paused  bool  // it ended there
 
 	n       int64
 	broken  error // why the sender broke off
@@ -325,6 +341,13 @@ type intake struct {
 func (i *intake) Read(p []byte) (int, error) {
 	if i.refused != nil {
 		return 0, i.refused
+	}
+	if i.pause > 0 {
+		if i.n >= i.pause {
+			i.paused = true
+			return 0, io.EOF
+		}
+		p = p[:min(int64(len(p)), i.pause-i.n)]
 	}
 	n, err := i.r.Read(p)
 	i.sum.Write(p[:n])
