@@ -36,11 +36,13 @@ func (k *Keeper) Check(_ context.Context, _ bool) (api.Findings, error) {
 			})
 			continue
 		}
-		on, err := l.device.Ports(k.cfg.vethPrefix())
-		if err != nil {
-			return found, fmt.Errorf("check networks: %w", err)
+		for _, device := range l.spans.devices() {
+			on, err := device.Ports(k.cfg.vethPrefix())
+			if err != nil {
+				return found, fmt.Errorf("check networks: %w", err)
+			}
+			devices = append(devices, on...)
 		}
-		devices = append(devices, on...)
 	}
 	owned, expected := k.owned()
 	for _, name := range devices {

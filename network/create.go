@@ -49,11 +49,12 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 	if err != nil {
 		return nt.CreateResponse{}, err
 	}
-	if err := k.table.AddBridge(l.wall()); err != nil {
-		return nt.CreateResponse{}, errors.Join(err, k.closeLan(l, true))
+	err = k.table.AddBridge(l.walls()[0])
+	if err == nil {
+		err = k.store.Put(req.Name, r)
 	}
-	if err := k.store.Put(req.Name, r); err != nil {
-		return nt.CreateResponse{}, errors.Join(err, k.table.RemoveBridge(l.device.Name), k.closeLan(l, true))
+	if err != nil {
+		return nt.CreateResponse{}, errors.Join(err, k.forgetWalls(l), k.closeLan(l, true))
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -342,7 +342,7 @@ func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished) error {
 		if wish := wishedMAC(w.EndpointSettings); wish != nil {
 			p.MAC = net.HardwareAddr(wish)
 		}
-		if err = l.device.Attach(ns, p); err == nil {
+		if err = l.attach(ns, p); err == nil {
 			m.endpoints[w.network] = endpointOf(l, m, w.EndpointSettings, p)
 			return nil
 		}
@@ -369,7 +369,7 @@ func (k *Keeper) yield(l *lan, address netip.Addr) bool {
 		k.graves.add(grave{veth: r.port.Name, address: address})
 		return false
 	}
-	l.subnet.Free(address)
+	l.free(address)
 	return true
 }
 

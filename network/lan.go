@@ -25,7 +25,8 @@ const userWarm = 2
 // lan is a network of the bridge driver as it is on the host.
 type lan struct {
 	name, id string
-	device   bridge.Device
+	device   bridge.Device // the first, which has the address
+	spans    *spans
 	adopted  bool
 	gateway  netip.Addr
 	subnet   *ipam.Subnet
@@ -60,6 +61,13 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 	if l.device, err = bridge.Ensure(device, r.Bridge, l.mtu); err != nil {
 		return nil, err
 	}
+	l.spans = newSpans(l.device, func(n int) (bridge.Device, error) {
+		further, err := l.device.Extend(k.cfg.spanName(r.ID, n), k.cfg.linkName(r.ID, n), l.mtu, !set.icc)
+		if err == nil && k.table != nil {
+			err = k.table.AddBridge(spanWall(further))
+		}
+		return further, err
+	})
 	return l, nil
 }
 
@@ -75,17 +83,41 @@ func (k *Keeper) closeLan(l *lan, gone bool) error {
 }
 
 func (l *lan) removeDevice() error {
-	if l.adopted {
-		return nil
+	var errs []error
+	for i, device := range l.spans.devices() {
+		if i == 0 && l.adopted {
+			continue
+		}
+		errs = append(errs, bridge.Remove(device.Name))
+		if i > 0 {
+			errs = append(errs, bridge.Remove("cl"+device.Name[2:]))
+		}
 	}
-	return bridge.Remove(l.device.Name)
+	return errors.Join(errs...)
 }
 
-// wall is what the firewall is told of the network.
-func (l *lan) wall() nft.Bridge {
-	return nft.Bridge{
+// walls are what the firewall is told of the network.
+func (l *lan) walls() []nft.Bridge {
+	out := []nft.Bridge{{
 		Name: l.device.Name, Subnet: l.subnet.Prefix(), Masquerade: l.settings.masquerade, Closed: l.closed, Apart: !l.settings.icc,
+	}}
+	for _, further := range l.spans.devices()[1:] {
+		out = append(out, spanWall(further))
 	}
+	return out
+}
+
+// spanWall is what the firewall is told of a further bridge. Where the kernel has it look at bridged packets too, what
+// passes there goes to the first one, or stays; it is not on its way out.
+func spanWall(d bridge.Device) nft.Bridge { return nft.Bridge{Name: d.Name} }
+
+// forgetWalls has the firewall forget the network.
+func (k *Keeper) forgetWalls(l *lan) error {
+	var errs []error
+	for _, wall := range l.walls() {
+		errs = append(errs, k.table.RemoveBridge(wall.Name))
+	}
+	return errors.Join(errs...)
 }
 
 // lan is the network of this name where it is real on the host, else nil.
@@ -97,13 +129,12 @@ func (k *Keeper) lan(name string) *lan {
 
 // findVeths notes the devices that an earlier engine left on the bridge and keeps their addresses from being given away.
 func (k *Keeper) findVeths(l *lan) error {
-	devices, err := l.device.Ports(k.cfg.vethPrefix())
+	found, err := l.spans.find(func(n int) string { return k.cfg.spanName(l.id, n) }, addressOfVeth, k.cfg.vethPrefix())
 	if err != nil {
 		return err
 	}
-	for _, device := range devices {
-		address, ok := addressOfVeth(device)
-		if ok && l.subnet.Take(address) == nil {
+	for device, address := range found {
+		if l.subnet.Take(address) == nil {
 			k.found[device] = address
 		}
 	}
@@ -154,7 +185,7 @@ func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
 		r.names, err = listenNames(ns.File)
 	}
 	if err == nil {
-		err = l.device.Attach(ns, r.port)
+		err = l.attach(ns, r.port)
 	}
 	if err != nil {
 		r.close()
@@ -162,6 +193,26 @@ func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// attach gives a namespace a device on one of the network's bridges.
+func (l *lan) attach(ns *bridge.Namespace, p bridge.Port) error {
+	address := p.Address.Addr()
+	device, err := l.spans.take(address)
+	if err != nil {
+		return err
+	}
+	if err := device.Attach(ns, p); err != nil {
+		l.spans.free(address)
+		return err
+	}
+	return nil
+}
+
+// free gives an address back, and the room on the bridge, when its device is gone.
+func (l *lan) free(address netip.Addr) {
+	l.spans.free(address)
+	l.subnet.Free(address)
 }
 
 // named tells whether containers on the network find one another by name: on users' networks they do.

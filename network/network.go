@@ -205,10 +205,10 @@ func (k *Keeper) openLans() error {
 	}
 	var walls []nft.Bridge
 	for _, l := range k.lans {
-		walls = append(walls, l.wall())
 		if err := k.findVeths(l); err != nil {
 			return err
 		}
+		walls = append(walls, l.walls()...)
 	}
 	var err error
 	if k.table, err = nft.Open(k.cfg.tableName(), walls); err != nil {
@@ -328,7 +328,7 @@ func (k *Keeper) buried(address netip.Addr) {
 	defer k.mu.Unlock()
 	for _, l := range k.lans {
 		if l.subnet.Contains(address) {
-			l.subnet.Free(address)
+			l.free(address)
 		}
 	}
 }
@@ -367,7 +367,7 @@ func (k *Keeper) Close() error {
 	var err error
 	for _, l := range lans {
 		if !inUse[l] {
-			err = errors.Join(err, k.table.RemoveBridge(l.device.Name), l.removeDevice())
+			err = errors.Join(err, k.forgetWalls(l), l.removeDevice())
 		}
 	}
 	err = errors.Join(err, k.table.Close())

@@ -55,7 +55,7 @@ func (k *Keeper) remove(name string) error {
 	if l == nil {
 		return nil
 	}
-	return errors.Join(k.closeLan(l, true), k.table.RemoveBridge(l.device.Name))
+	return errors.Join(k.closeLan(l, true), k.forgetWalls(l))
 }
 
 // Prune removes the users' networks that no running container is on and that the filters (until, label, label!) match.

@@ -310,7 +310,7 @@ func (e *Engine) leftovers() []string {
 	}
 	links, _ := net.Interfaces()
 	for _, l := range links {
-		if strings.Contains(l.Name, mark) || strings.HasPrefix(l.Name, "cv"+mark[:5]) || strings.HasPrefix(l.Name, "cb"+mark[:5]) {
+		if strings.Contains(l.Name, mark) || strings.HasPrefix(l.Name, "cv"+mark[:5]) || strings.HasPrefix(l.Name, "cb"+mark[:5]) || strings.HasPrefix(l.Name, "cx"+mark[:5]) {
 			left = append(left, "link "+l.Name)
 		}
 	}

@@ -80,6 +80,65 @@ func setAddress(link netlink.Link, want netip.Prefix) error {
 	return netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(want)})
 }
 
+// Extend makes a further bridge for the ports that the first has no room for, connected to it by a pair of devices of
+// which link is the one on the first. Apart keeps what comes by it from the first's own ports of this kind, as they are
+// kept from one another. What is there already is taken as it is.
+func (d Device) Extend(name, link string, mtu int, apart bool) (Device, error) {
+	further, err := netlink.LinkByName(name)
+	if isAbsent(err) {
+		further, err = create(name, mtu)
+	}
+	if err != nil {
+		return Device{}, fmt.Errorf("extend bridge %s: %w", d.Name, err)
+	}
+	ext := Device{Name: name, Index: further.Attrs().Index}
+	if err := setSysctl("ipv6/conf/"+name+"/disable_ipv6", "1"); err != nil {
+		return Device{}, err
+	}
+	if indexOf(link) == 0 {
+		if err := d.connect(ext, link, mtu, apart); err != nil {
+			return Device{}, fmt.Errorf("extend bridge %s: %w", d.Name, err)
+		}
+	}
+	if err := netlink.LinkSetUp(further); err != nil {
+		return Device{}, fmt.Errorf("extend bridge %s: set %s up: %w", d.Name, name, err)
+	}
+	return ext, nil
+}
+
+// connect makes the pair of devices between two bridges.
+func (d Device) connect(ext Device, link string, mtu int, apart bool) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.MasterIndex = link, mtu, d.Index
+	peer := link + "x"
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: peer}); err != nil {
+		return err
+	}
+	ends := map[string]int{link: d.Index, peer: ext.Index}
+	for name, master := range ends {
+		end, err := netlink.LinkByName(name)
+		if err == nil {
+			err = setSysctl("ipv6/conf/"+name+"/disable_ipv6", "1")
+		}
+		if err == nil {
+			err = netlink.LinkSetMasterByIndex(end, master)
+		}
+		if err == nil && apart && name == link {
+			err = netlink.LinkSetIsolated(end, true)
+		}
+		if err == nil {
+			err = netlink.LinkSetUp(end)
+		}
+		if err != nil {
+			RemovePort(link)
+			return err
+		}
+	}
+	settle(indexOf(link))
+	settle(indexOf(peer))
+	return nil
+}
+
 // Remove removes the bridge called name. An absent one is no error.
 func Remove(name string) error {
 	link, err := netlink.LinkByName(name)
