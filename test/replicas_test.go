@@ -439,6 +439,63 @@ func TestReplicas(t *testing.T) {
 	f.empty(s)
 }
 
+// TestOneUploadAtTwoReplicas: two clients write one upload at the same time, each at a registry of its own, and both say that it is finished, with
+// what each of them sent. Whatever comes of it, a blob that is there has the bytes of its digest, and one that was confirmed is there.
+func TestOneUploadAtTwoReplicas(t *testing.T) {
+	s, env := s3Server(t)
+	args := []string{"--s3-endpoint", s.URL, "--s3-bucket", s.Bucket}
+	replicas := []*replica{newReplica(t, env, args...), newReplica(t, env, args...)}
+	confirmed, refused := 0, 0
+	for round := range 20 {
+		h, _, err := replicas[0].call("POST", "/v2/r/blobs/uploads/", nil, nil, 202)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var contents [2][]byte
+		var ends [2]error
+		var wait sync.WaitGroup
+		for i, r := range replicas {
+			contents[i] = bytes.Repeat([]byte(fmt.Sprintf("round %d, client %d; ", round, i*(round%2))), 20_000)
+			wait.Go(func() {
+				half := len(contents[i]) / 2
+				part := func(from, to int) map[string]string {
+					return map[string]string{"Content-Range": fmt.Sprintf("%d-%d", from, to-1), "Content-Type": "application/octet-stream"}
+				}
+				_, _, first := r.call("PATCH", path(h), part(0, half), contents[i][:half], 202)
+				finish := path(h) + "?digest=" + digest.FromBytes(contents[i]).String()
+				_, _, ends[i] = r.call("PUT", finish, part(half, len(contents[i])), contents[i][half:], 201)
+				if first != nil && ends[i] == nil && round%2 == 1 {
+					t.Errorf("round %d: the first half was refused, the whole confirmed: %v", round, first)
+				}
+			})
+		}
+		wait.Wait()
+		for i := range replicas {
+			d := digest.FromBytes(contents[i])
+			_, got, err := replicas[1-i].call("GET", "/v2/r/blobs/"+d.String(), nil, nil, 200)
+			if err == nil && digest.FromBytes(got) != d {
+				t.Errorf("round %d: blob %s has other bytes", round, d)
+			}
+			if ends[i] == nil && err != nil {
+				t.Errorf("round %d: it was confirmed, and then: %v", round, err)
+			}
+			var no *refusedError
+			switch {
+			case ends[i] == nil:
+				confirmed++
+			case errors.As(ends[i], &no) && no.status >= 400 && no.status < 500:
+				refused++
+			default:
+				t.Errorf("round %d: %v", round, ends[i])
+			}
+		}
+	}
+	t.Logf("%d finished, %d refused", confirmed, refused)
+	if confirmed == 0 {
+		t.Error("nobody ever finished")
+	}
+}
+
 // TestRegistryOnFailingS3: half of all calls to the store fail, in all the ways that calls fail. Pushes and pulls succeed or say that they did
 // not; what was confirmed is there, byte for byte.
 func TestRegistryOnFailingS3(t *testing.T) {
