@@ -18,7 +18,8 @@ import (
 const differencesShown = 8
 
 // Compare holds two trees against each other: names, kinds, owners, modes, times, links, devices, extended attributes and
-// every byte. It names the first places where they differ. Of a directory for which timed says no the time is not compared.
+// every byte. It names the first places where they differ. Of a directory for which timed says no the time is not compared,
+// nor that of a whiteout, which has none of its own.
 func Compare(ctx context.Context, a, b *os.File, timed func(dir string) bool) ([]string, error) {
 	defer runtime.KeepAlive(a)
 	defer runtime.KeepAlive(b)
@@ -97,7 +98,7 @@ func (c *comparison) attributes(place string, a, b sys.FD, name string, sa, sb s
 		return "size", nil
 	case sa.Kind() != sys.KindDir && sa.Links != sb.Links:
 		return "hard links", nil
-	case (sa.Kind() != sys.KindDir || c.timed(place)) && sa.Mtim != sb.Mtim:
+	case !sa.Whiteout() && (sa.Kind() != sys.KindDir || c.timed(place)) && sa.Mtim != sb.Mtim:
 		return "time", nil
 	}
 	if sa.Kind() == sys.KindSymlink {

@@ -31,7 +31,7 @@ func (e *Engine) ContainersPrune(ctx context.Context, f plan.Filters) (ct.PruneR
 		if c.State.Busy() || young || !f.Labels("label", c.Config.Labels) || !f.NotLabels("label!", c.Config.Labels) {
 			continue
 		}
-		size, _ := e.parts.Layers.Weight(ctx, c.ID)
+		size, _ := e.parts.Layers.Freed(ctx, c.ID)
 		files, _ := c.Space(ctx, e.parts.Config.Root)
 		err := e.ContainerRemove(ctx, c.ID, RemoveOptions{})
 		if errdefs.IsConflict(err) || errdefs.IsNotFound(err) {

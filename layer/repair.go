@@ -109,15 +109,23 @@ func removeTree(path string) error {
 
 // discard deletes a tree; from the first moment on it is not at its place any more.
 func (s *Store) discard(parts ...string) error {
-	gone := s.path("gone", strconv.FormatInt(s.gone.Add(1), 10)) // free: the folder was empty when the store opened
-	defer s.begin(gone)()
-	switch err := os.Rename(s.path(parts...), gone); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
+	for {
+		gone := s.path("gone", strconv.FormatInt(s.gone.Add(1), 10))
+		end := s.begin(gone)
+		err := os.Rename(s.path(parts...), gone)
+		if err == nil {
+			err = removeTree(gone)
+			end()
+			return err
+		}
+		end()
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case !errors.Is(err, fs.ErrExist): // something left there has taken the number
+			return err
+		}
 	}
-	return removeTree(gone)
 }
 
 func (s *Store) repairTrees() error {

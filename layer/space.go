@@ -60,6 +60,39 @@ func (s *Store) Weight(ctx context.Context, id string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return s.weigh(ctx, trees)
+}
+
+// Freed is what the disk gets back when the writable layer is deleted: its trees and those of its snapshots, but for what
+// others stand on.
+func (s *Store) Freed(ctx context.Context, id string) (int64, error) {
+	s.mu.Lock()
+	record, ok := s.known.writable[id]
+	trees := append(slices.Clone(record.Below), record.tree(id))
+	others := map[string]bool{}
+	for other, r := range s.known.writable {
+		for _, tree := range r.Below {
+			others[tree] = others[tree] || other != id
+		}
+	}
+	for _, snap := range s.known.snapshots {
+		for _, tree := range snap.Trees {
+			others[tree] = others[tree] || snap.Of != id
+		}
+		if snap.Of == id {
+			trees = append(trees, snap.Trees...)
+		}
+	}
+	s.mu.Unlock()
+	if !ok {
+		return 0, noWritable(id)
+	}
+	trees = slices.Compact(slices.Sorted(slices.Values(trees)))
+	return s.weigh(ctx, slices.DeleteFunc(trees, func(tree string) bool { return others[tree] }))
+}
+
+// weigh is what trees take on disk; one that is gone takes nothing.
+func (s *Store) weigh(ctx context.Context, trees []string) (int64, error) {
 	var total int64
 	for _, tree := range trees {
 		n, err := measure(ctx, s.path("writable", tree))

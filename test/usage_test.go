@@ -67,6 +67,9 @@ func TestDiskUsage(t *testing.T) {
 	fill := `i=0; while [ $i -lt 120 ]; do head -c $((i*100)) /dev/urandom >$0/f$i; ln $0/f$i $0/h$i; mkdir $0/d$i; i=$((i+1)); done; head -c 10000000 /dev/urandom >$0/big; truncate -s 1G $0/sparse`
 	e.Run("cove", "run", "--name", "stopped", "-v", "used:/v", "-v", "/a", "busybox", "sh", "-c", fill, "/v")
 	e.Run("cove", "run", "--name", "grown", "busybox", "sh", "-c", "mkdir /w; "+fill, "/w")
+	// What a snapshot and a clone share is counted once.
+	e.Run("cove", "snapshot", "create", "grown", "s")
+	e.Run("cove", "container", "clone", "grown", "twin")
 	e.Run("cove", "run", "-d", "--name", "printer", "busybox", "sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' 'a' | fold; echo; sleep 1000")
 	e.Run("cove", "run", "--rm", "-v", "unused:/v", "busybox", "sh", "-c", fill, "/v")
 	for range 100 {
@@ -84,7 +87,7 @@ func TestDiskUsage(t *testing.T) {
 	for _, c := range u.ContainerUsage.Items {
 		sum += c.SizeRw
 	}
-	if sum != u.ContainerUsage.TotalSize || u.ContainerUsage.TotalCount != 3 || u.ContainerUsage.ActiveCount != 1 {
+	if sum != u.ContainerUsage.TotalSize || u.ContainerUsage.TotalCount != 4 || u.ContainerUsage.ActiveCount != 1 {
 		t.Errorf("containers: %d in items, %+v", sum, u.ContainerUsage)
 	}
 	if u.ImageUsage.ActiveCount != 1 || u.ImageUsage.TotalCount != 2 || u.VolumeUsage.ActiveCount != 2 {
