@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -99,10 +100,8 @@ func (s *Store) link(ctx context.Context, name string, d digest.Digest, store fu
 		} else if !there && store == nil {
 			return fmt.Errorf("blob %s: %w", d, errdefs.ErrNotFound)
 		}
-		if err := s.write(ctx, holderKey(d, name), ""); err != nil {
-			return err
-		}
-		if err := s.write(ctx, linkKey(name, d), ""); err != nil {
+		both := []string{holderKey(d, name), linkKey(name, d)}
+		if err := parallel(ctx, both, func(ctx context.Context, key string) error { return s.write(ctx, key, "") }); err != nil {
 			return err
 		}
 		if err := s.settle(ctx, linkKey(name, d), blobKey(d)); err != nil {
@@ -128,11 +127,15 @@ func (s *Store) link(ctx context.Context, name string, d digest.Digest, store fu
 
 // has tells whether the repository has a blob: the link alone does not say so, one is left where a blob could not be linked.
 func (s *Store) has(ctx context.Context, name string, d digest.Digest) (bool, error) {
-	linked, err := s.exists(ctx, linkKey(name, d))
-	if err != nil || !linked {
-		return false, err
-	}
-	return s.exists(ctx, blobKey(d))
+	var missing atomic.Bool
+	err := parallel(ctx, []string{linkKey(name, d), blobKey(d)}, func(ctx context.Context, key string) error {
+		there, err := s.exists(ctx, key)
+		if !there {
+			missing.Store(true)
+		}
+		return err
+	})
+	return err == nil && !missing.Load(), err
 }
 
 // sizeOf is the size of a blob that is in the storage.

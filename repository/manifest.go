@@ -287,10 +287,8 @@ func (s *Store) store(ctx context.Context, name string, p Push, doc *document, r
 	if err := s.settle(ctx, keys...); err != nil {
 		return err
 	}
-	for _, o := range objects {
-		if err := s.ensure(ctx, o, false); err != nil {
-			return err
-		}
+	if err := parallel(ctx, objects, func(ctx context.Context, o object) error { return s.ensure(ctx, o, false) }); err != nil {
+		return err
 	}
 	return s.verify(ctx, name, p, r)
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -268,6 +269,31 @@ func TestBrokenConnection(t *testing.T) {
 		}
 	}
 	t.Error("what came before the connection broke is lost")
+}
+
+// TestTwoOnOneUpload has a sender hang in the middle of a PATCH while another continues the same upload: the second ends
+// the first, and what both sent in order is the blob.
+func TestTwoOnOneUpload(t *testing.T) {
+	s := serve(t, t.TempDir(), nil)
+	at := s.want(http.StatusAccepted, "", "POST", "/v2/r/blobs/uploads/", nil).Header.Get("Location")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n%s", at, strings.Repeat("x", 600))
+	time.Sleep(50 * time.Millisecond) // the first is at it now, and waits for the rest
+	began := time.Now()
+	s.want(http.StatusAccepted, "", "PATCH", at, []byte("yyy"), "Content-Range: 600-602")
+	if waited := time.Since(began); waited > 10*time.Second {
+		t.Errorf("the second waited %v", waited)
+	}
+	d := digest.FromString(strings.Repeat("x", 600) + "yyy")
+	s.want(http.StatusCreated, "", "PUT", at+"?digest="+d.String(), nil)
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if answer, _ := io.ReadAll(conn); strings.Contains(string(answer), " 202 ") {
+		t.Errorf("the first is told that all went well: %s", answer)
+	}
 }
 
 func TestManifests(t *testing.T) {
