@@ -51,13 +51,13 @@ func (c *Conductor) Commit(ctx context.Context, reference string, o CommitOption
 	if err != nil {
 		return "", err
 	}
+	goOn := func() {}
 	if o.Pause {
-		release, err := c.still(ctx, box)
-		if err != nil {
+		if goOn, err = c.still(ctx, box); err != nil {
 			return "", err
 		}
-		defer release()
 	}
+	defer goOn()
 	now := time.Now().UTC()
 	id, err := c.Images.Make(ctx, image.Made{
 		Base: box.Manifest,
@@ -67,14 +67,16 @@ func (c *Conductor) Commit(ctx context.Context, reference string, o CommitOption
 		},
 		Step: ocispec.History{Created: &now, Author: o.Author, Comment: o.Comment, CreatedBy: strings.Join(box.Config.Cmd, " ")},
 		Layer: func(ctx context.Context, w io.Writer) error {
-			if err := pack(ctx, w); err != nil {
+			err := pack(ctx, w)
+			goOn() // what follows needs the container no more
+			if err != nil {
 				return err
 			}
 			// What is removed meanwhile loses files under the packer's hands, which must not pass for what it was.
 			if _, err := c.whole(box.ID, "commit"); err != nil || o.Snapshot == "" {
 				return err
 			}
-			_, _, err := c.find(box.ID, o.Snapshot)
+			_, _, err = c.find(box.ID, o.Snapshot)
 			return err
 		},
 		Name: o.Name,
