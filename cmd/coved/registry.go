@@ -95,9 +95,6 @@ func openRegistry(ctx context.Context, s *registrySettings, storage repository.S
 		}
 		door.ServeHTTP(w, r)
 	})
-	if warning := s.exposed(); warning != "" {
-		log.Warn("registry: " + warning)
-	}
 	return d, d.listen(s)
 }
 
@@ -144,6 +141,7 @@ func (d *distribution) listen(s *registrySettings) error {
 		// HTTP/1.1 only: layers come over several connections, which one shared by all would not make faster.
 		secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.current, NextProtos: []string{"http/1.1"}}
 	}
+	var addresses []net.Addr
 	for _, address := range s.listen {
 		var open []net.Listener
 		var err error
@@ -159,11 +157,15 @@ func (d *distribution) listen(s *registrySettings) error {
 		}
 		for _, l := range open {
 			d.log.Info("registry listen", "address", l.Addr().String(), "tls", secure != nil)
+			addresses = append(addresses, l.Addr())
 			if secure != nil {
 				l = tls.NewListener(l, secure)
 			}
 			d.listeners = append(d.listeners, l)
 		}
+	}
+	if warning := s.exposed(addresses); warning != "" {
+		d.log.Warn("registry: " + warning)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,17 +187,16 @@ func (s *registrySettings) accessConfig() access.Config {
 }
 
 // exposed is a warning for a registry that lets more people do more than its owner may have meant, "" for one that does not.
-func (s *registrySettings) exposed() string {
+func (s *registrySettings) exposed(addresses []net.Addr) string {
 	open := s.htpasswd == "" && s.rights == "" && s.proxy == "" && !s.readOnly
-	for _, address := range s.listen {
-		host, _, err := net.SplitHostPort(address)
-		ip, notIP := netip.ParseAddr(host)
+	for _, address := range addresses {
+		tcp, ok := address.(*net.TCPAddr)
 		switch {
-		case err != nil || host == "localhost" || notIP == nil && ip.Unmap().IsLoopback():
+		case !ok || tcp.IP.IsLoopback():
 		case open:
-			return "whoever reaches " + address + " may push and delete: there are no accounts"
+			return "whoever reaches " + tcp.String() + " may push and delete: there are no accounts"
 		case s.htpasswd != "" && s.tlsCert == "":
-			return "passwords reach " + address + " unencrypted, unless something before it speaks TLS"
+			return "passwords reach " + tcp.String() + " unencrypted, unless something before it speaks TLS"
 		}
 	}
 	return ""

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,4 +161,31 @@ func FuzzFile(f *testing.F) {
 			s.check()
 		}
 	})
+}
+
+func TestWarningOfAnOpenRegistry(t *testing.T) {
+	loopback, all := &net.TCPAddr{IP: net.IPv6loopback, Port: 5000}, &net.TCPAddr{IP: net.IPv4zero, Port: 5000}
+	for _, c := range []struct {
+		args []string
+		at   net.Addr
+		says string
+	}{
+		{nil, loopback, ""},
+		{nil, all, "no accounts"},
+		{[]string{"--read-only"}, all, ""},
+		{[]string{"--proxy", "docker.io"}, all, ""},
+		{[]string{"--htpasswd", "x"}, all, "unencrypted"},
+		{[]string{"--htpasswd", "x"}, loopback, ""},
+		{[]string{"--htpasswd", "x", "--tls-cert", "c", "--tls-key", "k"}, all, ""},
+		{[]string{"--tls-cert", "c", "--tls-key", "k"}, all, "no accounts"},
+	} {
+		s, err := readServeSettings(c.args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := s.exposed([]net.Addr{&net.UnixAddr{Name: "/x"}, c.at})
+		if (c.says == "") != (got == "") || !strings.Contains(got, c.says) {
+			t.Errorf("%v at %v: %q, want %q", c.args, c.at, got, c.says)
+		}
+	}
 }
