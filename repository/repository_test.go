@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -371,5 +372,51 @@ func TestFormatIsChecked(t *testing.T) {
 	}
 	if _, err := repository.Open(t.Context(), storage, repository.Config{}); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("a format from the future: %v", err)
+	}
+}
+
+// TestDrawing compares what a push leaves in the storage with what the package's comment draws.
+func TestDrawing(t *testing.T) {
+	text, err := os.ReadFile("repository.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if entry, ok := strings.CutPrefix(line, "//\t"); ok {
+			name, _, _ := strings.Cut(strings.Fields(entry)[0], "/")
+			drawn[name] = false
+		}
+	}
+	s, storage := open(t, repository.Config{})
+	m := push(t, s, "a/b", "v1", "one", 1)
+	config, err := put(t.Context(), s, "a/b", []byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.PutManifest(t.Context(), "a/b", repository.Push{Body: fmt.Appendf(nil,
+		`{"schemaVersion":2,"mediaType":%q,"config":{"digest":%q,"size":2},"layers":[],"subject":{"digest":%q,"size":1}}`,
+		ocispec.MediaTypeImageManifest, config.Digest, m.Digest)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Start(t.Context(), "a/b"); err != nil {
+		t.Fatal(err)
+	}
+	list, err := storage.List(t.Context(), "", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range list {
+		name, _, _ := strings.Cut(o.Key, "/")
+		if _, ok := drawn[name]; !ok {
+			t.Errorf("%s is not in the drawing", o.Key)
+		}
+		drawn[name] = true
+	}
+	for name, there := range drawn {
+		if !there && name != "doomed" { // only while a collection is under way
+			t.Errorf("%s/ is drawn, and nothing is there", name)
+		}
 	}
 }
