@@ -2,7 +2,9 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -37,7 +39,10 @@ func (k *Keeper) Check(_ context.Context, _ bool) (api.Findings, error) {
 			continue
 		}
 		for _, device := range l.spans.devices() {
-			on, err := device.Ports(k.cfg.vethPrefix())
+			on, err := device.PortNames(k.cfg.vethPrefix())
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // the network was removed meanwhile
+			}
 			if err != nil {
 				return found, fmt.Errorf("check networks: %w", err)
 			}

@@ -7,7 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -234,4 +237,51 @@ func TestCheckDamage(t *testing.T) {
 	if got := e.Run("cove", "run", "--rm", name, "cat", "/end"); got != "1" {
 		t.Errorf("pulled anew: %q", got)
 	}
+}
+
+// TestCheckUnderLoad: checks that would repair run beside everything else, find nothing and disturb nobody.
+func TestCheckUnderLoad(t *testing.T) {
+	needRoot(t)
+	images(t)
+	r := openRegistry(t, testkit.Faults{})
+	r.Push("x", "1", on(t, "L; z a 3000000; f end 1\nL; w end; f n 2"))
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	name := r.Host() + "/x:1"
+	stop := make(chan struct{})
+	var wait sync.WaitGroup
+	finished := sync.OnceFunc(func() { close(stop); wait.Wait() })
+	t.Cleanup(finished)
+	var deeds atomic.Int64
+	for _, round := range []string{
+		"cove run --rm -p 127.0.0.1::80 busybox true",
+		"cove create --name v -v /anonymous -v n:/n busybox && cove rm -v v && cove volume rm n",
+		"cove pull -q " + name + " && cove run --rm " + name + " cat /n && cove rmi " + name,
+		"cove run --name s busybox touch /f && cove snapshot create s one && cove container clone s t && cove commit s made && cove rm s t && cove rmi made",
+		"cove run -d --name d busybox sleep 100 && cove exec d true && cove rm -f d",
+	} {
+		wait.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if out, errOut, code := e.Try("sh", "-c", round); code != 0 {
+					t.Errorf("%s: status %d: %s%s", round, code, out, errOut)
+					return
+				}
+				deeds.Add(1)
+			}
+		})
+	}
+	for begun := time.Now(); time.Since(begun) < 12*time.Second; {
+		if report, code := e.check("--repair"); code != 0 || len(report.Faults) > 0 {
+			t.Errorf("status %d:\n%s", code, faults(report))
+		}
+	}
+	finished()
+	t.Logf("%d rounds beside the checks", deeds.Load())
+	e.sound("in the end", "--deep")
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -178,6 +179,21 @@ func (d Device) Ports(prefix string) ([]string, error) {
 	for _, l := range links {
 		if a := l.Attrs(); a.MasterIndex == d.Index && l.Type() == "veth" && strings.HasPrefix(a.Name, prefix) {
 			names = append(names, a.Name)
+		}
+	}
+	return names, nil
+}
+
+// PortNames is Ports by the kernel's files, which also on a busy host give the whole list at once.
+func (d Device) PortNames(prefix string) ([]string, error) {
+	entries, err := os.ReadDir("/sys/class/net/" + d.Name + "/brif")
+	if err != nil {
+		return nil, fmt.Errorf("list devices on %s: %w", d.Name, err)
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			names = append(names, e.Name())
 		}
 	}
 	return names, nil
