@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	nt "github.com/moby/moby/api/types/network"
@@ -19,6 +20,9 @@ func (in *instance) faults(t *testing.T) string {
 	found, err := in.Check(context.Background(), false)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(found.Faults) > 0 {
+		time.Sleep(500 * time.Millisecond) // until what is being made ahead is there
 	}
 	var all []string
 	for _, f := range found.Faults {
