@@ -103,11 +103,13 @@ func (k *Keeper) owned() (owned map[string]bool, expected map[string]string) {
 	}
 	k.mu.Unlock()
 	for _, p := range pools {
+		p.making.Lock() // one that is being made ahead is finished first
 		p.mu.Lock()
 		for _, r := range p.ready {
 			owned[r.port.Name] = true
 		}
 		p.mu.Unlock()
+		p.making.Unlock()
 	}
 	k.graves.mu.Lock()
 	for _, g := range k.graves.open {

@@ -103,6 +103,12 @@ func (k *Keeper) enter(m *member) (old *member) {
 	defer k.mu.Unlock()
 	old = k.exit(m.id)
 	k.enterHeld(m)
+	if n := len(k.members); n > k.neighbours {
+		k.neighbours = max(256, 2*k.neighbours)
+		if err := bridge.RoomForNeighbours(k.neighbours); err != nil {
+			k.log.Warn("the host's table of neighbours stays as small as it is", "containers", n, "err", err)
+		}
+	}
 	return old
 }
 

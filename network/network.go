@@ -110,6 +110,8 @@ type Keeper struct {
 	members map[string]*member
 	found   map[string]netip.Addr // veths that were there at Open and no container has claimed
 	swept   bool                  // what ran when the engine started has been taken up
+	// neighbours is how many containers the host's table of neighbours is known to have room for.
+	neighbours int
 }
 
 // record is what is remembered of a network.

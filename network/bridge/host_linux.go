@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -74,6 +75,25 @@ func ForwardIPv4() error {
 		return nil
 	}
 	return setSysctl("ipv4/ip_forward", "1")
+}
+
+// RoomForNeighbours sees to it that the host's table of neighbours, one for all network namespaces, has room for n
+// containers that talk to one another: with the 1,024 entries it has by default a few hundred busy ones are too many, and
+// packets are dropped (arp(7), gc_thresh3). It only ever raises the limits.
+func RoomForNeighbours(n int) error {
+	for name, want := range map[string]int{"gc_thresh3": 4 * n, "gc_thresh2": 2 * n} {
+		name = "ipv4/neigh/default/" + name
+		text, err := os.ReadFile(filepath.Join("/proc/sys/net", name))
+		if err != nil {
+			return nil // not this host's business, or not ours
+		}
+		if now, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && now < want {
+			if err := setSysctl(name, strconv.Itoa(want)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ForgetFlows removes what the kernel remembers of connections to and from address, so that the next container
