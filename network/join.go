@@ -14,6 +14,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/nft"
 )
 
 // Request is what a container asks of its network.
@@ -303,7 +304,11 @@ func (k *Keeper) joinFirst(m *member, w wished) (*ready, error) {
 	e := endpointOf(l, m, w.EndpointSettings, r.port)
 	if wish := wishedMAC(w.EndpointSettings); wish != nil {
 		e.mac = wish
-		if err := r.ns.SetMAC(r.port.Inside, net.HardwareAddr(wish)); err != nil {
+		err := k.table.Admit(nft.Member{Device: r.port.Name, MAC: net.HardwareAddr(wish), Address: e.address})
+		if err == nil {
+			err = r.ns.SetMAC(r.port.Inside, net.HardwareAddr(wish))
+		}
+		if err != nil {
 			k.drop(r)
 			return nil, err
 		}
@@ -342,7 +347,7 @@ func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished) error {
 		if wish := wishedMAC(w.EndpointSettings); wish != nil {
 			p.MAC = net.HardwareAddr(wish)
 		}
-		if err = l.attach(ns, p); err == nil {
+		if err = k.plug(l, ns, p); err == nil {
 			m.endpoints[w.network] = endpointOf(l, m, w.EndpointSettings, p)
 			return nil
 		}
@@ -369,7 +374,7 @@ func (k *Keeper) yield(l *lan, address netip.Addr) bool {
 		k.graves.add(grave{veth: r.port.Name, address: address})
 		return false
 	}
-	l.free(address)
+	k.free(l, address)
 	return true
 }
 

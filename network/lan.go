@@ -185,7 +185,7 @@ func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
 		r.names, err = listenNames(ns.File)
 	}
 	if err == nil {
-		err = l.attach(ns, r.port)
+		err = k.plug(l, ns, r.port)
 	}
 	if err != nil {
 		r.close()
@@ -195,22 +195,29 @@ func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
 	return r, nil
 }
 
-// attach gives a namespace a device on one of the network's bridges.
-func (l *lan) attach(ns *bridge.Namespace, p bridge.Port) error {
+// plug gives a namespace a device on one of the network's bridges, from which it can send as itself alone.
+func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
 	address := p.Address.Addr()
 	device, err := l.spans.take(address)
 	if err != nil {
 		return err
 	}
-	if err := device.Attach(ns, p); err != nil {
-		l.spans.free(address)
-		return err
+	if err = device.Attach(ns, p); err == nil {
+		if err = k.table.Admit(nft.Member{Device: p.Name, MAC: p.MAC, Address: address}); err != nil {
+			bridge.RemovePort(p.Name)
+		}
 	}
-	return nil
+	if err != nil {
+		l.spans.free(address)
+	}
+	return err
 }
 
 // free gives an address back, and the room on the bridge, when its device is gone.
-func (l *lan) free(address netip.Addr) {
+func (k *Keeper) free(l *lan, address netip.Addr) {
+	if err := k.table.Expel(k.vethName(address)); err != nil {
+		k.log.Warn("forget network device", "address", address, "err", err)
+	}
 	l.spans.free(address)
 	l.subnet.Free(address)
 }

@@ -213,7 +213,7 @@ func (k *Keeper) openLans() error {
 		walls = append(walls, l.walls()...)
 	}
 	var err error
-	if k.table, err = nft.Open(k.cfg.tableName(), walls); err != nil {
+	if k.table, err = nft.Open(k.cfg.tableName(), k.cfg.vethPrefix(), walls); err != nil {
 		return err
 	}
 	if k.watch, err = nft.NewWatch(k.tableGone); err != nil {
@@ -330,7 +330,7 @@ func (k *Keeper) buried(address netip.Addr) {
 	defer k.mu.Unlock()
 	for _, l := range k.lans {
 		if l.subnet.Contains(address) {
-			l.free(address)
+			k.free(l, address)
 		}
 	}
 }

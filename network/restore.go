@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/nft"
 )
 
 // Restore takes up a container that kept running while the daemon was away: its addresses and ports stay its own, and
@@ -30,6 +32,9 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 				return fmt.Errorf("restore network of container %s: endpoint without address: %w", containerID, errdefs.ErrDataLoss)
 			}
 			one.veth = k.vethName(e.IPAddress)
+			if err := k.table.Admit(nft.Member{Device: one.veth, MAC: net.HardwareAddr(one.mac), Address: one.address}); err != nil {
+				return fmt.Errorf("restore network of container %s: %w", containerID, err)
+			}
 			k.mu.Lock()
 			if _, known := k.found[one.veth]; !known {
 				// The address is this container's, whether or not its device was seen.
@@ -98,6 +103,12 @@ func (k *Keeper) Sweep() error {
 			errs = append(errs, err)
 		}
 		k.graves.add(grave{veth: veth, address: address, forget: true})
+	}
+	owned, _ := k.owned()
+	for _, device := range k.table.Admitted() {
+		if !owned[device] {
+			errs = append(errs, k.table.Expel(device))
+		}
 	}
 	return errors.Join(append(errs, k.withdrawAllBut(used))...)
 }

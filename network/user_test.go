@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -481,5 +482,69 @@ func TestMoreThanOneBridge(t *testing.T) {
 		if bridge.Exists(name) {
 			t.Errorf("device %s is left", name)
 		}
+	}
+}
+
+// TestNobodyPassesForAnother: a container that takes another's address, or another hardware address, is not heard.
+func TestNobodyPassesForAnother(t *testing.T) {
+	in := start(t, testConfig(t, 0))
+	in.makeNet(t, "n", 0, nil)
+	server, honest, thief := in.join(t, "s", on("s", "n")), in.join(t, "h", on("h", "n")), in.join(t, "t", on("t", "n"))
+	withMAC := on("m", "n")
+	withMAC.Networks["n"].MacAddress = nt.HardwareAddr{2, 1, 2, 3, 4, 5}
+	own := in.join(t, "m", withMAC)
+	serve(t, server.NetNS, 80)
+	address := server.Endpoints["n"].IPAddress.String() + ":80"
+	for who, box := range map[string]*Sandbox{"honest": honest, "own hardware address": own, "thief, before": thief} {
+		if got := askFrom(t, box.NetNS, address); fails(got) {
+			t.Errorf("%s: %s", who, got)
+		}
+	}
+	change := func(what string, do func(link netlink.Link) error) {
+		t.Helper()
+		inside(t, thief.NetNS, func() {
+			link, err := netlink.LinkByName("eth0")
+			if err == nil {
+				err = do(link)
+			}
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
+	addr := func(a netip.Addr) *netlink.Addr {
+		p, _ := netlink.ParseAddr(a.String() + "/27")
+		return p
+	}
+	victim := honest.Endpoints["n"].IPAddress
+	change("take an address", func(l netlink.Link) error {
+		if err := netlink.AddrDel(l, addr(thief.Endpoints["n"].IPAddress)); err != nil {
+			return err
+		}
+		return netlink.AddrAdd(l, addr(victim))
+	})
+	if got := askFrom(t, thief.NetNS, address); !fails(got) {
+		t.Errorf("with another's address: %s", got)
+	}
+	change("take a hardware address", func(l netlink.Link) error {
+		if err := netlink.AddrDel(l, addr(victim)); err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(l, addr(thief.Endpoints["n"].IPAddress)); err != nil {
+			return err
+		}
+		return netlink.LinkSetHardwareAddr(l, net.HardwareAddr(honest.Endpoints["n"].MacAddress))
+	})
+	if got := askFrom(t, thief.NetNS, address); !fails(got) {
+		t.Errorf("with another's hardware address: %s", got)
+	}
+	if got := askFrom(t, honest.NetNS, address); fails(got) {
+		t.Errorf("the honest one, afterwards: %s", got)
+	}
+	change("be itself again", func(l netlink.Link) error {
+		return netlink.LinkSetHardwareAddr(l, net.HardwareAddr(thief.Endpoints["n"].MacAddress))
+	})
+	if got := askFrom(t, thief.NetNS, address); fails(got) {
+		t.Errorf("itself again: %s", got)
 	}
 }

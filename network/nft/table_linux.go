@@ -14,6 +14,9 @@
 //	    chain publish      the look-up for both
 //	    chain forward      what may reach a container
 //	    chain postrouting  what leaves under the host's address
+//	table bridge <name>
+//	    set members        device . hardware address . address of each endpoint
+//	    chain border       what comes from a container's device: only what is its own
 package nft
 
 import (
@@ -37,13 +40,17 @@ type Publication struct {
 
 // Table is an instance's table. It is safe for concurrent use.
 type Table struct {
-	name string
+	name   string
+	prefix string // of the names of containers' devices
 
 	mu      sync.Mutex
 	bridges []Bridge            // what is in the kernel's sets
 	ports   map[key]Publication // what is in the kernel's map
-	conn    *nftables.Conn
-	sets    sets
+	// admitted is what is in the kernel's set of members, by device.
+	admitted map[string]Member
+	members  *nftables.Set
+	conn     *nftables.Conn
+	sets     sets
 }
 
 // key is what a publication is looked up by.
@@ -70,19 +77,22 @@ type sets struct {
 	bridges, closed, inside, subnets, ports *nftables.Set
 }
 
-// Open writes the table called name, in one transaction, so that nothing is refused in between. Ports that an earlier
-// engine of this instance published stay published; Published lists them.
-func Open(name string, bridges []Bridge) (*Table, error) {
+// Open writes the table called name, in one transaction, so that nothing is refused in between. prefix is what the names of
+// containers' devices begin with. Ports that an earlier engine of this instance published stay published, and what it
+// admitted stays so; Published and Admitted list them.
+func Open(name, prefix string, bridges []Bridge) (*Table, error) {
 	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	t := &Table{name: name, bridges: bridges, conn: conn}
-	if t.ports, err = t.readPorts(); err != nil {
-		conn.CloseLasting()
-		return nil, err
+	t := &Table{name: name, prefix: prefix, bridges: bridges, conn: conn}
+	if t.ports, err = t.readPorts(); err == nil {
+		t.admitted, err = t.readMembers()
 	}
-	if err := t.write(); err != nil {
+	if err == nil {
+		err = t.write()
+	}
+	if err != nil {
 		conn.CloseLasting()
 		return nil, err
 	}
@@ -96,24 +106,32 @@ func (t *Table) Restore() error {
 	return t.write()
 }
 
-// Present tells whether the kernel still has the table.
+// Present tells whether the kernel still has the table, in both families.
 func (t *Table) Present() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyIPv4)
-	return err == nil
+	_, err2 := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyBridge)
+	return err == nil && err2 == nil
 }
 
 // write replaces the whole table; t.mu is held or t is new.
 func (t *Table) write() error {
 	t.sets = build(t.conn, t.name, t.bridges)
-	var elements []nftables.SetElement
+	t.members = buildBorder(t.conn, t.name, t.prefix)
+	var published, admitted []nftables.SetElement
 	for _, p := range t.ports {
-		elements = append(elements, p.element(true))
+		published = append(published, p.element(true))
 	}
-	if len(elements) > 0 {
-		if err := t.conn.SetAddElements(t.sets.ports, elements); err != nil {
-			return fmt.Errorf("fill map of ports: %w", err)
+	for _, m := range t.admitted {
+		admitted = append(admitted, m.element())
+	}
+	for set, elements := range map[*nftables.Set][]nftables.SetElement{t.sets.ports: published, t.members: admitted} {
+		if len(elements) == 0 {
+			continue
+		}
+		if err := t.conn.SetAddElements(set, elements); err != nil {
+			return fmt.Errorf("fill set %s: %w", set.Name, err)
 		}
 	}
 	if err := t.conn.Flush(); err != nil {
@@ -230,9 +248,11 @@ func Remove(name string) error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	conn.DelTable(&nftables.Table{Name: name, Family: nftables.TableFamilyIPv4})
-	if err := conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("remove nftables table %s: %w", name, err)
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyBridge} {
+		conn.DelTable(&nftables.Table{Name: name, Family: family})
+		if err := conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove nftables table %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -23,7 +24,7 @@ func tableName(t *testing.T) string {
 func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	name := tableName(t)
 	bridges := []Bridge{{Name: "cvtest-none", Subnet: netip.MustParsePrefix("198.18.77.0/24"), Masquerade: true}}
-	table, err := Open(name, bridges)
+	table, err := Open(name, "cvtest", bridges)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	table.Close()
-	if table, err = Open(name, bridges); err != nil {
+	if table, err = Open(name, "cvtest", bridges); err != nil {
 		t.Fatal(err)
 	}
 	if got := table.Published(); len(got) != 2 || !slices.Contains(got, web) || !slices.Contains(got, dns) {
@@ -102,3 +103,51 @@ func rulesOf(t *testing.T, name string) int {
 	}
 	return count
 }
+
+func TestMembersAreKept(t *testing.T) {
+	name := tableName(t)
+	table, err := Open(name, "cvtest", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := Member{"cvtest1", net.HardwareAddr{2, 0, 0, 0, 0, 1}, netip.MustParseAddr("198.18.77.2")}
+	two := Member{"cvtest2", net.HardwareAddr{2, 0, 0, 0, 0, 2}, netip.MustParseAddr("198.18.77.3")}
+	for _, m := range []Member{one, two, one} {
+		if err := table.Admit(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	two.MAC = net.HardwareAddr{2, 0, 0, 0, 0, 3}
+	if err := table.Admit(two); err != nil {
+		t.Fatal(err)
+	}
+	table.Close()
+	if table, err = Open(name, "cvtest", nil); err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	if len(table.admitted) != 2 || table.admitted["cvtest1"].String() != one.String() || table.admitted["cvtest2"].String() != two.String() {
+		t.Errorf("after opening again: %v", table.admitted)
+	}
+	for range 2 {
+		if err := table.Expel("cvtest1"); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := table.Restore(); err != nil {
+		t.Fatal(err)
+	}
+	if there, err := table.readMembers(); err != nil || len(there) != 1 || there["cvtest2"].String() != two.String() {
+		t.Errorf("in the kernel: %v %v", there, err)
+	}
+	Remove(name)
+	if table.Present() {
+		t.Error("a removed table is there")
+	}
+	if err := table.Expel("cvtest2"); err != nil {
+		t.Errorf("expelling from a flushed table: %v", err)
+	}
+}
+
+// String makes members comparable.
+func (m Member) String() string { return fmt.Sprint(m.Device, " ", m.MAC, " ", m.Address) }
