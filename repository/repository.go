@@ -51,6 +51,7 @@ type Config struct {
 	UploadExpiry time.Duration // how long an upload nobody writes to is kept; 24 hours
 	Grace        time.Duration // how long content may stand unreferenced; 24 hours
 	Quota        Quota         // what a repository may hold; nil is no bound
+	Cache        bool          // it keeps of another registry what was asked for: manifests may name what is not here
 }
 
 // Quota tells how many bytes a repository may hold; 0 is no bound.

@@ -70,6 +70,9 @@ func TestOwnRegistryStoresNothingTwice(t *testing.T) {
 	if n := shared(); n < content*9/10 {
 		t.Errorf("only %d of %d bytes are shared after the push", n, content)
 	}
+	if out := e.Run("cove", "system", "check", "--deep"); !strings.Contains(out, "registry manifests") {
+		t.Errorf("a check says nothing of the registry: %s", out)
+	}
 	// The engine forgets; the registry has it still.
 	e.Run("cove", "rmi", "-f", name, "busybox")
 	if left := onDisk(t, blobs); left > content/10 {

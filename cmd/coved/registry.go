@@ -25,6 +25,7 @@ import (
 
 // distribution is a registry that is open: what serves it and what goes on beside.
 type distribution struct {
+	store     *repository.Store
 	listeners []net.Listener
 	handler   http.Handler
 	log       *slog.Logger
@@ -63,11 +64,12 @@ func openRegistry(ctx context.Context, s *registrySettings, storage repository.S
 	quota, _ := s.quota()
 	maxManifest, _ := s.manifestLimit()
 	store, err := repository.Open(ctx, storage, repository.Config{
-		MaxManifest: maxManifest, UploadExpiry: s.uploadExpiry, Grace: s.gcGrace, Quota: quota,
+		MaxManifest: maxManifest, UploadExpiry: s.uploadExpiry, Grace: s.gcGrace, Quota: quota, Cache: s.proxy != "",
 	})
 	if err != nil {
 		return nil, err
 	}
+	d.store = store
 	who := s.accessConfig()
 	who.Log = log
 	guard, err := access.New(who)

@@ -115,12 +115,15 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	})
 
 	// Doors.
+	if err := d.ownRegistry(ctx, s, shelf, log); err != nil {
+		return nil, err
+	}
 	d.server = server.New(server.Parts{
 		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, Files: copier, System: eng,
 		Images: parts.Images, Transfers: parts.Images, Captures: captures, Snapshots: captures, Volumes: parts.Volumes, Networks: parts.Networks, Endpoints: endpoints,
-		Registry: registries, Log: log, Housekeeping: housekeeping(s, db, blobs, parts, eng),
+		Registry: registries, Log: log, Housekeeping: d.housekeeping(s, db, blobs, parts, eng),
 	})
-	return d, d.ownRegistry(ctx, s, shelf, log)
+	return d, nil
 }
 
 // ownShelf opens what the daemon's own registry is kept in, nil where none is wanted. What both have is on the disk once.
@@ -154,8 +157,13 @@ func (d *daemon) ownRegistry(ctx context.Context, s *settings, shelf *local.Stor
 }
 
 // housekeeping is what looks at everything at once.
-func housekeeping(s *settings, db *state.DB, blobs *blob.Store, parts engine.Parts, eng *engine.Engine) *system.System {
+func (d *daemon) housekeeping(s *settings, db *state.DB, blobs *blob.Store, parts engine.Parts, eng *engine.Engine) *system.System {
+	var more []system.Checker
+	if d.registry != nil {
+		more = append(more, d.registry.store)
+	}
 	return system.New(system.Parts{
+		More: more,
 		Root: s.dataRoot, ExecRoot: s.execRoot, CgroupParent: parts.Config.CgroupParent,
 		Database: db, Blobs: blobs, Images: parts.Images, Layers: parts.Layers, Volumes: parts.Volumes,
 		Networks: parts.Networks, Shims: parts.Shims, Containers: parts.Containers,
