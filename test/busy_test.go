@@ -4,6 +4,7 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -30,6 +31,7 @@ func TestRemoveBusy(t *testing.T) {
 			done chan struct{}
 		}
 		users := map[string]user{}
+		var gone atomic.Bool
 		for _, args := range [][]string{{"exec", "c", "sleep", "60"}, {"logs", "-f", "c"}, {"attach", "c"}, {"stats", "c"}, {"cp", "c:/big", "-"}, {"export", "c"}} {
 			cmd := e.Command(append([]string{client}, args...)...)
 			out, err := cmd.StdoutPipe()
@@ -43,8 +45,9 @@ func TestRemoveBusy(t *testing.T) {
 			users[args[0]] = u
 			go func() {
 				defer close(u.done)
-				// Who copies is read from slowly, so that it is still at it when the container goes.
-				for buf := make([]byte, 64<<10); ; time.Sleep(5 * time.Millisecond) {
+				// Who copies is read from slowly, so that it is still at it when the container goes. Then what it has got is
+				// taken at once: it can end only after that.
+				for buf := make([]byte, 64<<10); !gone.Load(); time.Sleep(5 * time.Millisecond) {
 					if _, err := out.Read(buf); err != nil {
 						break
 					}
@@ -67,6 +70,7 @@ func TestRemoveBusy(t *testing.T) {
 			t.Errorf("%s rm took %v", client, took)
 		}
 		e.Run(client, "volume", "rm", "vol")
+		gone.Store(true)
 		limit := make(chan struct{})
 		time.AfterFunc(2*time.Second, func() { close(limit) })
 		for name, u := range users {

@@ -238,7 +238,9 @@ func (p *one) upload(ctx context.Context, d ocispec.Descriptor, report func(prog
 			return err
 		}
 		u.Resume = left.Location
-		u.Began = func(location string) { p.uploads.PutLater(key, unfinished{location, time.Now()}) }
+		// At once, for half of it may be there in the moment that writing later would take; without the note the next push
+		// begins anew, which is no reason for this one to fail.
+		u.Began = func(location string) { _ = p.uploads.Put(key, unfinished{location, time.Now()}) }
 	}
 	var last time.Time
 	u.Sent = func(n int64) {
