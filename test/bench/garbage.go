@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,8 +89,11 @@ func (b *bench) garbage() error {
 		time.Sleep(3 * time.Second) // what was pushed has to be older than the grace time
 		start := time.Now()
 		if s.name != "cove" {
-			data, _ := filepath.Glob(filepath.Join(b.dir, "debianregistry*", "config.yml"))
-			out, err := exec.Command("docker-registry", "garbage-collect", data[len(data)-1]).CombinedOutput()
+			config, err := newest(filepath.Join(b.dir, "debianregistry*", "config.yml"))
+			if err != nil {
+				return err
+			}
+			out, err := exec.Command("docker-registry", "garbage-collect", config).CombinedOutput()
 			fmt.Printf("  %-15s %8.0f ms, without pushes: it deleted %d, %v\n", s.name, ms(time.Since(start)), bytes.Count(out, []byte("eligible for deletion: sha256:")), err)
 			print("  push of a small image to it", []samples{alone})
 			stop()
@@ -113,6 +118,22 @@ func (b *bench) garbage() error {
 		stop()
 	}
 	return nil
+}
+
+// newest is the file of the pattern that was written last: the one of the server that was started last.
+func newest(pattern string) (string, error) {
+	all, err := filepath.Glob(pattern)
+	if err != nil || len(all) == 0 {
+		return "", fmt.Errorf("no file %s: %w", pattern, errors.Join(err, os.ErrNotExist))
+	}
+	return slices.MaxFunc(all, func(a, b string) int {
+		x, err1 := os.Stat(a)
+		y, err2 := os.Stat(b)
+		if err1 != nil || err2 != nil {
+			return strings.Compare(a, b)
+		}
+		return x.ModTime().Compare(y.ModTime())
+	}), nil
 }
 
 // fill uploads blobs that nothing names.
