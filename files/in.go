@@ -123,7 +123,7 @@ func unpack(ctx context.Context, v *view, r io.Reader, o archive.Options) error 
 		return errdefs.ErrInvalidArgument.WithMessage("the archive ends too soon: " + err.Error())
 	case errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition.WithMessage("not everything there can be written"), err)
-	case errors.Is(err, syscall.EBUSY):
+	case sys.IsMountPoint(err):
 		return fmt.Errorf("%w: %w", errdefs.ErrConflict.WithMessage("something is mounted there"), err)
 	case err != nil:
 		return err

@@ -18,8 +18,9 @@ func RmdirAt(dir FD, name string) error {
 	return pathError("rmdir", name, unix.Unlinkat(int(dir), name, unix.AT_REMOVEDIR))
 }
 
-// RemoveTreeAt removes name in dir with all below it, following no link and leaving no mount it meets in doubt: a
-// mount point is an error. What is absent is none. Trees may be deeper than descriptors or path names reach.
+// RemoveTreeAt removes name in dir with all below it, following no link. Where something is mounted it fails (see
+// IsMountPoint), and what is mounted stays as it is. What is absent is no error. Trees may be deeper than descriptors or path
+// names reach.
 func RemoveTreeAt(dir FD, name string) error {
 	err := unix.Unlinkat(int(dir), name, 0)
 	switch {
@@ -27,6 +28,9 @@ func RemoveTreeAt(dir FD, name string) error {
 		return nil
 	case !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM):
 		return pathError("unlink", name, err)
+	}
+	if err := RmdirAt(dir, name); err == nil || IsMountPoint(err) {
+		return err
 	}
 	top, err := OpenListAt(dir, name)
 	if err != nil {
@@ -44,6 +48,9 @@ func RemoveTreeAt(dir FD, name string) error {
 		}
 	}
 }
+
+// IsMountPoint tells that an error of removing means: something is mounted there.
+func IsMountPoint(err error) bool { return errors.Is(err, unix.EBUSY) }
 
 // depthOfRemoval is how many directories deep a removal goes before it moves what it meets to the top.
 const depthOfRemoval = 128
@@ -75,6 +82,10 @@ func (r *remover) remove(dir FD, e Entry, depth int) error {
 		if !errors.Is(err, unix.EISDIR) {
 			return pathError("unlink", e.Name, err)
 		}
+	}
+	// The kernel looks for a mount before it looks whether the directory is empty; opening would lead into the mount.
+	if err := RmdirAt(dir, e.Name); err == nil || IsMountPoint(err) {
+		return err
 	}
 	if depth == depthOfRemoval {
 		return r.move(dir, e.Name)

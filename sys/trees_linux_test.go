@@ -104,6 +104,51 @@ func TestRemoveTreeAt(t *testing.T) {
 	}
 }
 
+// TestRemoveTreeAtMounts: what is mounted in a tree is not emptied when the tree is removed.
+func TestRemoveTreeAtMounts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	top := t.TempDir()
+	dir := openTest(t, top)
+	for _, name := range []string{"own/tree", "mounted"} {
+		if err := os.MkdirAll(filepath.Join(top, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := filepath.Join(top, "mounted/kept")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source, err := CopyMount(WorkingDir, filepath.Join(top, "mounted"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	err = WithPrivateMount(source, filepath.Join(top, "own/tree"), func() error {
+		for _, name := range []string{"own", "own/tree"} {
+			parent, err := os.Open(filepath.Dir(filepath.Join(top, name)))
+			if err != nil {
+				return err
+			}
+			defer parent.Close()
+			if err := RemoveTreeAt(Borrow(parent), filepath.Base(name)); !IsMountPoint(err) {
+				t.Errorf("%s with a mount: %v", name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("what was mounted was emptied: %v", err)
+	}
+	if err := RemoveTreeAt(Borrow(dir), "own"); err != nil {
+		t.Errorf("without the mount: %v", err)
+	}
+}
+
 func TestCopyContent(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "src")

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -221,6 +223,48 @@ func TestRemoveWhileCopying(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFileInPlaceOfMounts: an archive may replace a directory by a file, but not one in which something is mounted: what is
+// in the volume stays.
+func TestFileInPlaceOfMounts(t *testing.T) {
+	needRoot(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	e.Run("cove", "create", "--name", "c", "-v", "vol:/a/b/v", "busybox", "sleep", "99")
+	path := strings.TrimPrefix(e.Socket(), "unix://")
+	web := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+	defer web.CloseIdleConnections()
+	for _, state := range []string{"created", "running"} {
+		if state == "running" {
+			e.Run("cove", "start", "c")
+		}
+		if err := e.api().CopyToContainer(context.Background(), "c", "/a/b/v", bytes.NewReader(oneFile("kept", state)), client.CopyToOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for dir, name := range map[string]string{"/": "a", "/a": "b", "/a/b": "v"} {
+			request, err := http.NewRequest(http.MethodPut, "http://cove/containers/c/archive?path="+dir, bytes.NewReader(oneFile(name, "file")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := web.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusConflict {
+				t.Errorf("%s: %s in place of a directory with a mount: %s", state, name, answer.Status)
+			}
+		}
+		if text, err := os.ReadFile(filepath.Join(e.DataRoot, "volumes/vol/_data/kept")); err != nil || string(text) != state {
+			t.Errorf("%s: the volume has %q: %v", state, text, err)
+		}
+	}
+	e.Run("cove", "rm", "-f", "c")
+	e.Run("cove", "volume", "rm", "vol")
 }
 
 // TestStartWhileCopying: a start waits for who writes into the container, as long as something comes; the copy is there
