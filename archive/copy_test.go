@@ -121,6 +121,44 @@ func TestPackRoundTrip(t *testing.T) {
 	same(t, dst, src)
 }
 
+// remover removes what it is told to once the header of a name has been written.
+type remover struct {
+	bytes.Buffer
+	name, path string
+}
+
+func (r *remover) Write(p []byte) (int, error) {
+	if bytes.HasPrefix(p, []byte(r.name+"\x00")) {
+		if err := os.RemoveAll(r.path); err != nil {
+			return 0, err
+		}
+	}
+	return r.Buffer.Write(p)
+}
+
+// TestPackWhileRemoved packs a tree of which things are removed just when it is their turn: the others are packed.
+func TestPackWhileRemoved(t *testing.T) {
+	for _, test := range []struct{ name, gone, want string }{
+		{"a/", "a", "a/ b l z"}, // the directory is open by then
+		{"a/", "b", "a/ a/f l z"},
+		{"b", "l", "a/ a/f b z"},
+	} {
+		src := t.TempDir()
+		err := errors.Join(os.Mkdir(filepath.Join(src, "a"), 0o755), os.WriteFile(filepath.Join(src, "a/f"), nil, 0o644), os.WriteFile(filepath.Join(src, "b"), nil, 0o644),
+			os.Symlink("b", filepath.Join(src, "l")), os.WriteFile(filepath.Join(src, "z"), nil, 0o644))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &remover{name: test.name, path: filepath.Join(src, test.gone)}
+		if err := Pack(context.Background(), w, openDir(t, src), PackOptions{}); err != nil {
+			t.Errorf("%s removed at %s: %v", test.gone, test.name, err)
+		}
+		if got := names(t, w.Bytes()); got != test.want {
+			t.Errorf("%s removed at %s: packed %s, want %s", test.gone, test.name, got, test.want)
+		}
+	}
+}
+
 func TestPackLayer(t *testing.T) {
 	needRoot(t)
 	src, _ := layerOf(t, dir("a", 0o755), file("a/.wh..wh..opq", ""), file("a/x", "1"), file(".wh.gone", ""), file("b/.wh.c", ""), file("b/skip/y", ""))

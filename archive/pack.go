@@ -134,12 +134,30 @@ func (p *packer) entry(ctx context.Context, dirs Pile, name, path string) error 
 	if len(path) > maxPath { // nobody could unpack it, and every level keeps a directory open
 		return invalid("path of %d bytes is too long", len(path))
 	}
-	at, st, err := dirs.Find(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // removed since the directory was read
+	for range looks {
+		switch err := p.look(ctx, dirs, name, path); {
+		case errors.Is(err, errChanged):
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // removed since the directory was read
+		case err != nil && !errors.Is(err, ctx.Err()):
+			return fmt.Errorf("%s: %w", path, err)
+		default:
+			return err
+		}
 	}
+	return nil // it never stayed what it was for a moment
+}
+
+// looks is how often a name is looked at anew that has become something else between two glances.
+const looks = 5
+
+var errChanged = errors.New("changed while it was packed")
+
+// look packs what has a name now; nothing of it is written when that changes meanwhile.
+func (p *packer) look(ctx context.Context, dirs Pile, name, path string) error {
+	at, st, err := dirs.Find(name)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	dir := dirs[at]
 	switch {
@@ -151,16 +169,11 @@ func (p *packer) entry(ctx context.Context, dirs Pile, name, path string) error 
 	case st.Kind() == sys.KindSocket:
 		return nil
 	case st.Kind() == sys.KindDir:
-		err = p.directory(ctx, dirs, at, name, path, &st)
+		return p.directory(ctx, dirs, at, name, path, &st)
 	case st.Kind() == sys.KindFile:
-		err = p.file(dir, name, path)
-	default:
-		err = p.special(dir, name, path, &st)
+		return p.file(dir, name, path)
 	}
-	if err != nil && !errors.Is(err, ctx.Err()) {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return err
+	return p.special(dir, name, path, &st)
 }
 
 // whiteout writes the sign that a name is gone, if wanted.
@@ -173,12 +186,15 @@ func (p *packer) whiteout(path string, st *sys.Stat) error {
 
 func (p *packer) directory(ctx context.Context, dirs Pile, at int, name, path string, st *sys.Stat) error {
 	kid, opaque, err := dirs.Open(name, at)
+	if sys.IsNotDir(err) {
+		return errChanged
+	}
 	if err != nil {
 		return err
 	}
 	defer kid.Close()
 	if len(kid) == 0 {
-		return fmt.Errorf("changed while it was packed: %w", fs.ErrInvalid)
+		return errChanged
 	}
 	if err := p.folder(kid[0], path+"/", st); err != nil {
 		return err
@@ -238,8 +254,8 @@ func (p *packer) folder(fd sys.FD, path string, st *sys.Stat) error {
 
 func (p *packer) file(dir sys.FD, name, path string) error {
 	fd, err := sys.OpenFileAt(dir, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if sys.IsNotDir(err) { // a link by now
+		return errChanged
 	}
 	if err != nil {
 		return err
@@ -250,7 +266,7 @@ func (p *packer) file(dir sys.FD, name, path string) error {
 		return err
 	}
 	if st.Kind() != sys.KindFile {
-		return fmt.Errorf("changed while it was packed: %w", fs.ErrInvalid)
+		return errChanged
 	}
 	if done, err := p.link(path, &st); done || err != nil {
 		return err
