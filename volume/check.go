@@ -43,6 +43,13 @@ func (s *Store) known(name string) bool {
 	return ok
 }
 
+// isLeaving tells that the files of a volume that was removed are being deleted.
+func (s *Store) isLeaving(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving[name] > 0
+}
+
 func (s *Store) lostFolder(name string) api.Fault {
 	return api.Fault{
 		Kind: "volume", Name: name, Problem: "its folder is missing", Remedy: "made anew, empty",
@@ -65,16 +72,29 @@ func (s *Store) lostFolder(name string) api.Fault {
 // goes, and what has content becomes a volume.
 func (s *Store) strayFolder(name string) api.Fault {
 	path := filepath.Join(s.root, name)
+	gone, removal := strings.CutPrefix(name, gonePrefix)
 	fault := api.Fault{
 		Kind: "volume", Name: path, Problem: "no record tells of it",
-		Persists: func() bool { _, err := os.Lstat(path); return err == nil && !s.known(name) },
+		Persists: func() bool {
+			_, err := os.Lstat(path)
+			return err == nil && !s.known(name) && !(removal && s.isLeaving(gone))
+		},
 	}
-	gone, removal := strings.CutPrefix(name, gonePrefix)
 	content, _ := os.ReadDir(s.Path(name))
+	repair := s.mend(func() error {
+		if _, made := s.records[name]; made {
+			return nil
+		}
+		_, err := s.repairFolder(name)
+		return err
+	})
 	switch {
 	case removal:
 		fault.Problem, fault.Remedy = "its removal was broken off", "removed"
 		fault.Mend = s.mend(func() error {
+			if s.leaving[gone] > 0 {
+				return nil
+			}
 			if _, again := s.records[gone]; again {
 				return s.removeTree(name)
 			}
@@ -84,16 +104,10 @@ func (s *Store) strayFolder(name string) api.Fault {
 		fault.Advice = "look what it is and remove it"
 	case len(content) > 0:
 		fault.Remedy = "made a volume, for it has content"
-		fault.Mend = s.mend(func() error { _, err := s.repairFolder(name); return err })
+		fault.Mend = repair
 	default:
 		fault.Remedy = "removed"
-		fault.Mend = s.mend(func() error {
-			if _, made := s.records[name]; made {
-				return nil
-			}
-			_, err := s.repairFolder(name)
-			return err
-		})
+		fault.Mend = repair
 	}
 	return fault
 }

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -27,6 +28,7 @@ func (s *Store) Remove(ctx context.Context, name string, force bool) error {
 	if err != nil {
 		return err
 	}
+	defer s.left(name)
 	s.tell("destroy", name, map[string]string{"driver": "local"})
 	if err := s.removeTree(gonePrefix + name); err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
@@ -48,15 +50,33 @@ func (s *Store) takeAway(name string) error {
 	if err := s.removeTree(gonePrefix + name); err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
-	err := os.Rename(filepath.Join(s.root, name), filepath.Join(s.root, gonePrefix+name))
-	if err != nil && !os.IsNotExist(err) {
+	folder, gone := filepath.Join(s.root, name), filepath.Join(s.root, gonePrefix+name)
+	if err := os.Rename(folder, gone); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
 	if err := s.table.Delete(name); err != nil {
-		return fmt.Errorf("remove %s: %w", name, err)
+		return fmt.Errorf("remove %s: %w", name, errors.Join(err, putBack(gone, folder)))
 	}
 	delete(s.records, name)
+	s.leaving[name]++
 	return nil
+}
+
+// putBack gives a volume that could not be removed its folder back.
+func putBack(gone, folder string) error {
+	if err := os.Rename(gone, folder); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}
+
+// left notes that a removal is over.
+func (s *Store) left(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leaving[name]--; s.leaving[name] == 0 {
+		delete(s.leaving, name)
+	}
 }
 
 // removeTree removes what is at path below the root.

@@ -18,6 +18,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -52,6 +53,7 @@ type Store struct {
 	mu      sync.Mutex
 	records map[string]record
 	users   map[string]map[string]bool // volume → containers
+	leaving map[string]int             // volumes whose files are being deleted
 }
 
 // record is what is remembered of a volume.
@@ -72,7 +74,7 @@ func Open(root string, db *state.DB) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		root: root, table: table, records: records, users: map[string]map[string]bool{},
+		root: root, table: table, records: records, users: map[string]map[string]bool{}, leaving: map[string]int{},
 		tell: func(string, string, map[string]string) {},
 	}
 	// Set-user-id programs of containers must be out of reach of the host's users.
@@ -341,13 +343,16 @@ func (s *Store) repairFolder(name string) (bool, error) {
 	return true, nil
 }
 
-// finishRemoval ends a removal that a crash broke off after the folder was renamed away.
+// finishRemoval ends a removal that a crash broke off after the folder was renamed away. Where there is a folder of this
+// name again, the record is that of a volume made since.
 func (s *Store) finishRemoval(name string) error {
 	slog.Warn("the removal of a volume is finished", "volume", name)
-	if err := s.table.Delete(name); err != nil {
-		return err
+	if _, err := os.Lstat(filepath.Join(s.root, name)); errors.Is(err, fs.ErrNotExist) {
+		if err := s.table.Delete(name); err != nil {
+			return err
+		}
+		delete(s.records, name)
 	}
-	delete(s.records, name)
 	return s.removeTree(gonePrefix + name)
 }
 

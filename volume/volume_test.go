@@ -362,3 +362,54 @@ func TestOutOfReach(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
+
+// TestCheckDuringRemoval: a volume whose files are just being deleted is none whose removal was broken off.
+func TestCheckDuringRemoval(t *testing.T) {
+	s := newPlace(t).open(t)
+	ctx := context.Background()
+	if _, err := s.Create(ctx, vt.CreateRequest{Name: "v"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.takeAway("v"); err != nil {
+		t.Fatal(err)
+	}
+	found, err := s.Check(ctx, false)
+	if err != nil || len(found.Faults) != 1 {
+		t.Fatalf("%+v, %v", found.Faults, err)
+	}
+	fault := found.Faults[0]
+	if fault.Persists() {
+		t.Error("a removal that goes on is a fault")
+	}
+	if err := fault.Mend(ctx); err != nil || !isFolder(filepath.Join(s.root, gonePrefix+"v")) {
+		t.Errorf("its files were deleted by another: %v", err)
+	}
+	s.left("v")
+	if !fault.Persists() {
+		t.Error("a removal that was broken off is no fault")
+	}
+	if err := fault.Mend(ctx); err != nil || fault.Persists() {
+		t.Errorf("not mended: %v", err)
+	}
+}
+
+// TestMadeAgainDuringRemoval: a volume made while an earlier one of its name was being deleted is what it is also after a
+// crash in the middle of that.
+func TestMadeAgainDuringRemoval(t *testing.T) {
+	p := newPlace(t)
+	s := p.open(t)
+	if _, err := s.Create(context.Background(), vt.CreateRequest{Name: "v", Labels: map[string]string{"made": "again"}}); err != nil {
+		t.Fatal(err)
+	}
+	old := filepath.Join(p.root, gonePrefix+"v", dataDir, "much")
+	if err := os.MkdirAll(old, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s = p.open(t)
+	if v, err := s.Get("v"); err != nil || v.Labels["made"] != "again" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	if isFolder(old) || !isFolder(s.Path("v")) {
+		t.Error("the folders are not what they should be")
+	}
+}
