@@ -8,6 +8,7 @@ import (
 
 	"github.com/cove-containers/cove/archive"
 	"github.com/cove-containers/cove/state"
+	"github.com/cove-containers/cove/sys"
 )
 
 // gate keeps those who read a layer's trees and the one who rearranges them apart.
@@ -117,7 +118,11 @@ func (s *Store) merge(ctx context.Context, over, onto string, below []string) er
 		return err
 	}
 	defer closeAll(files)
-	return archive.Merge(ctx, files[0], files[1], files[2:])
+	if err := archive.Merge(ctx, files[0], files[1], files[2:]); err != nil {
+		return err
+	}
+	// The record that gives up the upper tree must not reach the disk before what was moved out of it.
+	return sys.SyncFileSystem(sys.Borrow(files[0]))
 }
 
 // merged writes that the tree above place at is in the one there now.
