@@ -55,7 +55,7 @@ type Line struct {
 // patience is how long a client that sends nothing may keep others waiting for the container.
 const patience = 5 * time.Second
 
-// work shows do a view of the container, for as long as it runs. A container that is removed meanwhile ends it.
+// work shows do a view of the container, for as long as it runs. It ends when the files are deleted meanwhile.
 func (f *Copier) work(ctx context.Context, ref string, writes bool, line Line, do func(context.Context, *view) error) error {
 	v, err := f.open(ctx, ref, writes)
 	if err != nil {
@@ -83,12 +83,25 @@ func (f *Copier) work(ctx context.Context, ref string, writes bool, line Line, d
 		if err := v.assemble(); err != nil {
 			return fmt.Errorf("put together the files of container %s: %w", v.c.ID, err)
 		}
+		v.stands()
 		return do(ctx, v)
 	})
-	if err != nil && ctx.Err() != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
+	case err == nil && v.gone(): // what was missing by then may have passed for all there is
+		return v.errGone()
 	}
 	return err
+}
+
+func (v *view) gone() bool {
+	select {
+	case <-v.hold.Gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // watch ends the work when the container goes, or when somebody waits for it and the client does nothing.
@@ -97,7 +110,7 @@ func (v *view) watch(done <-chan struct{}, cancel context.CancelCauseFunc) {
 	case <-done:
 		return
 	case <-v.hold.Gone:
-		cancel(errdefs.ErrConflict.WithMessage("container " + v.c.ID + " was removed while its files were copied"))
+		cancel(v.errGone())
 		return
 	case <-v.wanted:
 	}
@@ -108,7 +121,7 @@ func (v *view) watch(done <-chan struct{}, cancel context.CancelCauseFunc) {
 		case <-done:
 			return
 		case <-v.hold.Gone:
-			cancel(errdefs.ErrConflict.WithMessage("container " + v.c.ID + " was removed while its files were copied"))
+			cancel(v.errGone())
 			return
 		case <-tick.C:
 		}
@@ -119,6 +132,11 @@ func (v *view) watch(done <-chan struct{}, cancel context.CancelCauseFunc) {
 		}
 		before = now
 	}
+}
+
+// errGone is why a copy ends whose files are deleted.
+func (v *view) errGone() error {
+	return errdefs.ErrConflict.WithMessage("container " + v.c.ID + " was removed, or rolled back, while its files were copied")
 }
 
 // event tells what was done with a container's files.

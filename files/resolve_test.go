@@ -86,3 +86,23 @@ func TestMountAt(t *testing.T) {
 		}
 	}
 }
+
+// TestIsOwn: whatever is in the engine's own mount namespace is no container's.
+func TestIsOwn(t *testing.T) {
+	ns, err := os.Open("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	if !isOwn(ns) {
+		t.Error("the engine's own mount namespace is taken for a container's")
+	}
+	other, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if isOwn(other) {
+		t.Error("another namespace is taken for the engine's")
+	}
+}

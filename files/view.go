@@ -34,6 +34,7 @@ type view struct {
 	running bool
 	base    *layer.Root // of a container that does not run
 	hold    *layer.Hold
+	making  *layer.Hold // while mount points may be made in a layer that nobody runs on
 	// wanted is closed when others wait for the end of the copy; nil when nobody would.
 	wanted <-chan struct{}
 	// moved counts the bytes that the client has sent.
@@ -97,7 +98,15 @@ func (v *view) close() {
 	if v.base != nil {
 		v.base.Close()
 	}
+	v.stands()
 	v.hold.Release()
+}
+
+// stands tells that nothing is made any more for the view itself.
+func (v *view) stands() {
+	if v.making != nil {
+		v.making.Release()
+	}
 }
 
 // openRunning copies the mounts of a running container inside its mount namespace.
@@ -115,6 +124,9 @@ func (f *Copier) openRunning(c *container.Container, writes bool) (_ *view, err 
 	ns, err := os.Open("/proc/" + strconv.Itoa(c.State.Pid) + "/ns/mnt")
 	if err == nil {
 		defer ns.Close()
+		if isOwn(ns) {
+			return nil, errAgain // the process has ended, and one of the host has its number
+		}
 		err = sys.InMountNamespace(ns, func() error { return v.copyInside(f.targets(c)) })
 	}
 	// A process that has ended meanwhile says nothing about the container, and its number may be another's by now.
@@ -125,6 +137,13 @@ func (f *Copier) openRunning(c *container.Container, writes bool) (_ *view, err 
 		return nil, fmt.Errorf("copy the mounts of container %s: %w", c.ID, err)
 	}
 	return v, nil
+}
+
+// isOwn tells whether a mount namespace is that of the engine, which no container runs in.
+func isOwn(ns *os.File) bool {
+	its, err := ns.Stat()
+	own, failed := os.Stat("/proc/self/ns/mnt")
+	return err == nil && failed == nil && os.SameFile(its, own)
 }
 
 // managed are the files that the engine mounts into every container.
@@ -200,6 +219,10 @@ func (f *Copier) openStopped(ctx context.Context, id string, writes bool) (_ *vi
 			v.close()
 		}
 	}()
+	// Also who only reads has mount points made, for which the layer must not be somebody else's yet.
+	if v.making, err = f.parts.Layers.Hold(id, true); err != nil {
+		return nil, err
+	}
 	if v.base, err = f.parts.Layers.Root(ctx, id); err != nil {
 		return nil, err
 	}

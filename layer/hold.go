@@ -9,7 +9,7 @@ import (
 
 // Hold is a use of a writable layer by others than its container: files are being copied into it or out of it.
 type Hold struct {
-	// Gone is closed when the layer is deleted: whatever is done with it should end.
+	// Gone is closed when the layer is deleted or rolled back: whatever is done with its files should end.
 	Gone <-chan struct{}
 	// Wanted is closed when somebody waits for a Hold with writes to be released.
 	Wanted  <-chan struct{}
@@ -90,7 +90,7 @@ func (s *Store) quiet(id string) {
 	}
 }
 
-// drive tells everybody who uses the layer that it is going, and gives those who write into it time to leave, so that
+// drive tells everybody who uses the layer that its files are going, and gives those who write into it time to leave, so that
 // nothing comes into what is being deleted.
 func (s *Store) drive(id string) {
 	s.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cove-containers/cove/archive"
@@ -48,8 +49,23 @@ func (s *Store) pack(ctx context.Context, w io.Writer, trees []string, diffIDs [
 		return fmt.Errorf("pack writable layer: %w", err)
 	}
 	defer closeAll(roots)
-	if err := archive.PackLayers(ctx, w, roots, below); err != nil {
+	err = archive.PackLayers(ctx, w, roots, below)
+	if err == nil {
+		err = s.standing(trees)
+	}
+	if err != nil {
 		return fmt.Errorf("pack writable layer: %w", err)
+	}
+	return nil
+}
+
+// standing tells whoever has read trees that they are still there: in a tree that is being deleted, what is gone looks like
+// what never was.
+func (s *Store) standing(trees []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.unused(trees)) > 0 {
+		return errdefs.ErrConflict.WithMessage("the files were removed, or rolled back, while they were read")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -21,8 +22,12 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// mostFrozen is how many frozen trees may lie below a writable layer: overlayfs stacks at most 500 in all.
-const mostFrozen = 250
+const (
+	// mostFrozen is how many frozen trees may lie below a writable layer.
+	mostFrozen = 250
+	// mostStacked is how many directories overlayfs takes below the one that is written to.
+	mostStacked = 500
+)
 
 // Snapshot is a writable layer as it was at one moment.
 type Snapshot struct {
@@ -58,6 +63,7 @@ func (s *Store) Photograph(ctx context.Context, id string, snap Snapshot, copied
 		return Snapshot{}, err
 	}
 	tree := newTree()
+	defer s.begin(s.path("writable", tree))()
 	snap = s.snapshot(id, record, snap, append(slices.Clone(record.Below), tree))
 	err = s.claimName(snap)
 	if err == nil {
@@ -126,6 +132,7 @@ func (s *Store) Rollback(_ context.Context, snap Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("roll back writable layer %s: %w", id, err)
 	}
+	s.drive(id) // who still reads the files there were must not take what is left of them for all
 	return s.discardUnused(append(slices.Clone(old.Below), old.tree(id)))
 }
 
@@ -142,13 +149,18 @@ func (s *Store) Forget(_ context.Context, snap Snapshot) error {
 	return s.discardUnused(snap.Trees)
 }
 
+// half tells that a snapshot is still being copied; the lock is held.
+func (s *Store) half(snap Snapshot) bool {
+	return s.temporary[s.path("writable", snap.Trees[len(snap.Trees)-1])]
+}
+
 // Snapshots lists the snapshots of a writable layer, the oldest first.
 func (s *Store) Snapshots(of string) []Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []Snapshot
 	for _, snap := range s.known.snapshots {
-		if snap.Of == of {
+		if snap.Of == of && !s.half(snap) {
 			all = append(all, snap)
 		}
 	}
@@ -163,7 +175,7 @@ func (s *Store) fresh(snap Snapshot) (Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, ok := s.known.snapshots[snap.ID]
-	if !ok {
+	if !ok || s.half(now) {
 		return snap, fmt.Errorf("snapshot %s: %w", snap.ID, errdefs.ErrNotFound)
 	}
 	return now, nil
@@ -171,6 +183,11 @@ func (s *Store) fresh(snap Snapshot) (Snapshot, error) {
 
 // SnapshotUsage is what the files take that were new when the snapshot was made.
 func (s *Store) SnapshotUsage(snap Snapshot) (int64, error) {
+	defer s.enter(snap.Of)()
+	snap, err := s.fresh(snap)
+	if err != nil {
+		return 0, err
+	}
 	return s.treeUsage(snap.Trees[len(snap.Trees)-1])
 }
 
@@ -221,8 +238,8 @@ func (s *Store) settle(id string, before func(writableRecord, []string) error, a
 	if !same {
 		trees = append(slices.Clone(trees), record.tree(id))
 	}
-	if len(trees) > mostFrozen {
-		return nil, errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("more than %d snapshots lie on one another: roll back to one of them, or commit the container and go on from the image", mostFrozen))
+	if !s.bearable(record.DiffIDs, trees) {
+		return nil, errdefs.ErrFailedPrecondition.WithMessage("too many snapshots lie on one another: roll back to one of them, or commit the container and go on from the image")
 	}
 	if before != nil {
 		if err := before(record, trees); err != nil {
@@ -238,7 +255,18 @@ func (s *Store) settle(id string, before func(writableRecord, []string) error, a
 	if _, err := s.turn(id, writableRecord{DiffIDs: record.DiffIDs, Below: trees, Tree: newTree()}, also); err != nil {
 		return nil, err
 	}
-	return trees, s.dropWork(record.tree(id))
+	if err := s.dropWork(record.tree(id)); err != nil {
+		slog.Warn("layers: what overlayfs worked in is left in a frozen tree", "tree", record.tree(id), "error", err)
+	}
+	return trees, nil
+}
+
+// bearable tells that overlayfs can stack so many.
+func (s *Store) bearable(diffIDs []digest.Digest, frozen []string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pile, _ := s.pile(diffIDs, frozen) // an image that has lost a layer is noticed when it is mounted
+	return len(frozen) <= mostFrozen && len(pile) <= mostStacked
 }
 
 // unchanged tells that a layer that lies on frozen trees has nothing of its own.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -197,11 +198,19 @@ func TestPhotograph(t *testing.T) {
 		fill(t, root)
 		before = portrait(t, root, true)
 		var err error
-		snap, err = h.Photograph(ctx, "c", Snapshot{Name: "run"}, func() { copied++ })
+		snap, err = h.Photograph(ctx, "c", Snapshot{Name: "run"}, func() {
+			copied++
+			if half := h.Snapshots("c"); len(half) > 0 { // or somebody would go back to it, or remove it
+				t.Errorf("a snapshot that is still being copied is shown: %+v", half)
+			}
+			if _, err := h.Photograph(ctx, "c", Snapshot{Name: "run"}, func() {}); !errdefs.IsConflict(err) {
+				t.Errorf("its name is free: %v", err)
+			}
+		})
 		must(t, err, h.Clone(ctx, "twin", "c", func() { copied++ }), os.RemoveAll(root+"/dir"))
 	})
-	if copied != 2 {
-		t.Errorf("told of %d copies", copied)
+	if copied != 2 || len(h.Snapshots("c")) != 1 {
+		t.Errorf("told of %d copies, snapshots %v", copied, h.Snapshots("c"))
 	}
 	if got := h.portrait("twin"); got != before {
 		t.Errorf("the clone is\n%s\nwas\n%s", got, before)
@@ -215,6 +224,50 @@ func TestPhotograph(t *testing.T) {
 		t.Errorf("the clone after the original is gone, %d trees:\n%s", h.trees(), got)
 	}
 	must(t, h.Delete(ctx, "twin"))
+}
+
+// onWrite calls its function once something is written.
+type onWrite func()
+
+func (f onWrite) Write(p []byte) (int, error) {
+	f()
+	return len(p), nil
+}
+
+// TestRollbackUnderReaders: whoever reads the files that a rollback deletes is told so, and does not take what is left of
+// them for all there was.
+func TestRollbackUnderReaders(t *testing.T) {
+	h := newHouse(t)
+	ctx := context.Background()
+	h.box("c")
+	snap, err := h.Freeze(ctx, "c", Snapshot{})
+	must(t, err)
+	for name, read := range map[string]func(then func()) error{
+		"packed": func(then func()) error { return h.Pack(ctx, onWrite(then), "c") },
+		"copied": func(then func()) error {
+			hold, err := h.Hold("c", false)
+			must(t, err)
+			defer hold.Release()
+			then()
+			if ended(hold.Gone) {
+				return errdefs.ErrConflict
+			}
+			return nil
+		},
+	} {
+		h.within("c", func(root string) { fill(t, root) })
+		err := read(sync.OnceFunc(func() { must(t, h.Rollback(ctx, snap)) }))
+		if !errdefs.IsConflict(err) {
+			t.Errorf("%s during a rollback: %v", name, err)
+		}
+	}
+	// What a freeze only moves stays whole.
+	h.within("c", func(root string) { fill(t, root) })
+	freeze := sync.OnceFunc(func() {
+		_, err := h.Freeze(ctx, "c", Snapshot{})
+		must(t, err)
+	})
+	must(t, h.Pack(ctx, onWrite(freeze), "c"))
 }
 
 // TestClonesOutliveTheirOrigin lets clones stand on frozen trees whose owner goes.

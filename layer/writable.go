@@ -177,7 +177,7 @@ func (s *Store) Delete(_ context.Context, id string) error {
 	if _, err := s.writable(id); err != nil {
 		return nil
 	}
-	if err := s.db.Update(func(tx *state.Tx) error { return s.forgetIn(tx, id) }); err != nil {
+	if err := s.db.Update(s.forgetting(id)); err != nil {
 		return fmt.Errorf("delete writable layer %s: %w", id, err)
 	}
 	return s.deleteTree(id)
@@ -189,18 +189,28 @@ func (s *Store) Drop(_ context.Context, id string) error {
 	if _, err := s.writable(id); err != nil {
 		return nil
 	}
-	s.db.Later(func(tx *state.Tx) error { return s.forgetIn(tx, id) })
+	s.db.Later(s.forgetting(id))
 	return s.deleteTree(id)
 }
 
-// forgetIn removes the records of a writable layer.
-func (s *Store) forgetIn(tx *state.Tx, id string) error {
-	for _, snap := range s.Snapshots(id) {
-		if err := s.shots.DeleteIn(tx, snap.ID); err != nil {
-			return err
+// forgetting removes the records of a writable layer and of the snapshots it has now.
+func (s *Store) forgetting(id string) func(*state.Tx) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var snapshots []string
+	for snapshotID, snap := range s.known.snapshots {
+		if snap.Of == id {
+			snapshots = append(snapshots, snapshotID)
 		}
 	}
-	return s.owners.DeleteIn(tx, id)
+	return func(tx *state.Tx) error {
+		for _, snapshotID := range snapshots {
+			if err := s.shots.DeleteIn(tx, snapshotID); err != nil {
+				return err
+			}
+		}
+		return s.owners.DeleteIn(tx, id)
+	}
 }
 
 // deleteTree deletes the files of a layer and its snapshots, except those that others stand on.

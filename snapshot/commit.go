@@ -69,14 +69,6 @@ func (c *Conductor) Commit(ctx context.Context, reference string, o CommitOption
 		Layer: func(ctx context.Context, w io.Writer) error {
 			err := pack(ctx, w)
 			goOn() // what follows needs the container no more
-			if err != nil {
-				return err
-			}
-			// What is removed meanwhile loses files under the packer's hands, which must not pass for what it was.
-			if _, err := c.whole(box.ID, "commit"); err != nil || o.Snapshot == "" {
-				return err
-			}
-			_, _, err = c.find(box.ID, o.Snapshot)
 			return err
 		},
 		Name: o.Name,
