@@ -51,6 +51,9 @@ type Maker interface {
 type Conductor struct {
 	Parts
 	paused *state.Table[bool]
+
+	mu     sync.Mutex
+	pauses map[string]int // how many deeds need the record that a container is paused
 }
 
 // New lets those containers go on that an earlier daemon was killed over.
@@ -59,7 +62,7 @@ func New(ctx context.Context, parts Parts) (*Conductor, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conductor{Parts: parts, paused: paused}
+	c := &Conductor{Parts: parts, paused: paused, pauses: map[string]int{}}
 	left, err := paused.All()
 	if err != nil {
 		return nil, err
@@ -67,7 +70,9 @@ func New(ctx context.Context, parts Parts) (*Conductor, error) {
 	for id := range left {
 		if err := c.unpause(ctx, id); err != nil {
 			slog.Warn("a container that was paused to be copied does not go on", "container", id, "error", err)
+			continue
 		}
+		paused.DeleteLater(id)
 	}
 	return c, nil
 }
@@ -78,12 +83,12 @@ func (c *Conductor) still(ctx context.Context, box *container.Container) (releas
 	if box.State.Status != ct.StateRunning {
 		return func() {}, nil
 	}
-	if err := c.paused.Put(box.ID, true); err != nil {
+	if err := c.record(box.ID); err != nil {
 		return nil, err
 	}
 	err = c.Pauser.ContainerPause(ctx, box.ID)
 	if err != nil {
-		c.paused.DeleteLater(box.ID)
+		c.strike(box.ID)
 		if errdefs.IsConflict(err) || errdefs.IsNotFound(err) || errors.Is(err, fs.ErrNotExist) { // it has ended, or is about to, or somebody else has paused it
 			return func() {}, nil
 		}
@@ -92,8 +97,32 @@ func (c *Conductor) still(ctx context.Context, box *container.Container) (releas
 	return sync.OnceFunc(func() {
 		if err := c.unpause(context.WithoutCancel(ctx), box.ID); err != nil {
 			slog.Error("a container does not go on after it was copied", "container", box.ID, "error", err)
+			return // the record stays: the next daemon tries again
 		}
+		c.strike(box.ID)
 	}), nil
+}
+
+// record writes that a container is paused, before it is.
+func (c *Conductor) record(id string) error {
+	c.mu.Lock()
+	c.pauses[id]++
+	c.mu.Unlock()
+	err := c.paused.Put(id, true)
+	if err != nil {
+		c.strike(id)
+	}
+	return err
+}
+
+// strike takes the record back, unless another deed has paused the container, or is about to.
+func (c *Conductor) strike(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pauses[id]--; c.pauses[id] == 0 {
+		delete(c.pauses, id)
+		c.paused.DeleteLater(id)
+	}
 }
 
 // unpause lets a container go on; that it has ended or goes on already is no error.
@@ -102,7 +131,6 @@ func (c *Conductor) unpause(ctx context.Context, id string) error {
 	if err != nil && !errdefs.IsConflict(err) && !errdefs.IsNotFound(err) && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	c.paused.DeleteLater(id)
 	return nil
 }
 

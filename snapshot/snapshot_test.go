@@ -139,6 +139,30 @@ func TestKilledOverAPause(t *testing.T) {
 	}
 }
 
+// TestStillTwice: the record that a container is paused stays as long as one of two deeds needs it.
+func TestStillTwice(t *testing.T) {
+	c, p := newConductor(t)
+	box := &container.Container{ID: "x", State: container.State{Status: ct.StateRunning}}
+	release, err := c.still(t.Context(), box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.refuse = errdefs.ErrConflict // paused already
+	second, err := c.still(t.Context(), box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second()
+	if left := c.left(t); !left["x"] {
+		t.Error("a crash now would leave the container paused")
+	}
+	p.refuse = nil
+	release()
+	if left := c.left(t); len(left) > 0 {
+		t.Errorf("counts as paused afterwards: %v", left)
+	}
+}
+
 // TestRefused has the container's state decide what may be done.
 func TestRefused(t *testing.T) {
 	c, _ := newConductor(t)
