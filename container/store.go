@@ -150,7 +150,7 @@ func (s *Store) Note(id string, fn func(*Container) error) (*Container, error) {
 	return c, nil
 }
 
-// Keep is Change in memory only: for what has no place on disk (health logs, pause).
+// Keep is Change in memory only: for what has no place on disk (health logs, that a removal goes on).
 func (s *Store) Keep(id string, fn func(*Container) error) (*Container, error) {
 	_, c, err := s.swap(id, fn)
 	return c, err

@@ -136,7 +136,7 @@ func (s *Store) checkTrees(ctx context.Context, found *api.Findings, targets []d
 					continue
 				}
 				done[t.diffID] = true
-				differs, err := s.verify(ctx, t, false)
+				differs, err := s.verify(ctx, t, nil)
 				switch {
 				case ctx.Err() != nil:
 					return context.Cause(ctx)
@@ -157,23 +157,29 @@ func (s *Store) differingTree(t layerTask, differs []string) api.Fault {
 	return api.Fault{
 		Kind: "layer", Name: t.diffID.String(), Problem: "its tree differs from its archive: " + strings.Join(differs, ", "), Remedy: "unpacked again",
 		Mend: func(ctx context.Context) error {
-			if id := s.runningOn(t.diffID); id != "" {
-				return errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s runs on it: stop it first", id))
+			unused := func() error {
+				if id := s.runningOn(t.diffID); id != "" {
+					return errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s runs on it: stop it first", id))
+				}
+				return nil
 			}
-			_, err := s.verify(ctx, t, true)
+			if err := unused(); err != nil {
+				return err
+			}
+			_, err := s.verify(ctx, t, unused) // asks again, since unpacking takes its time
 			return err
 		},
 	}
 }
 
 // verify compares a layer's tree with its blob; see layer.Store.Verify.
-func (s *Store) verify(ctx context.Context, t layerTask, exchange bool) ([]string, error) {
+func (s *Store) verify(ctx context.Context, t layerTask, unused func() error) ([]string, error) {
 	tar, err := s.openLayer(t.desc.Digest)
 	if err != nil {
 		return nil, err
 	}
 	defer tar.Close()
-	return s.layers.Verify(ctx, t.diffID, tar, exchange)
+	return s.layers.Verify(ctx, t.diffID, tar, unused)
 }
 
 // runningOn finds a running container whose image has the layer.

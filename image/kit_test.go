@@ -109,7 +109,7 @@ func (f *trees) Unwanted(keep func(digest.Digest) bool) []digest.Digest {
 	return slices.DeleteFunc(slices.Collect(maps.Keys(f.have)), keep)
 }
 
-func (f *trees) Verify(context.Context, digest.Digest, io.Reader, bool) ([]string, error) {
+func (f *trees) Verify(context.Context, digest.Digest, io.Reader, func() error) ([]string, error) {
 	return nil, nil
 }
 

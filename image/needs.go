@@ -29,5 +29,5 @@ type layerCare interface {
 	// Unwanted are the layers that Sweep would remove.
 	Unwanted(keep func(digest.Digest) bool) []digest.Digest
 	// Verify compares a layer with its tar and names where it differs; with exchange it is made anew.
-	Verify(ctx context.Context, diffID digest.Digest, tar io.Reader, exchange bool) (differs []string, err error)
+	Verify(ctx context.Context, diffID digest.Digest, tar io.Reader, unused func() error) (differs []string, err error)
 }

@@ -65,7 +65,7 @@ func (s *Store) checkTrees(found *api.Findings) error {
 		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(there)) {
-		id := digest.NewDigestFromEncoded(digest.SHA256, name)
+		id := encoded(name)
 		s.strayTree(found, "trees", name, layerKey(id), func() bool { _, ok := s.known.layers[id]; return ok })
 	}
 	return nil
@@ -100,7 +100,7 @@ func (s *Store) checkFixes(found *api.Findings) error {
 		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(there)) {
-		chain := digest.NewDigestFromEncoded(digest.SHA256, name)
+		chain := encoded(name)
 		s.strayTree(found, "fixes", name, fixKey(chain), func() bool { return has(chain) })
 	}
 	return nil
@@ -111,6 +111,15 @@ func (s *Store) forgetFix(chain digest.Digest) error {
 	delete(s.known.fixes, chain)
 	s.mu.Unlock()
 	return s.fixes.Delete(chain.String())
+}
+
+// encoded is the digest whose hex the name of a tree is.
+func encoded(name string) digest.Digest {
+	algorithm := digest.SHA256
+	if len(name) == 2*digest.SHA512.Size() {
+		algorithm = digest.SHA512
+	}
+	return digest.NewDigestFromEncoded(algorithm, name)
 }
 
 func (s *Store) locked(ask func() bool) bool {

@@ -15,9 +15,9 @@ import (
 )
 
 // Verify unpacks the layer once more, from its uncompressed tar, and compares every file. It names where the tree differs,
-// the first few places; none is a sound tree. With exchange the fresh tree takes the place of one that differs: no
-// container may be running on it.
-func (s *Store) Verify(ctx context.Context, diffID digest.Digest, tar io.Reader, exchange bool) (differs []string, err error) {
+// the first few places; none is a sound tree. With unused, which says that no container runs on the layer, the fresh tree
+// takes the place of one that differs.
+func (s *Store) Verify(ctx context.Context, diffID digest.Digest, tar io.Reader, unused func() error) (differs []string, err error) {
 	s.mu.Lock()
 	record, ok := s.known.layers[diffID]
 	s.mu.Unlock()
@@ -34,8 +34,14 @@ func (s *Store) Verify(ctx context.Context, diffID digest.Digest, tar io.Reader,
 			err = fmt.Errorf("verify layer %s: %w", diffID, left)
 		}
 	}()
-	if differs, err = s.compare(ctx, path, diffID, record, tar); err == nil && exchange && len(differs) > 0 {
-		err = s.exchange(path, diffID)
+	differs, err = s.compare(ctx, path, diffID, record, tar)
+	if err == nil && !s.Has(diffID) { // being deleted, it differs more and more
+		err = errdefs.ErrNotFound
+	}
+	if err == nil && unused != nil && len(differs) > 0 {
+		if err = unused(); err == nil {
+			err = s.exchange(path, diffID)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("verify layer %s: %w", diffID, err)

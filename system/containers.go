@@ -29,7 +29,10 @@ func (s *System) containers(context.Context) (api.Findings, error) {
 	writable := s.parts.Layers.Writable()
 	for _, c := range s.parts.Containers.List() {
 		found.Count("containers", 1)
-		if c.State.Status == ct.StateDead || c.State.Status == ct.StateRemoving {
+		switch c.State.Status {
+		case ct.StateRemoving: // somebody is at it; what a crash leaves of it is removed when the engine starts
+			continue
+		case ct.StateDead:
 			found.Add(s.halfRemoved(c.ID))
 			continue
 		}
@@ -82,7 +85,7 @@ func (s *System) halfRemoved(id string) api.Fault {
 		Kind: "container", Name: id, Problem: "its removal was broken off", Remedy: "removed",
 		Persists: func() bool {
 			c, err := s.parts.Containers.Get(id)
-			return err == nil && (c.State.Status == ct.StateDead || c.State.Status == ct.StateRemoving)
+			return err == nil && c.State.Status == ct.StateDead
 		},
 		Mend: func(ctx context.Context) error { return gone(s.parts.Remove(ctx, id)) },
 	}
@@ -93,8 +96,8 @@ func (s *System) withoutLayer(c *container.Container) api.Fault {
 	fault := api.Fault{
 		Kind: "container", Name: c.ID, Problem: fmt.Sprintf("container %s has lost its writable layer", c.Name),
 		Persists: func() bool {
-			_, err := s.parts.Containers.Get(c.ID)
-			return err == nil && !slices.Contains(s.parts.Layers.Writable(), c.ID)
+			now, err := s.parts.Containers.Get(c.ID)
+			return err == nil && now.State.Status != ct.StateRemoving && !slices.Contains(s.parts.Layers.Writable(), c.ID)
 		},
 	}
 	if c.State.Busy() {
@@ -223,7 +226,12 @@ func (s *System) checkUsers(found *api.Findings) error {
 			if stale() {
 				found.Add(api.Fault{
 					Kind: "volume", Name: v.Name, Problem: "it is kept for container " + id + ", which does not use it", Remedy: "released", Persists: stale,
-					Mend: s.ifNobodys(id, func(context.Context) error { s.parts.Volumes.Release(v.Name, id); return nil }),
+					Mend: func(context.Context) error {
+						if stale() {
+							s.parts.Volumes.Release(v.Name, id)
+						}
+						return nil
+					},
 				})
 			}
 		}

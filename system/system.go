@@ -24,8 +24,9 @@ import (
 
 // Parts are the keepers, and what only the engine can tell or do.
 type Parts struct {
-	// Root and ExecRoot are the daemon's two folders, CgroupParent is the group of all containers or a systemd slice.
-	Root, ExecRoot, CgroupParent string
+	// Root is the daemon's data root. CgroupParent is the group of all containers or a systemd slice; it is empty where others
+	// may use it too, since what is nobody's cannot be told there.
+	Root, CgroupParent string
 
 	Database   *state.DB
 	Blobs      *blob.Store

@@ -162,9 +162,13 @@ func (d *daemon) housekeeping(s *settings, db *state.DB, blobs *blob.Store, part
 	if d.registry != nil {
 		more = append(more, d.registry.store)
 	}
+	parent := parts.Config.CgroupParent
+	if s.cgroupParent != "" { // containers of other engines may live there, too
+		parent = ""
+	}
 	return system.New(system.Parts{
 		More: more,
-		Root: s.dataRoot, ExecRoot: s.execRoot, CgroupParent: parts.Config.CgroupParent,
+		Root: s.dataRoot, CgroupParent: parent,
 		Database: db, Blobs: blobs, Images: parts.Images, Layers: parts.Layers, Volumes: parts.Volumes,
 		Networks: parts.Networks, Shims: parts.Shims, Containers: parts.Containers,
 		List: func(ctx context.Context) ([]ct.Summary, error) {
