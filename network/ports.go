@@ -141,17 +141,18 @@ type ports struct {
 	reserve func(proto nt.IPProtocol, at netip.AddrPort) (io.Closer, error)
 
 	mu   sync.Mutex
-	held map[held]io.Closer
+	held map[held]map[netip.Addr]io.Closer
 	next uint16 // where the search for any free port goes on
 }
 
+// held is one port on all addresses.
 type held struct {
 	proto nt.IPProtocol
-	at    netip.AddrPort
+	port  uint16
 }
 
 func newPorts(reserve func(nt.IPProtocol, netip.AddrPort) (io.Closer, error)) *ports {
-	return &ports{reserve: reserve, held: map[held]io.Closer{}}
+	return &ports{reserve: reserve, held: map[held]map[netip.Addr]io.Closer{}}
 }
 
 // take takes one port for w.
@@ -202,9 +203,9 @@ var errAllocated = errors.New("port is already allocated")
 
 // hold takes exactly this port; p.mu is held.
 func (p *ports) hold(proto nt.IPProtocol, at netip.AddrPort) error {
-	for h := range p.held {
-		same := h.at.Addr() == at.Addr() || h.at.Addr().IsUnspecified() || at.Addr().IsUnspecified()
-		if h.proto == proto && h.at.Port() == at.Port() && same {
+	here := p.held[held{proto, at.Port()}]
+	for address := range here {
+		if address == at.Addr() || address.IsUnspecified() || at.Addr().IsUnspecified() {
 			return fmt.Errorf("Bind for %s failed: %w", at, errAllocated)
 		}
 	}
@@ -212,7 +213,11 @@ func (p *ports) hold(proto nt.IPProtocol, at netip.AddrPort) error {
 	if err != nil {
 		return fmt.Errorf("failed to bind host port %s/%s: %w", at, proto, err)
 	}
-	p.held[held{proto, at}] = socket
+	if here == nil {
+		here = map[netip.Addr]io.Closer{}
+		p.held[held{proto, at.Port()}] = here
+	}
+	here[at.Addr()] = socket
 	return nil
 }
 
@@ -220,9 +225,13 @@ func (p *ports) giveBack(all []binding) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range all {
-		key := held{b.inside.Proto(), b.host}
-		if socket := p.held[key]; socket != nil {
+		key := held{b.inside.Proto(), b.host.Port()}
+		here := p.held[key]
+		if socket := here[b.host.Addr()]; socket != nil {
 			socket.Close()
+			delete(here, b.host.Addr())
+		}
+		if len(here) == 0 {
 			delete(p.held, key)
 		}
 	}
@@ -231,10 +240,12 @@ func (p *ports) giveBack(all []binding) {
 func (p *ports) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for key, socket := range p.held {
-		socket.Close()
-		delete(p.held, key)
+	for _, here := range p.held {
+		for _, socket := range here {
+			socket.Close()
+		}
 	}
+	clear(p.held)
 }
 
 // ephemeralRange is the host's range of ports for outgoing connections.
@@ -303,10 +314,13 @@ func (k *Keeper) republish(m *member) error {
 			k.log.Warn("a published port cannot be held", "container", m.id, "err", err)
 		}
 	}
-	have := k.table.Published()
+	have := map[nft.Publication]bool{}
+	for _, p := range k.table.Published() {
+		have[p] = true
+	}
 	var missing []nft.Publication
 	for _, p := range publications(m.published) {
-		if !slices.Contains(have, p) {
+		if !have[p] {
 			missing = append(missing, p)
 		}
 	}

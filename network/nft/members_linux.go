@@ -98,13 +98,15 @@ func (t *Table) Admit(m Member) error {
 	if err := t.expel(m.Device); err != nil {
 		return err
 	}
-	if err := t.conn.SetAddElements(t.members, []nftables.SetElement{m.element()}); err != nil {
-		return fmt.Errorf("admit device %s: %w", m.Device, err)
-	}
-	if err := t.conn.Flush(); err != nil {
-		return fmt.Errorf("admit device %s: %w", m.Device, err)
-	}
 	t.admitted[m.Device] = m
+	err := t.conn.SetAddElements(t.members, []nftables.SetElement{m.element()})
+	if err == nil {
+		err = t.conn.Flush()
+	}
+	if err = t.heal(err); err != nil {
+		delete(t.admitted, m.Device)
+		return fmt.Errorf("admit device %s: %w", m.Device, err)
+	}
 	return nil
 }
 

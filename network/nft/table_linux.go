@@ -144,11 +144,22 @@ func (t *Table) write() error {
 func (t *Table) AddBridge(b Bridge) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.change(b, t.conn.SetAddElements); err != nil {
+	before := t.bridges
+	t.bridges = append(slices.Clone(before), b)
+	if err := t.heal(t.change(b, t.conn.SetAddElements)); err != nil {
+		t.bridges = before
 		return fmt.Errorf("open firewall for %s: %w", b.Name, err)
 	}
-	t.bridges = append(t.bridges, b)
 	return nil
+}
+
+// heal writes the tables anew, with what is to be in them by now, where a change failed because somebody had removed them
+// just then: nobody has to wait for what watches them. t.mu is held.
+func (t *Table) heal(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return t.write()
+	}
+	return err
 }
 
 // RemoveBridge forgets a network. One the table does not know is no error.
@@ -192,14 +203,21 @@ func (t *Table) Publish(ports []Publication) error {
 	for _, p := range ports {
 		elements = append(elements, p.element(true))
 	}
-	if err := t.conn.SetAddElements(t.sets.ports, elements); err != nil {
-		return fmt.Errorf("publish ports: %w", err)
+	err := t.conn.SetAddElements(t.sets.ports, elements)
+	if err == nil {
+		err = t.conn.Flush()
 	}
-	if err := t.conn.Flush(); err != nil {
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("publish ports: %w", err)
 	}
 	for _, p := range ports {
 		t.ports[p.key()] = p
+	}
+	if err = t.heal(err); err != nil {
+		for _, p := range ports {
+			delete(t.ports, p.key())
+		}
+		return fmt.Errorf("publish ports: %w", err)
 	}
 	return nil
 }

@@ -151,3 +151,48 @@ func TestMembersAreKept(t *testing.T) {
 
 // String makes members comparable.
 func (m Member) String() string { return fmt.Sprint(m.Device, " ", m.MAC, " ", m.Address) }
+
+// TestChangesHeal: what is published, admitted or opened just when somebody has removed the tables is there all the same, and
+// so is what was there before.
+func TestChangesHeal(t *testing.T) {
+	name := tableName(t)
+	table, err := Open(name, "cvtest", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	web := Publication{6, netip.MustParseAddrPort("0.0.0.0:8080"), netip.MustParseAddrPort("198.18.77.2:80")}
+	other := Publication{17, netip.MustParseAddrPort("0.0.0.0:53"), netip.MustParseAddrPort("198.18.77.2:53")}
+	if err := table.Publish([]Publication{web}); err != nil {
+		t.Fatal(err)
+	}
+	mac := net.HardwareAddr{2, 0x42, 198, 18, 77, 2}
+	for what, change := range map[string]func() error{
+		"publish": func() error { return table.Publish([]Publication{other}) },
+		"admit": func() error {
+			return table.Admit(Member{Device: "cvtest1", MAC: mac, Address: netip.MustParseAddr("198.18.77.2")})
+		},
+		"a bridge": func() error {
+			return table.AddBridge(Bridge{Name: "cvtest-b", Subnet: netip.MustParsePrefix("198.18.77.0/24"), Masquerade: true})
+		},
+	} {
+		if err := Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		if err := change(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if !table.Present() {
+			t.Errorf("%s: the tables are not back", what)
+		}
+	}
+	if agrees, err := table.Agrees(); err != nil || !agrees || len(table.Published()) != 2 {
+		t.Errorf("published: %v %v %v", table.Published(), agrees, err)
+	}
+	if there, err := table.readMembers(); err != nil || len(there) != 1 {
+		t.Errorf("admitted: %v %v", there, err)
+	}
+	if err := table.RemoveBridge("cvtest-b"); err != nil {
+		t.Errorf("remove the bridge: %v", err)
+	}
+}
