@@ -143,3 +143,21 @@ func TestSubnetRemembersOwners(t *testing.T) {
 		t.Errorf("a range elsewhere: %v", err)
 	}
 }
+
+// TestRememberAnew: an address that another has since is not the first one's any more, whatever becomes of that.
+func TestRememberAnew(t *testing.T) {
+	s, err := NewSubnet(netip.MustParsePrefix("10.0.0.0/24"), netip.Prefix{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := netip.MustParseAddr("10.0.0.9")
+	s.Remember("old", a)
+	s.Remember("new", a)
+	if got, ok := s.Recall("old"); ok {
+		t.Errorf("the old owner still has %s", got)
+	}
+	s.Forget("old")
+	if got, ok := s.Recall("new"); !ok || got != a {
+		t.Errorf("the new owner has %v %v", got, ok)
+	}
+}

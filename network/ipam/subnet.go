@@ -95,6 +95,7 @@ func (s *Subnet) Remember(owner string, a netip.Addr) {
 		return
 	}
 	s.forget(owner)
+	s.forget(s.kept[number(a)])
 	s.had[owner], s.kept[number(a)] = number(a), owner
 }
 
