@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -59,84 +58,6 @@ type Config struct {
 	Servers func() []Server
 	// Dial connects to a server from where it is to be asked.
 	Dial func(ctx context.Context, network string, to Server) (net.Conn, error)
-}
-
-// Resolver serves one container.
-type Resolver struct {
-	config  Config
-	packets net.PacketConn
-	streams net.Listener
-	servers []*dns.Server
-	slots   chan struct{}
-	done    sync.WaitGroup
-	ctx     context.Context // ends with Close; the library's handlers have none
-	cancel  context.CancelFunc
-}
-
-// Open prepares to answer what arrives at the sockets, from Start on until Close. The sockets stay the caller's, who may
-// close them at once.
-func Open(s *Sockets, c Config) (*Resolver, error) {
-	packets, err := net.FilePacketConn(s.UDP)
-	if err != nil {
-		return nil, err
-	}
-	streams, err := net.FileListener(s.TCP)
-	if err != nil {
-		packets.Close()
-		return nil, err
-	}
-	r := &Resolver{config: c, packets: packets, streams: streams, slots: make(chan struct{}, mostForwarded)}
-	r.ctx, r.cancel = context.WithCancel(context.Background())
-	return r, nil
-}
-
-// Start begins to answer. What came before waits in the sockets.
-func (r *Resolver) Start() {
-	r.servers = []*dns.Server{
-		{PacketConn: r.packets, UDPSize: mostBytes, Handler: r},
-		{Listener: r.streams, Handler: r, IdleTimeout: func() time.Duration { return 10 * time.Second }, MaxTCPQueries: -1},
-	}
-	for _, one := range r.servers {
-		// Shutdown knows nothing of a server that has not got this far.
-		started, failed := make(chan struct{}), make(chan struct{})
-		one.NotifyStartedFunc = func() { close(started) }
-		r.done.Go(func() {
-			defer close(failed)
-			one.ActivateAndServe() // ends with Shutdown; a broken socket means that the container is gone
-		})
-		select {
-		case <-started:
-		case <-failed:
-		}
-	}
-}
-
-// Close ends the service; questions that are not answered yet stay without an answer.
-func (r *Resolver) Close() {
-	r.cancel()
-	for _, one := range r.servers {
-		one.Shutdown() // waits for handlers, which end with the context
-	}
-	r.done.Wait()
-	r.packets.Close()
-	r.streams.Close()
-}
-
-// ServeDNS answers one question.
-func (r *Resolver) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
-	stream := w.RemoteAddr().Network() == "tcp"
-	answer := r.answer(q, stream)
-	if answer == nil {
-		return
-	}
-	if !stream {
-		size := dns.MinMsgSize
-		if o := q.IsEdns0(); o != nil {
-			size = min(max(int(o.UDPSize()), dns.MinMsgSize), mostBytes)
-		}
-		answer.Truncate(size)
-	}
-	w.WriteMsg(answer) // who asked may have left
 }
 
 func (r *Resolver) answer(q *dns.Msg, stream bool) *dns.Msg {

@@ -82,7 +82,7 @@ func (p *place) serve() {
 func (p *place) ask(network, name string, kind uint16) *dns.Msg {
 	p.t.Helper()
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), kind)
-	answer, _, err := (&dns.Client{Net: network, Timeout: 3 * time.Second}).Exchange(q, p.address)
+	answer, _, err := (&dns.Client{Net: network, Timeout: 10 * time.Second}).Exchange(q, p.address)
 	if err != nil {
 		p.t.Fatalf("%s by %s: %v", name, network, err)
 	}
@@ -266,4 +266,88 @@ func FuzzAnswer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFlood: what one container asks too fast is dropped, no more than so much is worked on at once, and it goes on.
+func TestFlood(t *testing.T) {
+	p := start(t)
+	release := make(chan struct{})
+	var now, most atomic.Int64
+	p.r.Close()
+	lookup := p.config.Lookup
+	p.config.Lookup = func(name string) ([]netip.Addr, bool) {
+		for n := now.Add(1); ; {
+			if m := most.Load(); n <= m || most.CompareAndSwap(m, n) {
+				break
+			}
+		}
+		<-release
+		now.Add(-1)
+		return lookup(name)
+	}
+	p.serve()
+	conn, err := net.Dial("udp4", p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	raw, _ := new(dns.Msg).SetQuestion("web.", dns.TypeA).Pack()
+	for range 4 * mostPackets {
+		conn.Write(raw)
+	}
+	for deadline := time.Now().Add(time.Second); now.Load() < mostPackets && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond)
+	close(release)
+	if n := most.Load(); n > mostPackets || n < mostPackets/8 {
+		t.Errorf("%d questions were worked on at once", n)
+	}
+	if m := p.ask("udp", "api", dns.TypeA); len(m.Answer) != 2 {
+		t.Errorf("after a flood: %v", m)
+	}
+}
+
+// TestManyStreams: idle connections keep the server from nothing but more of them, for a while.
+func TestManyStreams(t *testing.T) {
+	p := start(t)
+	for range 2 * mostStreams {
+		conn, err := net.Dial("tcp4", p.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	if m := p.ask("udp", "web", dns.TypeA); len(m.Answer) != 1 {
+		t.Errorf("beside idle connections: %v", m)
+	}
+	if m := p.ask("tcp", "web", dns.TypeA); len(m.Answer) != 1 {
+		t.Errorf("after idle connections: %v", m)
+	}
+}
+
+// TestDeafStream: a client that does not read its answers does not keep the server from closing.
+func TestDeafStream(t *testing.T) {
+	p := start(t)
+	deaf, err := net.Dial("tcp4", p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	raw, _ := new(dns.Msg).SetQuestion("large.", dns.TypeA).Pack()
+	raw = append([]byte{byte(len(raw) >> 8), byte(len(raw))}, raw...)
+	deaf.SetWriteDeadline(time.Now().Add(time.Second))
+	for {
+		if _, err := deaf.Write(raw); err != nil {
+			break // it has stopped reading, for its answers are not taken
+		}
+	}
+	closed := make(chan struct{})
+	go func() { p.r.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(3 * patience):
+		t.Fatal("a client that does not read keeps the server from closing")
+	}
+	p.serve()
 }
