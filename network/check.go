@@ -137,8 +137,11 @@ func (k *Keeper) strayDevice(name string) api.Fault {
 			if err := bridge.RemovePort(name); err != nil {
 				return err
 			}
-			if address, ok := addressOfVeth(name); ok {
-				k.graves.add(grave{veth: name, address: address, forget: true})
+			address, _ := addressOfVeth(name)
+			for _, l := range k.all() {
+				if l.subnet.Contains(address) {
+					k.graves.add(grave{veth: name, lan: l, address: address, forget: true})
+				}
 			}
 			return nil
 		},

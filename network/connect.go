@@ -18,6 +18,7 @@ func (k *Keeper) Connect(ctx context.Context, containerID, ref string, req Reque
 	if err != nil {
 		return nil, err
 	}
+	defer k.expect(name)()
 	if m.endpoints[name] != nil {
 		return nil, errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("endpoint with name %s already exists in network %s", m.name, name))
 	}
@@ -39,7 +40,11 @@ func (k *Keeper) Connect(ctx context.Context, containerID, ref string, req Reque
 	}
 	defer ns.Seal()
 	now := m.clone()
-	if err := k.attach(ns, now, wished{name, wish}); err != nil {
+	err = bridge.ForwardIPv4()
+	if err == nil {
+		err = k.attach(ns, now, wished{name, wish})
+	}
+	if err != nil {
 		return nil, fmt.Errorf("failed to set up container networking: %w", err)
 	}
 	names, err := k.beginNames(now, req)
@@ -51,7 +56,11 @@ func (k *Keeper) Connect(ctx context.Context, containerID, ref string, req Reque
 			now.resolver.close()
 			names.Close()
 		}
-		k.bury(&member{endpoints: map[string]*endpoint{name: now.endpoints[name]}})
+		e := now.endpoints[name]
+		if err := bridge.RemovePort(e.veth); err != nil {
+			k.log.Warn("remove network device", "device", e.veth, "err", err)
+		}
+		k.graves.add(grave{veth: e.veth, lan: e.lan, address: e.address})
 		return nil, err
 	}
 	if now.resolver != m.resolver {
@@ -95,21 +104,21 @@ func (k *Keeper) Disconnect(ctx context.Context, containerID, ref string, req Re
 	now := m.clone()
 	delete(now.endpoints, name)
 	if e.veth != "" {
-		if err := bridge.RemovePort(e.veth); err != nil {
-			return nil, err
-		}
 		ns, err := bridge.EnterNamespace(req.NetNS)
 		if err != nil {
 			return nil, err
 		}
 		defer ns.Seal()
+		if err := bridge.RemovePort(e.veth); err != nil {
+			return nil, err
+		}
 		published := len(m.published) > 0 && m.carrier == name
 		if err := k.resettle(ns, m, now, req); err != nil {
 			// The device is gone, so the container is off the network whatever else went wrong.
 			k.log.Error("settle a container after it left a network", "container", containerID, "network", name, "error", err)
 			k.enter(now)
 		}
-		k.graves.add(grave{veth: e.veth, address: e.address, forget: published})
+		k.graves.add(grave{veth: e.veth, lan: e.lan, address: e.address, forget: published})
 		return k.changed(now, req), nil
 	}
 	k.enter(now)

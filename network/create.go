@@ -42,7 +42,11 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 	if err != nil {
 		return nt.CreateResponse{}, err
 	}
-	if err := k.chooseSubnet(&r); err != nil {
+	foreign, err := k.foreign(r)
+	if err != nil {
+		return nt.CreateResponse{}, err
+	}
+	if err := k.chooseSubnet(&r, foreign); err != nil {
 		return nt.CreateResponse{}, err
 	}
 	l, err := k.openLan(req.Name, r)
@@ -54,11 +58,12 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 		err = k.store.Put(req.Name, r)
 	}
 	if err != nil {
-		return nt.CreateResponse{}, errors.Join(err, k.forgetWalls(l), k.closeLan(l, true))
+		return nt.CreateResponse{}, errors.Join(err, k.forgetWalls(l), k.closeLan(l))
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.records[req.Name], k.lans[req.Name] = r, l
+	k.mu.Unlock()
+	k.report("create", req.Name, r)
 	return nt.CreateResponse{ID: r.ID}, nil
 }
 
@@ -75,6 +80,27 @@ func (k *Keeper) mayCreate(name string) error {
 		return errdefs.ErrConflict.WithMessage("network with name " + name + " already exists")
 	}
 	return nil
+}
+
+// foreign is the name of the bridge that the user wants the network on, where it is there already; "" if the engine makes it.
+// One that another network is on is errdefs.ErrPermissionDenied.
+func (k *Keeper) foreign(r record) (string, error) {
+	device := r.Options[optName]
+	if device == "" {
+		return "", nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for other, o := range k.records {
+		if o.Driver == "bridge" && k.deviceOf(other, o) == device {
+			return "", errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf(
+				"cannot create network %s (%s): conflicts with network %s (%s): networks have same bridge name", r.ID, device, o.ID, device))
+		}
+	}
+	if !bridge.Foreign(device, k.cfg.tableName()) {
+		return "", nil
+	}
+	return device, nil
 }
 
 // draft is the record of a network as the request would have it, checked as far as it can be without the host.
@@ -153,13 +179,15 @@ func ipamConfig(in *nt.IPAM) (nt.IPAMConfig, error) {
 		return c, nil
 	case !c.Subnet.Addr().Is4():
 		return c, errdefs.ErrNotImplemented.WithMessage("IPv6 networks are not implemented by this engine")
+	case c.Subnet.Addr().IsMulticast() || c.Subnet.Addr().IsUnspecified() || c.Subnet.Addr().As4()[0] >= 240:
+		return c, bad("invalid subnet %s: no host can have an address in it", c.Subnet)
 	case c.Subnet != c.Subnet.Masked():
 		return c, bad("invalid subnet %s: it should be %s", c.Subnet, c.Subnet.Masked())
 	case c.IPRange.IsValid() && c.IPRange != c.IPRange.Masked():
 		return c, bad("invalid ip-range %s: it should be %s", c.IPRange, c.IPRange.Masked())
 	case c.IPRange.IsValid() && (!c.Subnet.Contains(c.IPRange.Addr()) || c.IPRange.Bits() < c.Subnet.Bits()):
 		return c, bad("invalid ip-range %s: parent subnet %s does not contain it", c.IPRange, c.Subnet)
-	case c.Gateway.IsValid() && !c.Subnet.Contains(c.Gateway):
+	case c.Gateway.IsValid() && (!c.Subnet.Contains(c.Gateway) || c.Gateway == c.Subnet.Addr()):
 		return c, bad("invalid gateway %s: parent subnet %s does not contain it", c.Gateway, c.Subnet)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.AuxAddress)) {
@@ -172,12 +200,18 @@ func ipamConfig(in *nt.IPAM) (nt.IPAMConfig, error) {
 	return c, err
 }
 
-// chooseSubnet decides the bridge's address: in the subnet asked for, else in one from the pools.
-func (k *Keeper) chooseSubnet(r *record) error {
+// chooseSubnet decides the bridge's address: in the subnet asked for, else that of the bridge of somebody else that it is to
+// be on, else in one from the pools.
+func (k *Keeper) chooseSubnet(r *record, foreign string) error {
 	used := k.subnets()
-	host, err := bridge.Taken("")
+	host, err := bridge.Taken(foreign)
 	if err != nil {
 		return err
+	}
+	has := bridge.Address(foreign)
+	if _, clash := ipam.Overlap(has, used); has.IsValid() && !clash && !r.Config.Subnet.IsValid() {
+		r.Bridge = has
+		return nil
 	}
 	if c := r.Config; c.Subnet.IsValid() {
 		if _, clash := ipam.Overlap(c.Subnet, used); clash {
@@ -188,6 +222,9 @@ func (k *Keeper) chooseSubnet(r *record) error {
 			return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("invalid pool request: Pool overlaps with the host's route to %s", route))
 		}
 		gateway := c.Gateway
+		if !gateway.IsValid() && has.Masked() == c.Subnet {
+			gateway = has.Addr()
+		}
 		if !gateway.IsValid() {
 			if gateway, err = firstFree(c); err != nil {
 				return err
@@ -272,7 +309,8 @@ func (r record) settings() (settings, error) {
 
 // deviceName tells whether the kernel takes a name for a device.
 func deviceName(name string) bool {
-	return len(name) <= 15 && name != "." && name != ".." && !strings.ContainsAny(name, "/: \t\n")
+	reserved := []string{".", "..", "all", "default"} // the last two are what settings of all devices are called
+	return len(name) <= 15 && !slices.Contains(reserved, name) && !strings.ContainsAny(name, "/:% \t\n\r\v\f")
 }
 
 // bridgeName is the device of a user's network that names none: "cb", five digits of the mark, eight of the ID.

@@ -17,9 +17,11 @@ const (
 	patience = 2 * time.Second
 )
 
-// grave is a device whose container has left. It goes with its namespace; its address is free afterwards.
+// grave is a device whose container has left. It goes with its namespace; its address on lan is free afterwards.
 type grave struct {
 	veth    string
+	index   int // of the device: a later one may have its name
+	lan     *lan
 	address netip.Addr
 	// forget tells to drop the connections of the address: at once, so that a client of a port that was published
 	// does not go on talking to nobody, and again when nothing can make new ones.
@@ -31,7 +33,7 @@ type grave struct {
 // graves watches devices go. Its goroutine ends with close.
 type graves struct {
 	log    *slog.Logger
-	buried func(netip.Addr)
+	buried func(grave)
 	wake   chan struct{}
 	done   chan struct{}
 
@@ -42,14 +44,14 @@ type graves struct {
 	closed bool
 }
 
-func newGraves(log *slog.Logger, buried func(netip.Addr)) *graves {
+func newGraves(log *slog.Logger, buried func(grave)) *graves {
 	g := &graves{log: log, buried: buried, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go g.run()
 	return g
 }
 
 func (g *graves) add(one grave) {
-	one.since = time.Now()
+	one.since, one.index = time.Now(), bridge.Index(one.veth)
 	g.mu.Lock()
 	g.open = append(g.open, one)
 	g.mu.Unlock()
@@ -93,19 +95,20 @@ func (g *graves) round() (left int, closed bool) {
 			g.forgetFlows(one)
 		}
 		one.seen = true
-		if bridge.Exists(one.veth) && time.Since(one.since) > patience {
-			if err := bridge.RemovePort(one.veth); err != nil {
+		if one.open() && time.Since(one.since) > patience {
+			if err := bridge.RemoveIndex(one.index); err != nil {
 				g.log.Warn("remove network device", "device", one.veth, "err", err)
+				one.since = time.Now() // and again after as long
 			}
 		}
-		if bridge.Exists(one.veth) {
+		if one.open() {
 			still = append(still, one)
 			continue
 		}
 		if one.forget {
 			g.forgetFlows(one)
 		}
-		g.buried(one.address)
+		g.buried(one)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -113,19 +116,22 @@ func (g *graves) round() (left int, closed bool) {
 	return len(g.open), closed
 }
 
+// open tells whether the device is still there.
+func (one grave) open() bool { return one.index > 0 && bridge.Index(one.veth) == one.index }
+
 func (g *graves) forgetFlows(one grave) {
 	if err := bridge.ForgetFlows(one.address); err != nil {
 		g.log.Warn("forget connections", "address", one.address, "err", err)
 	}
 }
 
-// hasten removes the device with this address now, for a container that comes back and is to have it again. It waits for
-// the kernel, so it is for who cannot have another.
-func (g *graves) hasten(address netip.Addr) {
+// hasten removes the device with this address on l now, for a container that comes back and is to have it again. It waits
+// for the kernel, so it is for who cannot have another.
+func (g *graves) hasten(l *lan, address netip.Addr) {
 	g.burial.Lock()
 	defer g.burial.Unlock()
 	g.mu.Lock()
-	at := slices.IndexFunc(g.open, func(one grave) bool { return one.address == address })
+	at := slices.IndexFunc(g.open, func(one grave) bool { return one.lan == l && one.address == address })
 	if at < 0 {
 		g.mu.Unlock()
 		return
@@ -133,15 +139,17 @@ func (g *graves) hasten(address netip.Addr) {
 	one := g.open[at]
 	g.open = slices.Delete(g.open, at, at+1)
 	g.mu.Unlock()
-	if err := bridge.RemovePort(one.veth); err != nil {
-		g.log.Warn("remove network device", "device", one.veth, "err", err)
-		g.add(one)
-		return
+	if one.open() {
+		if err := bridge.RemoveIndex(one.index); err != nil {
+			g.log.Warn("remove network device", "device", one.veth, "err", err)
+			g.add(one)
+			return
+		}
 	}
 	if one.forget {
 		g.forgetFlows(one)
 	}
-	g.buried(address)
+	g.buried(one)
 }
 
 // close waits until everything is buried.

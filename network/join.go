@@ -142,6 +142,9 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, w := range wanted {
+		defer k.expect(w.network)()
+	}
 	m := &member{id: containerID, name: req.Name, sandbox: newID(), hostname: req.Hostname, endpoints: map[string]*endpoint{}}
 	box := &Sandbox{ID: m.sandbox, Ports: nt.PortMap{}}
 	first := nt.NetworkNone
@@ -270,12 +273,15 @@ func (k *Keeper) anyNamed(m *member) bool {
 
 // real is the network of this name, or why there is none.
 func (k *Keeper) real(name string) (*lan, error) {
-	l := k.lan(name)
+	k.mu.Lock()
+	l := k.lans[name]
+	_, known := k.records[name]
+	k.mu.Unlock()
 	switch {
 	case l != nil:
 		return l, nil
-	case name == nt.NetworkBridge:
-		return nil, errdefs.ErrNotFound.WithMessage("network bridge not found")
+	case name == nt.NetworkBridge || !known:
+		return nil, errdefs.ErrNotFound.WithMessage("network " + name + " not found")
 	}
 	return nil, errdefs.ErrUnavailable.WithMessage("network " + name + ": " + errNotReal.Error())
 }
@@ -292,7 +298,7 @@ func (k *Keeper) joinFirst(m *member, w wished) (*ready, error) {
 	}
 	pool := k.warmed(l)
 	if want.IsValid() {
-		k.graves.hasten(want)
+		k.graves.hasten(l, want)
 	}
 	r, err := pool.take(want)
 	if err != nil && want.IsValid() && !must {
@@ -328,14 +334,19 @@ func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished) error {
 		return err
 	}
 	if want.IsValid() {
-		k.graves.hasten(want)
+		k.graves.hasten(l, want)
 	}
 	address, err := l.take(want)
 	if err != nil && want.IsValid() && !must {
 		address, err = l.take(netip.Addr{})
 	}
-	if errdefs.IsAlreadyExists(err) && must && k.yield(l, want) {
-		address, err = l.take(want)
+	if errdefs.IsAlreadyExists(err) && must || errdefs.IsResourceExhausted(err) {
+		if !must {
+			want = netip.Addr{}
+		}
+		if yielded := k.yield(l, want); yielded.IsValid() {
+			address, err = yielded, nil
+		}
 	}
 	if err != nil {
 		return err
@@ -356,26 +367,28 @@ func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished) error {
 	return err
 }
 
-// yield has the pool of l give up a namespace that it keeps ready with this address.
-func (k *Keeper) yield(l *lan, address netip.Addr) bool {
+// yield has the pool of l give up a namespace that it keeps ready with this address, or any, and gives the address to the
+// caller; the zero value where the pool has none.
+func (k *Keeper) yield(l *lan, address netip.Addr) netip.Addr {
 	k.mu.Lock()
 	pool := l.warm
 	k.mu.Unlock()
 	if pool == nil {
-		return false
+		return netip.Addr{}
 	}
 	r := pool.find(address)
 	if r == nil {
-		return false
+		return netip.Addr{}
 	}
 	r.close()
+	address = r.port.Address.Addr()
 	if err := bridge.RemovePort(r.port.Name); err != nil {
 		k.log.Warn("remove network device", "device", r.port.Name, "err", err)
-		k.graves.add(grave{veth: r.port.Name, address: address})
-		return false
+		k.graves.add(grave{veth: r.port.Name, lan: l, address: address})
+		return netip.Addr{}
 	}
-	k.free(l, address)
-	return true
+	k.unplug(l, address)
+	return address
 }
 
 func wishedMAC(e *nt.EndpointSettings) nt.HardwareAddr {
@@ -412,7 +425,7 @@ func (k *Keeper) bury(m *member) error {
 	err := k.withdraw(m)
 	for _, e := range m.endpoints {
 		if e.veth != "" {
-			k.graves.add(grave{veth: e.veth, address: e.address, forget: e.network == m.carrier && len(m.published) > 0})
+			k.graves.add(grave{veth: e.veth, lan: e.lan, address: e.address, forget: e.network == m.carrier && len(m.published) > 0})
 		}
 	}
 	return err
@@ -430,7 +443,9 @@ func (k *Keeper) Rename(containerID, name string) {
 	renamed.name, renamed.endpoints = name, map[string]*endpoint{}
 	for network, e := range m.endpoints {
 		changed := *e
-		changed.names = renamed.dnsNames(e.aliases)
+		if e.lan != nil && e.lan.named() {
+			changed.names = renamed.dnsNames(e.aliases)
+		}
 		renamed.endpoints[network] = &changed
 	}
 	k.enterHeld(&renamed)

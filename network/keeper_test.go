@@ -222,7 +222,7 @@ func outside(t *testing.T, cfg Config) (*bridge.Namespace, string) {
 	subnet := cfg.BIP.Addr().As4()
 	hostEnd := netip.AddrFrom4([4]byte{198, 19, subnet[2], 1})
 	world := netip.AddrFrom4([4]byte{198, 19, subnet[2], 2})
-	host, err := bridge.Ensure(name, netip.PrefixFrom(hostEnd, 24), 1400)
+	host, err := bridge.Ensure(bridge.Wish{Name: name, Address: netip.PrefixFrom(hostEnd, 24), MTU: 1400})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,6 @@ type lan struct {
 	name, id string
 	device   bridge.Device // the first, which has the address
 	spans    *spans
-	adopted  bool
 	gateway  netip.Addr
 	subnet   *ipam.Subnet
 	settings settings
@@ -47,22 +46,20 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 		return nil, err
 	}
 	l := &lan{
-		name: name, id: r.ID, gateway: r.Bridge.Addr(), settings: set, mtu: cmp.Or(set.mtu, k.mtu), adopted: r.Adopted,
-		closed: r.Internal, static: r.Config.Subnet.IsValid(), names: names{},
+		name: name, id: r.ID, gateway: r.Bridge.Addr(), settings: set, mtu: cmp.Or(set.mtu, k.mtu),
+		closed: r.Internal, static: r.Config.Subnet.IsValid(), names: newNames(),
 	}
 	reserved := append(slices.Collect(maps.Values(r.Config.AuxAddress)), l.gateway)
 	if l.subnet, err = ipam.NewSubnet(r.Bridge, r.Config.IPRange, reserved...); err != nil {
 		return nil, err
 	}
-	device := cmp.Or(set.bridge, k.cfg.userBridge(r.ID))
-	if name == nt.NetworkBridge {
-		device = k.cfg.bridgeName()
-	}
-	if l.device, err = bridge.Ensure(device, r.Bridge, l.mtu); err != nil {
+	tag, device := k.cfg.tableName(), k.deviceOf(name, r)
+	chosen := set.bridge != "" || name == nt.NetworkBridge && k.cfg.Bridge != ""
+	if l.device, err = bridge.Ensure(bridge.Wish{Name: device, Address: r.Bridge, MTU: l.mtu, Tag: tag, Chosen: chosen}); err != nil {
 		return nil, err
 	}
 	l.spans = newSpans(l.device, func(n int) (bridge.Device, error) {
-		further, err := l.device.Extend(k.cfg.spanName(r.ID, n), k.cfg.linkName(r.ID, n), l.mtu, !set.icc)
+		further, err := l.device.Extend(k.cfg.spanName(r.ID, n), k.cfg.linkName(r.ID, n), tag, l.mtu, !set.icc)
 		if err == nil && k.table != nil {
 			err = k.table.AddBridge(spanWall(further))
 		}
@@ -71,21 +68,34 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 	return l, nil
 }
 
-// closeLan takes a network off the host; gone tells that it is not to come back.
-func (k *Keeper) closeLan(l *lan, gone bool) error {
-	if l.warm != nil {
-		l.warm.close()
+// deviceOf is the name of a network's bridge.
+func (k *Keeper) deviceOf(name string, r record) string {
+	if name == nt.NetworkBridge {
+		return k.cfg.bridgeName()
 	}
-	if !gone {
-		return nil
+	return cmp.Or(r.Options[optName], k.cfg.userBridge(r.ID))
+}
+
+// cool ends what is made ahead on the network.
+func (k *Keeper) cool(l *lan) {
+	k.mu.Lock()
+	warm := l.warm
+	k.mu.Unlock()
+	if warm != nil {
+		warm.close()
 	}
+}
+
+// closeLan takes a network off the host for good.
+func (k *Keeper) closeLan(l *lan) error {
+	k.cool(l)
 	return l.removeDevice()
 }
 
 func (l *lan) removeDevice() error {
 	var errs []error
 	for i, device := range l.spans.devices() {
-		if i == 0 && l.adopted {
+		if device.Foreign {
 			continue
 		}
 		errs = append(errs, bridge.Remove(device.Name))
@@ -120,6 +130,24 @@ func (k *Keeper) forgetWalls(l *lan) error {
 	return errors.Join(errs...)
 }
 
+// expect keeps networks from being removed until done is called: a container is about to be on them.
+func (k *Keeper) expect(networks ...string) (done func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, name := range networks {
+		k.coming[name]++
+	}
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for _, name := range networks {
+			if k.coming[name]--; k.coming[name] == 0 {
+				delete(k.coming, name)
+			}
+		}
+	}
+}
+
 // lan is the network of this name where it is real on the host, else nil.
 func (k *Keeper) lan(name string) *lan {
 	k.mu.Lock()
@@ -135,7 +163,7 @@ func (k *Keeper) findVeths(l *lan) error {
 	}
 	for device, address := range found {
 		if l.subnet.Take(address) == nil {
-			k.found[device] = address
+			k.found[device] = l
 		}
 	}
 	return nil
@@ -180,7 +208,7 @@ func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
 		l.subnet.Free(address)
 		return nil, err
 	}
-	r := &ready{ns: ns, port: k.port(l, address, l.settings.prefix+"0")}
+	r := &ready{ns: ns, lan: l, port: k.port(l, address, l.settings.prefix+"0")}
 	if l.named() {
 		r.names, err = listenNames(ns.File)
 	}
@@ -215,11 +243,16 @@ func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
 
 // free gives an address back, and the room on the bridge, when its device is gone.
 func (k *Keeper) free(l *lan, address netip.Addr) {
+	k.unplug(l, address)
+	l.subnet.Free(address)
+}
+
+// unplug ends what plug began, when the device is gone. The address stays taken.
+func (k *Keeper) unplug(l *lan, address netip.Addr) {
 	if err := k.table.Expel(k.vethName(address)); err != nil {
 		k.log.Warn("forget network device", "address", address, "err", err)
 	}
 	l.spans.free(address)
-	l.subnet.Free(address)
 }
 
 // named tells whether containers on the network find one another by name: on users' networks they do.
@@ -263,17 +296,15 @@ func (l *lan) wanted(containerID string, wish *nt.EndpointSettings) (want netip.
 	return want, true, nil
 }
 
-// busy tells in Docker's words who is on the network.
+// busy tells in Docker's words who is on the network; k.mu is held.
 func (k *Keeper) busy(name string) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	var who []string
 	for _, m := range k.members {
 		if e := m.endpoints[name]; e != nil {
 			who = append(who, fmt.Sprintf("name:%q id:%q", m.name, e.id[:12]))
 		}
 	}
-	if len(who) == 0 {
+	if len(who) == 0 && k.coming[name] == 0 {
 		return nil
 	}
 	slices.Sort(who)

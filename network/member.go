@@ -25,6 +25,7 @@ type member struct {
 // endpoint is a container's place on one network.
 type endpoint struct {
 	id, network string
+	lan         *lan // nil where it is not of the bridge driver, or not real
 	veth        string
 	address     netip.Addr
 	mac         nt.HardwareAddr
@@ -35,11 +36,11 @@ type endpoint struct {
 }
 
 func endpointOf(l *lan, m *member, wish *nt.EndpointSettings, p bridge.Port) *endpoint {
-	e := &endpoint{id: newID(), network: l.name, veth: p.Name, address: p.Address.Addr(), mac: nt.HardwareAddr(p.MAC)}
+	e := &endpoint{id: newID(), network: l.name, lan: l, veth: p.Name, address: p.Address.Addr(), mac: nt.HardwareAddr(p.MAC)}
 	if wish != nil {
 		e.priority, e.aliases, e.links = wish.GwPriority, wish.Aliases, links(wish.Links)
 	}
-	if l.name != nt.NetworkBridge {
+	if l.named() {
 		e.names = m.dnsNames(e.aliases)
 	}
 	return e

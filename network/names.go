@@ -6,23 +6,37 @@ import (
 	"strings"
 )
 
-// names are who is called what on one network: endpoints by name in lower case.
-type names map[string][]*endpoint
+// names are who is called what on one network, and who is where.
+type names struct {
+	called map[string][]*endpoint // by name in lower case
+	at     map[netip.Addr]*endpoint
+}
+
+func newNames() names {
+	return names{called: map[string][]*endpoint{}, at: map[netip.Addr]*endpoint{}}
+}
 
 func (n names) add(e *endpoint) {
+	if len(e.names) > 0 {
+		n.at[e.address] = e
+	}
 	for _, name := range e.names {
 		key := strings.ToLower(name)
-		if !slices.Contains(n[key], e) {
-			n[key] = append(n[key], e)
+		if !slices.Contains(n.called[key], e) {
+			n.called[key] = append(n.called[key], e)
 		}
 	}
 }
 
 func (n names) remove(e *endpoint) {
+	if n.at[e.address] == e {
+		delete(n.at, e.address)
+	}
 	for _, name := range e.names {
 		key := strings.ToLower(name)
-		if n[key] = slices.DeleteFunc(n[key], func(o *endpoint) bool { return o == e }); len(n[key]) == 0 {
-			delete(n, key)
+		n.called[key] = slices.DeleteFunc(n.called[key], func(o *endpoint) bool { return o == e })
+		if len(n.called[key]) == 0 {
+			delete(n.called, key)
 		}
 	}
 }
@@ -40,14 +54,14 @@ func (k *Keeper) Lookup(containerID, name string) (addresses []netip.Addr, known
 	}
 	for network, own := range m.endpoints {
 		l := k.lans[network]
-		if l == nil || len(l.names) == 0 {
+		if l == nil {
 			continue
 		}
 		for _, asked := range []string{name, strings.TrimSuffix(name, "."+strings.ToLower(network))} {
 			if other, linked := own.links[asked]; linked {
 				asked = strings.ToLower(other)
 			}
-			for _, e := range l.names[asked] {
+			for _, e := range l.names.called[asked] {
 				known = true
 				if e.address.IsValid() && !slices.Contains(addresses, e.address) {
 					addresses = append(addresses, e.address)
@@ -68,14 +82,8 @@ func (k *Keeper) Reverse(containerID string, address netip.Addr) (name string, k
 		return "", false
 	}
 	for network := range m.endpoints {
-		l := k.lans[network]
-		if l == nil || !l.subnet.Contains(address) {
-			continue
-		}
-		for _, other := range k.members {
-			if e := other.endpoints[network]; e != nil && e.address == address && len(e.names) > 0 {
-				return e.names[0] + "." + network, true
-			}
+		if l := k.lans[network]; l != nil && l.names.at[address] != nil {
+			return l.names.at[address].names[0] + "." + network, true
 		}
 	}
 	return "", false

@@ -2,7 +2,8 @@
 // published ports, who is called what, and the files that name hosts.
 //
 // What it makes on the host carries the instance's mark, and only that is ever removed: the bridges (cove0, or cove and
-// the mark; "cb", five digits of the mark and eight of the ID for a user's network that names none), the firewall table
+// the mark; "cb", five digits of the mark and eight of the ID for a user's network that names none; the table's name is
+// written on each as its alias, and a bridge without it that a user names is somebody else's), the firewall table
 // (see network/nft), and one veth per endpoint whose name says which instance and address it is for: "cv", five digits
 // of the mark, eight of the IPv4 address. Namespaces are mounted nowhere; they live as long as somebody has them open or
 // a process in them, so nothing is left of the unused ones when the daemon is killed.
@@ -20,6 +21,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -101,6 +103,7 @@ type Keeper struct {
 	ports  *ports
 	bare   *pool
 	graves *graves
+	tell   func(action, id string, attributes map[string]string)
 
 	making sync.Mutex // networks are made and removed one at a time
 
@@ -108,8 +111,9 @@ type Keeper struct {
 	records map[string]record
 	lans    map[string]*lan
 	members map[string]*member
-	found   map[string]netip.Addr // veths that were there at Open and no container has claimed
-	swept   bool                  // what ran when the engine started has been taken up
+	found   map[string]*lan // veths that were there at Open and no container has claimed
+	coming  map[string]int  // how many containers are about to be on a network
+	swept   bool            // what ran when the engine started has been taken up
 	// neighbours is how many containers the host's table of neighbours is known to have room for.
 	neighbours int
 }
@@ -121,8 +125,6 @@ type record struct {
 	Driver  string
 	// Bridge is the bridge's address and subnet.
 	Bridge netip.Prefix `json:",omitzero"`
-	// Adopted tells that the bridge was there before, and stays when the network goes.
-	Adopted bool `json:",omitempty"`
 	// What the user asked for; Config is the zero value where the subnet was left to the engine.
 	Labels, Options, IPAMOptions map[string]string `json:",omitempty"`
 	Config                       nt.IPAMConfig     `json:",omitzero"`
@@ -134,7 +136,7 @@ type record struct {
 func Open(cfg Config, db *state.DB) (*Keeper, error) {
 	k := &Keeper{
 		cfg: cfg, log: cfg.Log, mtu: cfg.MTU,
-		lans: map[string]*lan{}, members: map[string]*member{}, found: map[string]netip.Addr{},
+		lans: map[string]*lan{}, members: map[string]*member{}, found: map[string]*lan{}, coming: map[string]int{},
 	}
 	if k.log == nil {
 		k.log = slog.Default()
@@ -187,8 +189,21 @@ func loadRecords(table *state.Table[record]) (map[string]record, error) {
 	return records, nil
 }
 
+// Tell names who is told of networks that are made and removed. It is called once, before anything is.
+func (k *Keeper) Tell(tell func(action, id string, attributes map[string]string)) { k.tell = tell }
+
+// report tells what became of a network.
+func (k *Keeper) report(action, name string, r record) {
+	if k.tell != nil {
+		k.tell(action, r.ID, map[string]string{"name": name, "type": r.Driver})
+	}
+}
+
 // openLans makes the networks real: the default one must be, one of a user's that cannot is told of.
 func (k *Keeper) openLans() error {
+	if err := k.sweepBridges(); err != nil {
+		return err
+	}
 	if k.cfg.Bridge != disabled {
 		if err := k.openDefault(); err != nil {
 			return err
@@ -223,6 +238,29 @@ func (k *Keeper) openLans() error {
 	k.ports = newPorts(reservePort)
 	if l := k.lans[nt.NetworkBridge]; l != nil {
 		l.warm = k.pool(l, k.warmSize())
+	}
+	return nil
+}
+
+// sweepBridges removes the bridges that an engine of this instance made for networks of which there is no record: it was
+// killed while it made or removed them. Nobody can be on those. What has not the instance's tag is left alone.
+func (k *Keeper) sweepBridges() error {
+	made, err := bridge.Tagged(k.cfg.tableName())
+	if err != nil {
+		return err
+	}
+	for _, d := range made {
+		known := slices.ContainsFunc(slices.Collect(maps.Keys(k.records)), func(name string) bool {
+			r := k.records[name]
+			return d.Name == k.deviceOf(name, r) || strings.HasPrefix(d.Name, k.cfg.spanName(r.ID, 0)[:12])
+		})
+		if on, err := d.Ports(k.cfg.vethPrefix()); known || err != nil || len(on) > 0 {
+			continue
+		}
+		k.log.Info("remove bridge that no network has", "device", d.Name)
+		if err := d.Clear(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -320,19 +358,24 @@ func (k *Keeper) makeBare(netip.Addr) (*ready, error) {
 func (k *Keeper) drop(r *ready) {
 	r.close()
 	if r.port.Name != "" {
-		k.graves.add(grave{veth: r.port.Name, address: r.port.Address.Addr()})
+		k.graves.add(grave{veth: r.port.Name, lan: r.lan, address: r.port.Address.Addr()})
 	}
 }
 
 // buried gives back the address of a device that is gone from the host.
-func (k *Keeper) buried(address netip.Addr) {
+func (k *Keeper) buried(g grave) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if g.lan == nil {
+		return
+	}
 	for _, l := range k.lans {
-		if l.subnet.Contains(address) {
-			k.free(l, address)
+		// Its network is gone, and another has the addresses now, perhaps a device of that name, too.
+		if l != g.lan && l.subnet.Contains(g.address) {
+			return
 		}
 	}
+	k.free(g.lan, g.address)
 }
 
 // Close stops making namespaces. Containers keep their network; what is on the host of networks without any is removed.
@@ -345,9 +388,7 @@ func (k *Keeper) Close() error {
 		m.resolver.close()
 	}
 	for _, l := range lans {
-		if l.warm != nil {
-			l.warm.close()
-		}
+		k.cool(l)
 	}
 	k.graves.close()
 	k.watch.Close()
@@ -360,10 +401,8 @@ func (k *Keeper) Close() error {
 			inUse[k.lans[network]] = true
 		}
 	}
-	for _, address := range k.found {
-		for _, l := range lans {
-			inUse[l] = inUse[l] || l.subnet.Contains(address)
-		}
+	for _, l := range k.found {
+		inUse[l] = true
 	}
 	delete(inUse, nil)
 	var err error

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/cove-containers/cove/network/bridge"
 )
 
@@ -24,6 +26,7 @@ const (
 // finds nobody by name.
 type ready struct {
 	ns    *bridge.Namespace
+	lan   *lan
 	port  bridge.Port
 	names *Sockets
 }
@@ -94,13 +97,13 @@ func (p *pool) first(want netip.Addr) *ready {
 	return r
 }
 
-// find takes out the namespace that is ready, or being made, with this address; nil where there is none.
+// find takes out the namespace that is ready, or being made, with this address, or any; nil where there is none.
 func (p *pool) find(address netip.Addr) *ready {
 	p.making.Lock()
 	defer p.making.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at := slices.IndexFunc(p.ready, func(r *ready) bool { return r.port.Address.Addr() == address })
+	at := slices.IndexFunc(p.ready, func(r *ready) bool { return !address.IsValid() || r.port.Address.Addr() == address })
 	if at < 0 {
 		return nil
 	}
@@ -146,6 +149,9 @@ func (p *pool) step() time.Duration {
 	p.making.Lock()
 	defer p.making.Unlock()
 	r, err := p.make(netip.Addr{})
+	if errdefs.IsResourceExhausted(err) {
+		return -1 // all addresses are in use: there is none for the next who comes either
+	}
 	if err != nil {
 		p.log.Warn("make network namespace ahead", "err", err)
 		return time.Second

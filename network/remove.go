@@ -28,38 +28,34 @@ func (k *Keeper) Remove(ctx context.Context, ref string) error {
 	return k.remove(name)
 }
 
-// remove removes a network; k.making is held. From the first moment on no container can join it.
+// remove removes a network; k.making is held. From the moment it is known to be unused on no container can join it.
 func (k *Keeper) remove(name string) error {
 	k.mu.Lock()
-	l, r := k.lans[name], k.records[name]
-	delete(k.lans, name)
+	l, r, err := k.lans[name], k.records[name], k.busy(name)
+	if err == nil {
+		delete(k.lans, name)
+		delete(k.records, name)
+	}
 	k.mu.Unlock()
-	back := func(err error) error {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if l != nil {
-			k.lans[name] = l
-		}
-		k.records[name] = r
+	if err != nil {
 		return err
 	}
-	if err := k.busy(name); err != nil {
-		return back(err)
-	}
 	if err := k.store.Delete(name); err != nil {
-		return back(err)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.records[name] = r; l != nil {
+			k.lans[name] = l
+		}
+		return err
 	}
-	k.mu.Lock()
-	delete(k.records, name)
-	k.mu.Unlock()
+	k.report("destroy", name, r)
 	if l == nil {
 		return nil
 	}
-	return errors.Join(k.closeLan(l, true), k.forgetWalls(l))
+	return errors.Join(k.closeLan(l), k.forgetWalls(l))
 }
 
 // Prune removes the users' networks that no running container is on and that the filters (until, label, label!) match.
-// wanted tells whether a container that does not run will want the network when it starts; such ones stay.
 func (k *Keeper) Prune(ctx context.Context, filters api.Filters) (nt.PruneReport, error) {
 	var report nt.PruneReport
 	if err := filters.Check("until", "label", "label!"); err != nil {
@@ -76,17 +72,23 @@ func (k *Keeper) Prune(ctx context.Context, filters api.Filters) (nt.PruneReport
 	k.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		r := records[name]
-		if predefined(name) || !until.IsZero() && r.Created.After(until) || !filters.Labels("label", r.Labels) || !filters.NotLabels("label!", r.Labels) || k.busy(name) != nil {
+		if predefined(name) || !until.IsZero() && r.Created.After(until) || !filters.Labels("label", r.Labels) || !filters.NotLabels("label!", r.Labels) {
 			continue
 		}
 		if ctx.Err() != nil {
 			return report, context.Cause(ctx)
 		}
-		if err := k.remove(name); err != nil {
+		err := k.remove(name)
+		if err != nil && !errdefs.IsPermissionDenied(err) {
 			k.log.Warn("prune network", "network", name, "error", err)
+		}
+		if err != nil {
 			continue
 		}
 		report.NetworksDeleted = append(report.NetworksDeleted, name)
+	}
+	if k.tell != nil {
+		k.tell("prune", "", map[string]string{"reclaimed": "0"})
 	}
 	return report, nil
 }

@@ -71,6 +71,11 @@ func ResolvConf(host []byte, in ResolvInput) []byte {
 	return []byte(b.String())
 }
 
+// AsksOwnServer tells whether a container with this resolv.conf asks the name server of its own.
+func AsksOwnServer(text []byte) bool {
+	return slices.Contains(parseResolv(text).servers, dns.Address.String())
+}
+
 // resolv is a resolv.conf taken apart.
 type resolv struct {
 	servers, search, options []string
@@ -140,9 +145,11 @@ func HostResolvConf() ([]byte, error) {
 func forwardTo(in ResolvInput) []dns.Server {
 	var out []dns.Server
 	for _, a := range in.Servers {
-		out = append(out, dns.Server{Address: netip.AddrPortFrom(a, 53)})
+		if a != dns.Address { // itself, without end
+			out = append(out, dns.Server{Address: netip.AddrPortFrom(a, 53)})
+		}
 	}
-	if len(out) > 0 {
+	if len(in.Servers) > 0 {
 		return out
 	}
 	host, err := HostResolvConf()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/dns"
@@ -67,7 +68,7 @@ func (k *Keeper) openNames(containerID string, s *Sockets, ns *os.File, in Resol
 	r.Resolver, err = dns.Open(s, dns.Config{
 		Lookup:  func(name string) ([]netip.Addr, bool) { return k.Lookup(containerID, name) },
 		Reverse: func(a netip.Addr) (string, bool) { return k.Reverse(containerID, a) },
-		Servers: func() []dns.Server { return forwardTo(in) },
+		Servers: func() []dns.Server { return k.servers(containerID, in) },
 		Dial:    r.dial,
 	})
 	if err != nil {
@@ -75,6 +76,19 @@ func (k *Keeper) openNames(containerID string, s *Sockets, ns *os.File, in Resol
 		return nil, fmt.Errorf("serve names: %w", err)
 	}
 	return r, nil
+}
+
+// servers are whom a container's name server asks for what it does not know. Those that only the host reaches are not asked
+// for a container that is on networks alone that lead nowhere: questions would be a way out.
+func (k *Keeper) servers(containerID string, in ResolvInput) []dns.Server {
+	all := forwardTo(in)
+	k.mu.Lock()
+	m := k.members[containerID]
+	k.mu.Unlock()
+	if m != nil && k.carrier(m) != "" {
+		return all
+	}
+	return slices.DeleteFunc(all, func(s dns.Server) bool { return s.Host })
 }
 
 func (r *resolver) dial(ctx context.Context, network string, to dns.Server) (conn net.Conn, err error) {

@@ -15,28 +15,31 @@ import (
 )
 
 // Restore takes up a container that kept running while the daemon was away: its addresses and ports stay its own, and
-// its questions for names are answered again. was is its sandbox as Join gave it; req what it asks of its network.
+// its questions for names are answered again. was is its sandbox as Join gave it; req what it asks of its network. What
+// cannot be taken up is told, and keeps the rest from nothing.
 func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 	m := &member{id: containerID, name: req.Name, hostname: req.Hostname, sandbox: was.ID, endpoints: map[string]*endpoint{}}
-	endpoints, published := was.Endpoints, was.Ports
-	for network, e := range endpoints {
+	var errs []error
+	for network, e := range was.Endpoints {
 		if e == nil || e.EndpointID == "" {
 			continue
 		}
 		one := &endpoint{
 			id: e.EndpointID, network: network, mac: e.MacAddress, address: e.IPAddress, priority: e.GwPriority,
-			aliases: e.Aliases, names: e.DNSNames, links: links(e.Links),
+			aliases: e.Aliases, links: links(e.Links),
 		}
 		if l := k.lan(network); l != nil {
 			if !e.IPAddress.Is4() {
-				return fmt.Errorf("restore network of container %s: endpoint without address: %w", containerID, errdefs.ErrDataLoss)
+				errs = append(errs, fmt.Errorf("endpoint on network %s has no address: %w", network, errdefs.ErrDataLoss))
+				continue
 			}
-			one.veth = k.vethName(e.IPAddress)
-			if err := k.table.Admit(nft.Member{Device: one.veth, MAC: net.HardwareAddr(one.mac), Address: one.address}); err != nil {
-				return fmt.Errorf("restore network of container %s: %w", containerID, err)
+			one.lan, one.veth = l, k.vethName(e.IPAddress)
+			if l.named() {
+				one.names = m.dnsNames(e.Aliases) // not those of its start: it may have been renamed
 			}
+			errs = append(errs, k.table.Admit(nft.Member{Device: one.veth, MAC: net.HardwareAddr(one.mac), Address: one.address}))
 			k.mu.Lock()
-			if _, known := k.found[one.veth]; !known {
+			if k.found[one.veth] == nil {
 				// The address is this container's, whether or not its device was seen.
 				l.subnet.Take(one.address)
 			}
@@ -46,13 +49,12 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 		m.endpoints[network] = one
 	}
 	if m.carrier = k.carrier(m); m.carrier != "" {
-		m.published = bindings(m.endpoints[m.carrier].address, published)
+		m.published = bindings(m.endpoints[m.carrier].address, was.Ports)
 	}
 	if was.Names != nil && was.NetNS != nil {
 		var err error
-		if m.resolver, err = k.openNames(containerID, was.Names, was.NetNS, req.Resolv); err != nil {
-			return fmt.Errorf("restore network of container %s: %w", containerID, err)
-		}
+		m.resolver, err = k.openNames(containerID, was.Names, was.NetNS, req.Resolv)
+		errs = append(errs, err)
 	}
 	if old := k.enter(m); old != nil {
 		old.resolver.close()
@@ -64,7 +66,7 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 	if swept {
 		m.resolver.start()
 	}
-	if err := k.republish(m); err != nil {
+	if err := errors.Join(append(errs, k.republish(m))...); err != nil {
 		return fmt.Errorf("restore network of container %s: %w", containerID, err)
 	}
 	return nil
@@ -83,7 +85,7 @@ func (k *Keeper) Remember(containerID string, last map[string]netip.Addr) {
 func (k *Keeper) Sweep() error {
 	k.mu.Lock()
 	found := k.found
-	k.found = map[string]netip.Addr{}
+	k.found = map[string]*lan{}
 	k.swept = true
 	used := map[netip.AddrPort]bool{}
 	restored := slices.Collect(maps.Values(k.members))
@@ -97,12 +99,14 @@ func (k *Keeper) Sweep() error {
 		m.resolver.start()
 	}
 	var errs []error
-	for veth, address := range found {
+	for veth, l := range found {
 		k.log.Info("remove network device that no container has", "device", veth)
 		if err := bridge.RemovePort(veth); err != nil {
 			errs = append(errs, err)
 		}
-		k.graves.add(grave{veth: veth, address: address, forget: true})
+		if address, ok := addressOfVeth(veth); ok {
+			k.graves.add(grave{veth: veth, lan: l, address: address, forget: true})
+		}
 	}
 	owned, _ := k.owned()
 	for _, device := range k.table.Admitted() {

@@ -19,14 +19,34 @@ import (
 type Device struct {
 	Name  string
 	Index int
+	// Foreign tells that somebody else made it: it is used as it is, and never removed.
+	Foreign bool
 }
 
-// Ensure makes sure that a bridge called name exists, is up and has exactly the IPv4 address given. A device of
-// another kind under that name is an error and is left alone.
-func Ensure(name string, address netip.Prefix, mtu int) (Device, error) {
+// Wish is the bridge that is to be.
+type Wish struct {
+	Name    string
+	Address netip.Prefix
+	MTU     int
+	// Tag is written on what is made, as the device's alias: by it the maker knows its own.
+	Tag string
+	// Chosen tells that the name is a user's: a bridge that is there without the tag is somebody else's.
+	Chosen bool
+}
+
+// Ensure makes sure that a bridge exists, is up and has exactly the IPv4 address given; one of somebody else has it besides
+// its own. A device of another kind under that name is an error and is left alone. When it fails, nothing is left that
+// was not there.
+func Ensure(w Wish) (d Device, err error) {
+	name := w.Name
 	link, err := netlink.LinkByName(name)
 	if isAbsent(err) {
-		link, err = create(name, mtu)
+		defer func() {
+			if err != nil {
+				Remove(name)
+			}
+		}()
+		link, err = create(name, w.Tag, w.MTU)
 	}
 	if err != nil {
 		return Device{}, fmt.Errorf("set up bridge %s: %w", name, err)
@@ -34,21 +54,64 @@ func Ensure(name string, address netip.Prefix, mtu int) (Device, error) {
 	if link.Type() != "bridge" {
 		return Device{}, fmt.Errorf("set up bridge %s: a device of kind %s has this name", name, link.Type())
 	}
+	d = Device{Name: name, Index: link.Attrs().Index, Foreign: w.Chosen && link.Attrs().Alias != w.Tag}
+	if d.Foreign {
+		return d, lodge(link, w.Address)
+	}
+	if link.Attrs().Alias != w.Tag {
+		if err := netlink.LinkSetAlias(link, w.Tag); err != nil {
+			return Device{}, fmt.Errorf("mark bridge %s: %w", name, err)
+		}
+	}
 	// Without IPv6 networks nothing answers there: no link-local address of the host that containers could reach.
 	if err := setSysctl("ipv6/conf/"+name+"/disable_ipv6", "1"); err != nil {
 		return Device{}, err
 	}
-	if err := setAddress(link, address); err != nil {
+	if err := setAddress(link, w.Address); err != nil {
 		return Device{}, fmt.Errorf("set address of bridge %s: %w", name, err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return Device{}, fmt.Errorf("set bridge %s up: %w", name, err)
 	}
-	return Device{Name: name, Index: link.Attrs().Index}, nil
+	return d, nil
+}
+
+// lodge gives somebody else's bridge one more address, and leaves the rest to them.
+func lodge(link netlink.Link, address netip.Prefix) error {
+	name := link.Attrs().Name
+	err := netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(address)})
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("set address of bridge %s: %w", name, err)
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set bridge %s up: %w", name, err)
+	}
+	return nil
+}
+
+// Foreign tells whether a device called name is there that has not the tag.
+func Foreign(name, tag string) bool {
+	link, err := netlink.LinkByName(name)
+	return err == nil && link.Attrs().Alias != tag
+}
+
+// Tagged are the bridges with the tag.
+func Tagged(tag string) ([]Device, error) {
+	links, err := whole(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list bridges: %w", err)
+	}
+	var found []Device
+	for _, l := range links {
+		if a := l.Attrs(); l.Type() == "bridge" && a.Alias == tag {
+			found = append(found, Device{Name: a.Name, Index: a.Index})
+		}
+	}
+	return found, nil
 }
 
 // create makes the bridge with an address of its own: one that it kept borrowing from its ports would change with them.
-func create(name string, mtu int) (netlink.Link, error) {
+func create(name, tag string, mtu int) (netlink.Link, error) {
 	mac := make(net.HardwareAddr, 6)
 	rand.Read(mac)
 	mac[0] = mac[0]&^1 | 2
@@ -57,7 +120,12 @@ func create(name string, mtu int) (netlink.Link, error) {
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, err
 	}
-	return netlink.LinkByName(name)
+	link, err := netlink.LinkByName(name)
+	if err == nil && tag != "" {
+		err = netlink.LinkSetAlias(link, tag)
+		link.Attrs().Alias = tag
+	}
+	return link, err
 }
 
 func setAddress(link netlink.Link, want netip.Prefix) error {
@@ -81,13 +149,13 @@ func setAddress(link netlink.Link, want netip.Prefix) error {
 	return netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(want)})
 }
 
-// Extend makes a further bridge for the ports that the first has no room for, connected to it by a pair of devices of
-// which link is the one on the first. Apart keeps what comes by it from the first's own ports of this kind, as they are
+// Extend makes a further bridge, with a tag, for the ports that the first has no room for, connected to it by a pair of
+// devices of which link is the one on the first. Apart keeps what comes by it from the first's own ports of this kind, as they are
 // kept from one another. What is there already is taken as it is.
-func (d Device) Extend(name, link string, mtu int, apart bool) (Device, error) {
+func (d Device) Extend(name, link, tag string, mtu int, apart bool) (Device, error) {
 	further, err := netlink.LinkByName(name)
 	if isAbsent(err) {
-		further, err = create(name, mtu)
+		further, err = create(name, tag, mtu)
 	}
 	if err != nil {
 		return Device{}, fmt.Errorf("extend bridge %s: %w", d.Name, err)
@@ -155,6 +223,20 @@ func Remove(name string) error {
 	return nil
 }
 
+// Clear removes the bridge and the devices that lead from it to further ones.
+func (d Device) Clear() error {
+	links, err := d.Ports("cl")
+	if err != nil {
+		return err
+	}
+	for _, name := range links {
+		if err := RemovePort(name); err != nil {
+			return err
+		}
+	}
+	return Remove(d.Name)
+}
+
 // Address is the first IPv4 address of the bridge called name; the zero value when there is no such bridge.
 func Address(name string) netip.Prefix {
 	link, err := netlink.LinkByName(name)
@@ -200,8 +282,18 @@ func (d Device) PortNames(prefix string) ([]string, error) {
 }
 
 // Exists tells whether the host has a device called name.
-func Exists(name string) bool {
-	return indexOf(name) > 0
+func Exists(name string) bool { return indexOf(name) > 0 }
+
+// Index is the number of the device called name, 0 without one. No later device has the number of an earlier one.
+func Index(name string) int { return indexOf(name) }
+
+// RemoveIndex removes the device with this number. An absent one is no error.
+func RemoveIndex(index int) error {
+	err := netlink.LinkDel(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}})
+	if err != nil && !isAbsent(err) {
+		return fmt.Errorf("remove device %d: %w", index, err)
+	}
+	return nil
 }
 
 // indexOf is the number of the device called name, 0 without one. Unlike netlink it waits for no lock of the kernel.

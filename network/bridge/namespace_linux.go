@@ -90,6 +90,14 @@ func enterNew() (*Namespace, error) {
 
 // EnterNamespace opens a namespace that is in use, to change it. File is the caller's and stays open.
 func EnterNamespace(file *os.File) (*Namespace, error) {
+	inside, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("look at network namespace: %w", err)
+	}
+	// Found by the number of a process that is gone, it could be anybody's; to change the host's own would be the worst.
+	if own, err := os.Stat("/proc/self/ns/net"); err == nil && os.SameFile(inside, own) {
+		return nil, errors.New("the container's network namespace is the host's")
+	}
 	handle, err := netlink.NewHandleAt(netns.NsHandle(file.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink in network namespace: %w", err)
