@@ -2,11 +2,14 @@ package container
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
+	nt "github.com/moby/moby/api/types/network"
 )
 
 // Reserve takes name for the container id, or fails with errdefs.ErrConflict naming the container that has it.
@@ -49,6 +52,7 @@ func (s *Store) Rename(id, name string) (*Container, error) {
 	var old string
 	c, err := s.Change(id, func(c *Container) error {
 		old, c.Name = c.Name, taken
+		c.Networks = renamed(c.Networks, old, taken)
 		return nil
 	})
 	if err != nil {
@@ -57,6 +61,19 @@ func (s *Store) Rename(id, name string) (*Container, error) {
 	}
 	s.Release(id, old)
 	return c, nil
+}
+
+// renamed are the endpoints of a container that others find by another name now.
+func renamed(endpoints map[string]*nt.EndpointSettings, old, name string) map[string]*nt.EndpointSettings {
+	out := maps.Clone(endpoints)
+	for network, e := range endpoints {
+		if e != nil && slices.Contains(e.DNSNames, old) {
+			e = e.Copy()
+			e.DNSNames[slices.Index(e.DNSNames, old)] = name
+			out[network] = e
+		}
+	}
+	return out
 }
 
 // validName wants a letter or digit, then letters, digits, '_', '.' and '-'. Unlike dockerd it lets one letter do.

@@ -88,17 +88,11 @@ func (d *Conductor) Connect(ctx context.Context, networkRef, containerRef string
 	if err := d.Networks.Validate(d.Run.NetworkRequest(&next)); err != nil {
 		return err
 	}
-	box, err := d.change(ctx, &next, func(req network.Request) (*network.Sandbox, error) {
+	err = d.change(ctx, &next, func(req network.Request) (*network.Sandbox, error) {
 		return d.Networks.Connect(ctx, c.ID, n.Name, req)
 	})
 	if err != nil {
 		return err
-	}
-	defer box.Close()
-	if box.Names != nil {
-		if err := d.Run.KeepNames(ctx, c.ID, box.Names); err != nil {
-			return fmt.Errorf("keep the container's name server: %w", err)
-		}
 	}
 	d.tell(c, n, et.ActionConnect)
 	return nil
@@ -145,31 +139,34 @@ func (d *Conductor) Disconnect(ctx context.Context, networkRef, containerRef str
 	next := *c
 	next.Wished = maps.Clone(c.Wished)
 	delete(next.Wished, n.Name)
-	box, err := d.change(ctx, &next, func(req network.Request) (*network.Sandbox, error) {
+	err = d.change(ctx, &next, func(req network.Request) (*network.Sandbox, error) {
 		return d.Networks.Disconnect(ctx, c.ID, n.Name, req)
 	})
 	if err != nil {
 		return err
 	}
-	defer box.Close()
 	d.tell(c, n, et.ActionDisconnect)
 	return nil
 }
 
 // change does the deed where the container runs, and records what it is like now: next's wishes, and how they were met.
-func (d *Conductor) change(ctx context.Context, next *container.Container, do func(network.Request) (*network.Sandbox, error)) (*network.Sandbox, error) {
+// What was done is recorded also where the rest fails.
+func (d *Conductor) change(ctx context.Context, next *container.Container, do func(network.Request) (*network.Sandbox, error)) error {
 	box := &network.Sandbox{}
+	defer func() { box.Close() }()
 	if next.State.Alive() {
 		req := d.Run.NetworkRequest(next)
 		ns, err := os.Open(filepath.Join("/proc", strconv.Itoa(next.State.Pid), "ns/net"))
 		if err != nil {
-			return nil, fmt.Errorf("open the container's network namespace: %w", err)
+			return fmt.Errorf("open the container's network namespace: %w", err)
 		}
 		defer ns.Close()
 		req.NetNS = ns
-		if box, err = do(req); err != nil {
-			return nil, err
+		done, err := do(req)
+		if err != nil {
+			return err
 		}
+		box = done
 	}
 	now, err := d.Containers.Change(next.ID, func(c *container.Container) error {
 		c.Wished = next.Wished
@@ -180,14 +177,15 @@ func (d *Conductor) change(ctx context.Context, next *container.Container, do fu
 		}
 		return nil
 	})
-	if err == nil && next.State.Alive() {
-		err = d.Run.WriteNames(now, box)
+	if err != nil || !next.State.Alive() {
+		return err
 	}
-	if err != nil {
-		box.Close()
-		return nil, err
+	if box.Names != nil {
+		if err := d.Run.KeepNames(ctx, next.ID, box.Names); err != nil {
+			return fmt.Errorf("keep the container's name server: %w", err)
+		}
 	}
-	return box, nil
+	return d.Run.WriteNames(now, box)
 }
 
 // tell publishes the event of a running container's change, as Docker does.

@@ -1,7 +1,9 @@
 package network
 
 import (
+	"bytes"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -48,6 +50,41 @@ func HostsFile(in HostsInput) []byte {
 		}
 	}
 	return []byte(b.String())
+}
+
+// AmendHosts is the text of /etc/hosts of a container that runs, with its own lines for the addresses it has now; all other
+// lines stay.
+func AmendHosts(text []byte, in HostsInput) []byte {
+	names := ownNames(in.Hostname, in.Domainname)
+	if names == "" {
+		return text
+	}
+	missing := slices.Clone(in.Addresses)
+	asked := map[string]bool{} // addresses that the user gave the name
+	for _, extra := range in.Extra {
+		if name, address, ok := SplitExtraHost(extra); ok && name == names {
+			asked[address] = true
+		}
+	}
+	var b bytes.Buffer
+	for line := range bytes.Lines(text) {
+		if words := strings.Fields(string(line)); len(words) > 1 && strings.Join(words[1:], " ") == names {
+			a, err := netip.ParseAddr(words[0])
+			if at := slices.Index(missing, a); err == nil && at >= 0 {
+				missing = slices.Delete(missing, at, at+1)
+			} else if err == nil && !a.IsLoopback() && !asked[words[0]] {
+				continue
+			}
+		}
+		b.Write(line)
+	}
+	if n := b.Len(); n > 0 && b.Bytes()[n-1] != '\n' && len(missing) > 0 {
+		b.WriteByte('\n')
+	}
+	for _, a := range missing {
+		b.WriteString(a.String() + "\t" + names + "\n")
+	}
+	return b.Bytes()
 }
 
 // SplitExtraHost reads "name:address" or "name=address", the address perhaps in brackets.

@@ -95,3 +95,26 @@ func FuzzSplitExtraHost(f *testing.F) {
 		}
 	})
 }
+
+func TestAmendHosts(t *testing.T) {
+	const own = "192.0.2.7\tmine\n"
+	for _, tc := range []struct {
+		name, before string
+		in           HostsInput
+		want         string
+	}{
+		{"one more", "127.0.0.1\tlocalhost\n10.0.0.2\th\n" + own, HostsInput{Hostname: "h", Addresses: addrs("10.0.0.2", "10.1.0.2")},
+			"127.0.0.1\tlocalhost\n10.0.0.2\th\n" + own + "10.1.0.2\th\n"},
+		{"one less", "10.0.0.2\th\n10.1.0.2\th\n" + own, HostsInput{Hostname: "h", Addresses: addrs("10.1.0.2")}, "10.1.0.2\th\n" + own},
+		{"none left", "10.0.0.2\tf.x f\n" + own, HostsInput{Hostname: "f", Domainname: "x"}, own},
+		{"as it is", own + "10.0.0.2\th\n", HostsInput{Hostname: "h", Addresses: addrs("10.0.0.2")}, own + "10.0.0.2\th\n"},
+		{"no end of line", "10.9.9.9 other", HostsInput{Hostname: "h", Addresses: addrs("10.0.0.2")}, "10.9.9.9 other\n10.0.0.2\th\n"},
+		{"asked for", "192.0.2.1\th\n127.0.0.1\th\n", HostsInput{Hostname: "h", Extra: []string{"h:192.0.2.1"}}, "192.0.2.1\th\n127.0.0.1\th\n"},
+		{"without a name", "10.0.0.2\th\n", HostsInput{}, "10.0.0.2\th\n"},
+		{"emptied", "", HostsInput{Hostname: "h", Addresses: addrs("10.0.0.2")}, "10.0.0.2\th\n"},
+	} {
+		if got := string(AmendHosts([]byte(tc.before), tc.in)); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}

@@ -3,6 +3,7 @@
 package etc
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -44,7 +45,8 @@ func (s Settings) Paths(c *container.Container) Paths {
 }
 
 // Write makes the files of a container that has the endpoints given; named tells that it has a name server of its own.
-// Files that are there are written over and stay the same ones, for they may be mounted.
+// Files that are there are written over and stay the same ones, for they may be mounted. Of a container that runs only
+// those lines are changed that come from its networks: the rest may be its own.
 func (s Settings) Write(c *container.Container, endpoints map[string]*nt.EndpointSettings, named bool) error {
 	if c.HostConfig.NetworkMode.IsContainer() {
 		return nil
@@ -52,6 +54,11 @@ func (s Settings) Write(c *container.Container, endpoints map[string]*nt.Endpoin
 	at := s.Paths(c)
 	if err := os.MkdirAll(filepath.Dir(at.Hosts), 0o710); err != nil {
 		return fmt.Errorf("create container folder: %w", err)
+	}
+	in := s.ResolvOf(c)
+	in.Named = named
+	if c.State.Alive() {
+		return s.amend(c, at, s.hostsInput(c, endpoints), in)
 	}
 	hosts, err := s.hosts(c, endpoints)
 	if err != nil {
@@ -61,8 +68,6 @@ func (s Settings) Write(c *container.Container, endpoints map[string]*nt.Endpoin
 	if err != nil {
 		return fmt.Errorf("read the host's resolv.conf: %w", err)
 	}
-	in := s.ResolvOf(c)
-	in.Named = named
 	for _, f := range []struct {
 		path string
 		text []byte
@@ -74,12 +79,51 @@ func (s Settings) Write(c *container.Container, endpoints map[string]*nt.Endpoin
 	return nil
 }
 
+// amend brings the files of a container that runs up to date.
+func (s Settings) amend(c *container.Container, at Paths, in network.HostsInput, resolv network.ResolvInput) error {
+	hosts, err := os.ReadFile(at.Hosts)
+	if err == nil {
+		err = overwrite(at.Hosts, hosts, network.AmendHosts(hosts, in))
+	}
+	if err != nil {
+		return fmt.Errorf("bring hosts of container up to date: %w", err)
+	}
+	now, err := os.ReadFile(at.ResolvConf)
+	if err != nil {
+		return fmt.Errorf("bring resolv.conf of container up to date: %w", err)
+	}
+	if network.AsksOwnServer(now) == resolv.Named {
+		return nil
+	}
+	host, err := network.HostResolvConf()
+	if err == nil {
+		err = overwrite(at.ResolvConf, now, network.ResolvConf(host, resolv))
+	}
+	if err != nil {
+		return fmt.Errorf("bring resolv.conf of container up to date: %w", err)
+	}
+	return nil
+}
+
+// overwrite changes a file that is being read: nobody finds it empty.
+func overwrite(path string, before, text []byte) error {
+	if bytes.Equal(before, text) {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(text)))
+}
+
 // hosts is /etc/hosts: generated, or in the host's network the host's own with the user's lines after it.
 func (s Settings) hosts(c *container.Container, endpoints map[string]*nt.EndpointSettings) ([]byte, error) {
-	in := network.HostsInput{
-		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
-		Extra: c.HostConfig.ExtraHosts, HostGateway: s.HostGateway(),
-	}
+	in := s.hostsInput(c, endpoints)
 	if c.HostConfig.NetworkMode.IsHost() {
 		return hostsOfHost(in)
 	}
@@ -88,6 +132,14 @@ func (s Settings) hosts(c *container.Container, endpoints map[string]*nt.Endpoin
 		return nil, err
 	}
 	in.Extra = append(linked, in.Extra...)
+	return network.HostsFile(in), nil
+}
+
+func (s Settings) hostsInput(c *container.Container, endpoints map[string]*nt.EndpointSettings) network.HostsInput {
+	in := network.HostsInput{
+		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
+		Extra: c.HostConfig.ExtraHosts, HostGateway: s.HostGateway(),
+	}
 	for _, name := range slices.Sorted(maps.Keys(endpoints)) {
 		for _, a := range []netip.Addr{endpoints[name].IPAddress, endpoints[name].GlobalIPv6Address} {
 			if a.IsValid() {
@@ -95,12 +147,15 @@ func (s Settings) hosts(c *container.Container, endpoints map[string]*nt.Endpoin
 			}
 		}
 	}
-	return network.HostsFile(in), nil
+	return in
 }
 
 // Linked are the lines of /etc/hosts for --link: the alias, name and ID of each other container with its address.
-// At start the others must run.
+// At start the others must run. On a user's network links are a matter of the name server.
 func (s Settings) Linked(c *container.Container, starting bool) ([]string, error) {
+	if c.HostConfig.NetworkMode.IsUserDefined() {
+		return nil, nil
+	}
 	var lines []string
 	for _, link := range c.HostConfig.Links {
 		ref, alias, aliased := strings.Cut(link, ":")
