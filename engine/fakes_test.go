@@ -43,6 +43,8 @@ type world struct {
 	users    map[string][]string
 	shims    map[string]*fakeShim
 	config   ct.Config
+	// remembered are the addresses that the networks were told of, by container and network.
+	remembered map[string]map[string]netip.Addr
 	// atDelete and atAttach are called when a supervisor is asked for that; nil is nothing.
 	atDelete, atAttach func()
 }
@@ -56,7 +58,7 @@ func call(hook func()) {
 func newWorld() *world {
 	return &world{
 		layers: map[string]bool{}, joined: map[string]bool{}, volumes: map[string]bool{}, users: map[string][]string{},
-		nameless: map[string]bool{}, shims: map[string]*fakeShim{},
+		nameless: map[string]bool{}, shims: map[string]*fakeShim{}, remembered: map[string]map[string]netip.Addr{},
 		config: ct.Config{Cmd: []string{"/bin/true"}},
 	}
 }
@@ -170,7 +172,11 @@ func (f fakeNetworks) Rename(containerID, name string) {}
 func (f fakeNetworks) Forget(containerID string)       {}
 func (f fakeNetworks) Called(ref string) string        { return ref }
 
-func (f fakeNetworks) Remember(containerID string, last map[string]netip.Addr) {}
+func (f fakeNetworks) Remember(containerID string, last map[string]netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.remembered[containerID] = last
+}
 
 func (f fakeNetworks) Join(_ context.Context, id string, r network.Request) (*network.Sandbox, error) {
 	err := f.in(func() { f.joined[id] = true })

@@ -431,3 +431,16 @@ func TestAttachBeforeStart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNetworkDisabled: a container that is to have no network asks for none, whatever else it was made with.
+func TestNetworkDisabled(t *testing.T) {
+	e := testEngine(t, newWorld())
+	id := mustCreate(t, e, request(func(o *CreateOptions) { o.Config.NetworkDisabled = true }))
+	c, err := e.containers.Get(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := e.NetworkRequest(c); r.Mode != "none" || r.Networks != nil {
+		t.Errorf("asks for %q and %v", r.Mode, r.Networks)
+	}
+}

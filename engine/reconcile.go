@@ -30,8 +30,15 @@ var errSilent = errors.New("the container's supervisor does not answer")
 
 // reconcile brings records, supervisors, networks and files in step.
 func (e *Engine) reconcile(ctx context.Context) error {
-	for _, c := range e.containers.List() {
-		e.networks.Remember(c.ID, c.LastAddresses)
+	all := e.containers.List()
+	for _, busy := range []bool{false, true} { // an address that two have had is his who had it when the daemon ended
+		for _, c := range all {
+			if c.State.Busy() == busy {
+				e.networks.Remember(c.ID, lastAddresses(c))
+			}
+		}
+	}
+	for _, c := range all {
 		for _, m := range c.Mounts {
 			if m.Type != mount.TypeVolume {
 				continue
@@ -79,13 +86,15 @@ func (e *Engine) reconcile(ctx context.Context) error {
 func (e *Engine) takeUpLate(id string, reached chan struct{}) {
 	e.log_.Error("a container's supervisor does not answer; asking on", "container", id)
 	e.work.Go(func() {
-		defer close(reached)
 		err := errSilent
 		for ; errors.Is(err, errSilent); err = e.takeUp(e.closing, id) {
 		}
+		close(reached)
 		if err != nil {
 			e.log_.Error("could not take up a container", "container", id, "error", err)
+			return
 		}
+		e.closeRecord(e.closing, id) // where the supervisor turned out to be gone
 	})
 }
 
@@ -193,23 +202,32 @@ func (e *Engine) takeUpCommands(ctx context.Context, c *container.Container, r *
 // up may have ended since, and wait for its policy; each record is looked at while nobody else decides about it.
 func (e *Engine) closeRecords(ctx context.Context) {
 	for _, c := range e.containers.List() {
-		c, release, err := e.hold(ctx, c.ID)
-		if err != nil {
-			continue
+		if !e.runs.isLate(c.ID) {
+			e.closeRecord(ctx, c.ID)
 		}
-		if c.State.Busy() && !e.runs.followed(c.ID) && e.runs.late[c.ID] == nil {
-			e.containers.Note(c.ID, func(c *container.Container) error {
-				leaveNetworks(c)
-				code := 255
-				if c.State.Status == ct.StateRestarting {
-					code = c.State.ExitCode
-				}
-				c.State = c.State.End(code, false, time.Now().UTC(), false)
-				return nil
-			})
-		}
-		release()
 	}
+}
+
+// closeRecord ends a record that says running though there is no supervisor.
+func (e *Engine) closeRecord(ctx context.Context, id string) {
+	c, release, err := e.hold(ctx, id)
+	if err != nil {
+		return
+	}
+	defer release()
+	if !c.State.Busy() || e.runs.followed(c.ID) {
+		return
+	}
+	e.networks.Leave(c.ID)
+	e.containers.Note(c.ID, func(c *container.Container) error {
+		leaveNetworks(c)
+		code := 255
+		if c.State.Status == ct.StateRestarting {
+			code = c.State.ExitCode
+		}
+		c.State = c.State.End(code, false, time.Now().UTC(), false)
+		return nil
+	})
 }
 
 // sweepFiles finishes removals that a crash cut short, and removes what belongs to no record.
@@ -252,7 +270,7 @@ func (e *Engine) finishRemoval(ctx context.Context, id string, gone bool) {
 	defer release()
 	folder := c.Dir(e.parts.Config.Root)
 	half := gone || c.AutoRemove() || c.State.Status == ct.StateDead || c.State.Status == ct.StateRemoving
-	if !half || e.runs.followed(c.ID) || e.runs.late[c.ID] != nil {
+	if !half || e.runs.followed(c.ID) || e.runs.isLate(c.ID) {
 		spare(folder)
 		return
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,6 +70,14 @@ func TestDaemonRestarts(t *testing.T) {
 		if c, _ := second.containers.Get(name); c.State.ExitCode != code {
 			t.Errorf("%s: exit code %d, want %d", name, c.State.ExitCode, code)
 		}
+	}
+	for _, address := range w.remembered[ids["vanished"]] {
+		if address != netip.MustParseAddr("10.0.0.2") {
+			t.Errorf("the address of what ran when the power went: %s", address)
+		}
+	}
+	if len(w.remembered[ids["vanished"]]) != 1 || len(w.remembered[ids["never"]]) != 0 {
+		t.Errorf("addresses remembered: %v", w.remembered)
 	}
 	if w.shim("half") != nil || w.layers["orphan"] {
 		t.Error("leftovers of nobody are still there")

@@ -53,6 +53,13 @@ func (rs *runs) expectLate(id string) {
 	rs.late[id] = make(chan struct{})
 }
 
+// isLate tells whether the container's supervisor did not answer at the daemon's start.
+func (rs *runs) isLate(id string) bool {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.late[id] != nil
+}
+
 // of returns the run of a container, the one to come if it does not run.
 func (rs *runs) of(id string) *run {
 	rs.mu.Lock()
@@ -67,7 +74,10 @@ func (rs *runs) of(id string) *run {
 
 // live returns the run of a container that has a supervisor, or nil. A supervisor that is late gets some time.
 func (rs *runs) live(id string) *run {
-	if reached := rs.late[id]; reached != nil {
+	rs.mu.Lock()
+	reached := rs.late[id]
+	rs.mu.Unlock()
+	if reached != nil {
 		select {
 		case <-reached:
 		case <-time.After(answerTime):

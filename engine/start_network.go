@@ -27,7 +27,7 @@ func (e *Engine) NetworkRequest(c *container.Container) network.Request {
 		Resolv: e.etc.ResolvOf(c),
 	}
 	if c.Config.NetworkDisabled {
-		r.Mode = nt.NetworkNone
+		r.Mode, r.Networks = nt.NetworkNone, nil
 	}
 	return r
 }
@@ -87,9 +87,11 @@ func (e *Engine) restoreNetwork(ctx context.Context, c *container.Container, sup
 	defer func() { was.Close() }()
 	if sup != nil {
 		udp, err := sup.Kept(ctx, keptUDP)
-		tcp, err2 := sup.Kept(ctx, keptTCP)
-		if err == nil && err2 == nil {
-			was.Names = &network.Sockets{UDP: udp, TCP: tcp}
+		if err == nil {
+			was.Names = &network.Sockets{UDP: udp}
+			was.Names.TCP, err = sup.Kept(ctx, keptTCP)
+		}
+		if err == nil {
 			was.NetNS, err = os.Open(filepath.Join("/proc", strconv.Itoa(sup.Pid()), "ns/net"))
 		}
 		if err != nil && !errdefs.IsNotFound(err) {
@@ -103,21 +105,27 @@ func (e *Engine) restoreNetwork(ctx context.Context, c *container.Container, sup
 
 // leaveNetworks takes out of the record what a network gave for one run.
 func leaveNetworks(c *container.Container) {
-	endpoints, addresses := map[string]*nt.EndpointSettings{}, maps.Clone(c.LastAddresses)
-	if addresses == nil {
-		addresses = map[string]netip.Addr{}
-	}
+	endpoints, addresses := map[string]*nt.EndpointSettings{}, lastAddresses(c)
 	for name, wish := range c.Wished {
 		endpoint := wish.Copy()
 		if last := c.Networks[name]; last != nil {
 			endpoint.NetworkID, endpoint.DNSNames = last.NetworkID, last.DNSNames
-			if last.IPAddress.IsValid() {
-				addresses[name] = last.IPAddress
-			}
 		}
 		endpoints[name] = endpoint
 	}
 	c.Networks, c.LastAddresses, c.Ports, c.SandboxID = endpoints, addresses, nil, ""
+}
+
+// lastAddresses are those the container has, or had when it ran, by network.
+func lastAddresses(c *container.Container) map[string]netip.Addr {
+	addresses := map[string]netip.Addr{}
+	maps.Copy(addresses, c.LastAddresses)
+	for name, endpoint := range c.Networks {
+		if endpoint != nil && endpoint.IPAddress.IsValid() {
+			addresses[name] = endpoint.IPAddress
+		}
+	}
+	return addresses
 }
 
 // networkEvents tells which networks a container joined or left.
