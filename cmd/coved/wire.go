@@ -246,6 +246,7 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 		return parts, err
 	}
 	d.push(func() { parts.Networks.Close() })
+	parts.Networks.Tell(parts.Bus.Network)
 	if parts.Shims, err = shim.Open(filepath.Join(s.execRoot, "shim"), runtimeBinary); err != nil {
 		return parts, err
 	}

@@ -99,6 +99,11 @@ func (b *Bus) Image(action, id string, attributes map[string]string) {
 	b.Publish(et.Message{Type: et.ImageEventType, Action: et.Action(action), Actor: et.Actor{ID: id, Attributes: attributes}})
 }
 
+// Network tells what happened to a network; it is what the network keeper calls.
+func (b *Bus) Network(action, id string, attributes map[string]string) {
+	b.Publish(et.Message{Type: et.NetworkEventType, Action: et.Action(action), Actor: et.Actor{ID: id, Attributes: attributes}})
+}
+
 // Volume tells what happened to a volume; it is what the volume keeper calls.
 func (b *Bus) Volume(action, name string, attributes map[string]string) {
 	b.Publish(et.Message{Type: et.VolumeEventType, Action: et.Action(action), Actor: et.Actor{ID: name, Attributes: attributes}})
