@@ -286,6 +286,8 @@ func (k *Keeper) publish(m *member, req Request) error {
 		var at netip.AddrPort
 		if at, err = k.ports.take(w); err == nil {
 			done = append(done, binding{w.inside, at, netip.AddrPortFrom(e.address, w.inside.Num())})
+		} else if who := k.publisher(w); who != "" {
+			err = fmt.Errorf("%w: container %s has it", err, who)
 		}
 	}
 	if err == nil {
@@ -298,6 +300,21 @@ func (k *Keeper) publish(m *member, req Request) error {
 	}
 	m.published = done
 	return nil
+}
+
+// publisher is the name of a container that has what w asks for, "" for none.
+func (k *Keeper) publisher(w wish) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, m := range k.members {
+		for _, b := range m.published {
+			same := b.host.Addr() == w.host || b.host.Addr().IsUnspecified() || w.host.IsUnspecified()
+			if same && b.inside.Proto() == w.inside.Proto() && b.host.Port() >= w.from && b.host.Port() <= w.upTo {
+				return m.name
+			}
+		}
+	}
+	return ""
 }
 
 // republish takes up the ports of a container that kept running. The table has them, unless it was lost.
