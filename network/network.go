@@ -231,7 +231,7 @@ func (k *Keeper) openLans() error {
 	if k.table, err = nft.Open(k.cfg.tableName(), k.cfg.vethPrefix(), walls); err != nil {
 		return err
 	}
-	if k.watch, err = nft.NewWatch(k.tableGone); err != nil {
+	if k.watch, err = nft.NewWatch(k.cfg.tableName(), k.tableGone); err != nil {
 		k.table.Close()
 		return err
 	}

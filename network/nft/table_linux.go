@@ -49,6 +49,7 @@ type Table struct {
 	// admitted is what is in the kernel's set of members, by device.
 	admitted map[string]Member
 	members  *nftables.Set
+	rules    int // how many there are in all
 	conn     *nftables.Conn
 	sets     sets
 }
@@ -106,13 +107,30 @@ func (t *Table) Restore() error {
 	return t.write()
 }
 
-// Present tells whether the kernel still has the table, in both families.
+// Present tells whether the kernel still has the table, in both families, with all its rules.
 func (t *Table) Present() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyIPv4)
 	_, err2 := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyBridge)
-	return err == nil && err2 == nil
+	return err == nil && err2 == nil && t.count() == t.rules
+}
+
+// count is how many rules of the table the kernel has.
+func (t *Table) count() (n int) {
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyBridge} {
+		chains, err := t.conn.ListChainsOfTableFamily(family)
+		if err != nil {
+			continue
+		}
+		for _, c := range chains {
+			if c.Table.Name == t.name {
+				rules, _ := t.conn.GetRules(&nftables.Table{Name: t.name, Family: family}, c) // one that is gone has none
+				n += len(rules)
+			}
+		}
+	}
+	return n
 }
 
 // write replaces the whole table; t.mu is held or t is new.
@@ -137,6 +155,7 @@ func (t *Table) write() error {
 	if err := t.conn.Flush(); err != nil {
 		return fmt.Errorf("write nftables table %s: %w", t.name, err)
 	}
+	t.rules = t.count()
 	return nil
 }
 

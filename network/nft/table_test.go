@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 )
@@ -194,5 +195,46 @@ func TestChangesHeal(t *testing.T) {
 	}
 	if err := table.RemoveBridge("cvtest-b"); err != nil {
 		t.Errorf("remove the bridge: %v", err)
+	}
+}
+
+// TestWatch: not only the loss of a table is noticed, but also that of what is in it, and nobody else's.
+func TestWatch(t *testing.T) {
+	name := tableName(t)
+	table, err := Open(name, "cvtest", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	gone := make(chan bool, 100)
+	watch, err := NewWatch(name, func() { gone <- table.Present() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close()
+	conn, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyBridge} {
+		conn.FlushTable(&nftables.Table{Name: name, Family: family})
+		if err := conn.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		missed := false
+		for deadline := time.After(2 * time.Second); !missed; {
+			select {
+			case present := <-gone:
+				missed = !present
+			case <-deadline:
+				t.Fatal("nobody was told that the rules are gone")
+			}
+		}
+		if err := table.Restore(); err != nil {
+			t.Fatal(err)
+		}
+		if !table.Present() {
+			t.Error("the rules are not back")
+		}
 	}
 }
