@@ -59,7 +59,8 @@ func (a *Access) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, errdefs.ErrUnauthenticated):
 		user, _, _ := r.BasicAuth()
-		a.config.Log.Warn("registry: sign-in refused", "user", cmp.Or(user, r.PostFormValue("username")), "from", r.RemoteAddr, "reason", err)
+		// Only of a form that was read already: asking for one would read whatever comes along with a GET, of any size.
+		a.config.Log.Warn("registry: sign-in refused", "user", cmp.Or(user, r.PostForm.Get("username")), "from", r.RemoteAddr, "reason", err)
 		w.Header().Set("WWW-Authenticate", "Basic realm="+quote(a.config.Service))
 		refuseToken(w, http.StatusUnauthorized, "UNAUTHORIZED", "invalid_grant", err.Error())
 	case errors.Is(err, errdefs.ErrInvalidArgument):

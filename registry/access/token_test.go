@@ -225,6 +225,32 @@ func TestAnswersOfTheTokenService(t *testing.T) {
 	}
 }
 
+// unread fails the test when somebody reads it.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+// TestBodiesThatNobodyAskedFor: what comes along with a request for a token by GET is left alone, whatever it says it is. A form
+// with files would go to the disk.
+func TestBodiesThatNobodyAskedFor(t *testing.T) {
+	s := newService(t, Config{})
+	for _, user := range []string{"", "alice"} {
+		r := httptest.NewRequest(http.MethodGet, "/token", unread{t})
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		if user != "" {
+			r.SetBasicAuth(user, "no")
+		}
+		w := httptest.NewRecorder()
+		s.Token(w, r)
+		if w.Code != http.StatusUnauthorized {
+			t.Errorf("%q: %d %s", user, w.Code, w.Body)
+		}
+	}
+}
+
 func TestAnonymousTokens(t *testing.T) {
 	s := newService(t, Config{Anonymous: true})
 	if err := s.Authorize(request("", ""), "x", Pull); err != nil {
