@@ -75,15 +75,19 @@ func statusOf(err error) (int, repository.Code) {
 func (c *call) fail(err error) {
 	status, code := statusOf(err)
 	text := err.Error()
-	if status >= 500 {
+	switch {
+	case c.r.Context().Err() != nil:
+		// The client is gone, most often. Where only we are going, no answer at all would be sent as a success.
+		status, code, text = http.StatusServiceUnavailable, unknown, "the request was given up"
+	case status >= 500:
 		c.log.Error("registry", "method", c.r.Method, "path", c.r.URL.Path, "error", err)
 		text = http.StatusText(status)
 		if status == http.StatusInsufficientStorage {
 			text = "the registry has no space left"
 		}
 	}
-	if c.r.Context().Err() != nil || c.w.status != 0 {
-		return // the client is gone, or has its answer and misses the rest
+	if c.w.status != 0 {
+		return // the client has its answer, and misses the rest
 	}
 	h := c.w.Header()
 	if challenge, ok := errors.AsType[interface {

@@ -133,6 +133,9 @@ var kinds = map[string][]route{
 	},
 }
 
+// wide are the kinds that belong to the registry as a whole, not to a repository.
+var wide = []string{"base", "_catalog", "gc", "du"}
+
 // locate reads a path: what kind of resource it names, whose, and which.
 func locate(path string) (kind, name, arg string) {
 	rest, ok := strings.CutPrefix(path, "/v2/")
@@ -205,7 +208,7 @@ func (c *call) serve(kind string) error {
 			allowed = append(allowed, row.method)
 			continue
 		}
-		if c.name != "" || len(row.rights) > 0 && kind != "_catalog" && kind != "gc" && kind != "du" {
+		if !slices.Contains(wide, kind) {
 			if err := repository.CheckName(c.name); err != nil {
 				return err
 			}

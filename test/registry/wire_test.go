@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -451,5 +452,28 @@ func TestMetrics(t *testing.T) {
 		if !strings.Contains(text, line) {
 			t.Errorf("no line %s", line)
 		}
+	}
+}
+
+// TestGivenUp: a request that is given up before it is answered, as at the end of the registry, is not answered by silence, which would
+// be sent as a success.
+func TestGivenUp(t *testing.T) {
+	storage, err := local.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := repository.Open(t.Context(), storage, repository.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := httptest.NewRecorder()
+	w.Code = 0
+	d := digest.FromString("x")
+	r := httptest.NewRequestWithContext(ctx, "POST", "/v2/a/blobs/uploads/?digest="+d.String(), strings.NewReader("x"))
+	registry.New(registry.Parts{Store: store}).ServeHTTP(w, r)
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("status %d %s", w.Code, w.Body)
 	}
 }
