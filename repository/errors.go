@@ -41,10 +41,17 @@ func CodeOf(err error) Code {
 	return ""
 }
 
-// as gives err a code where it says that something is absent.
+// absences say in words what is not there; where the storage looked for it is not the client's business.
+var absences = map[Code]string{
+	BlobUnknown:       "the repository has no such blob",
+	BlobUploadUnknown: "there is no such upload",
+	ManifestUnknown:   "the repository has no such manifest",
+}
+
+// as gives err a code, and words, where it says that something is absent.
 func as(code Code, err error) error {
 	if errdefs.IsNotFound(err) && CodeOf(err) == "" {
-		return &Error{code, err}
+		return &Error{code, errdefs.ErrNotFound.WithMessage(absences[code])}
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +77,8 @@ func (s *Store) record(ctx context.Context, name string, d digest.Digest) (recor
 
 // ReadManifest returns the bytes of a manifest of the repository, hashed once more.
 func (s *Store) ReadManifest(ctx context.Context, name string, m Manifest) ([]byte, error) {
-	body, err := s.read(ctx, blobKey(m.Digest), s.config.MaxManifest)
+	// It was taken, so it is given, though the bound for new ones be lower now.
+	body, err := s.read(ctx, blobKey(m.Digest), max(s.config.MaxManifest, m.Size))
 	if err != nil {
 		return nil, as(ManifestUnknown, err)
 	}
@@ -349,14 +351,26 @@ func (s *Store) DeleteManifest(ctx context.Context, name, reference string) erro
 		return s.storage.Delete(ctx, tagKey(name, reference))
 	}
 	r, err := s.record(ctx, name, d)
-	if err != nil {
+	if err != nil && !errdefs.IsDataLoss(err) { // what cannot be read can go all the same
 		return as(ManifestUnknown, err)
 	}
-	return s.forget(context.WithoutCancel(ctx), name, d, r)
+	// The record is named as a collection names what it removes: who pushes the manifest, with another tag, at the same moment
+	// has it afterwards, or not before.
+	_, err = s.remove(context.WithoutCancel(ctx), strings.ToLower(rand.Text()), []string{manifestKey(name, d)},
+		func(ctx context.Context, _ []string) (map[string]bool, error) { return nil, s.unlist(ctx, name, d, r) })
+	return err
 }
 
 // forget removes a manifest from a repository, the record last: until then it can be done again.
 func (s *Store) forget(ctx context.Context, name string, d digest.Digest, r record) error {
+	if err := s.unlist(ctx, name, d, r); err != nil {
+		return err
+	}
+	return s.storage.Delete(ctx, manifestKey(name, d))
+}
+
+// unlist takes away the tags of a manifest, and its entry among the referrers of another.
+func (s *Store) unlist(ctx context.Context, name string, d digest.Digest, r record) error {
 	tagged, err := s.tagsOf(ctx, name)
 	if err != nil {
 		return err
@@ -370,8 +384,5 @@ func (s *Store) forget(ctx context.Context, name string, d digest.Digest, r reco
 	if r.Subject != "" {
 		keys = append(keys, referrersPrefix(name, r.Subject)+d.String())
 	}
-	if err := s.storage.Delete(ctx, keys...); err != nil {
-		return err
-	}
-	return s.storage.Delete(ctx, manifestKey(name, d))
+	return s.storage.Delete(ctx, keys...)
 }

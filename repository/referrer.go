@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
+
+// readAhead is how many descriptors are read at once: each may be as large as a manifest.
+const readAhead = 16
 
 // Referrers returns the descriptors of the manifests whose subject is d, in the order of their digests, beginning behind
 // last: as many as make a document of at most limit bytes. It tells whether there are more. Only those of kind, if one is given.
@@ -19,42 +21,66 @@ func (s *Store) Referrers(ctx context.Context, name string, d digest.Digest, kin
 	if err := check(name, d); err != nil {
 		return nil, false, err
 	}
-	all, err := s.referrers(ctx, name, d)
+	listed, err := s.listedReferrers(ctx, name, d)
 	if err != nil {
 		return nil, false, err
 	}
+	digests, _, err := s.page(ctx, referrersPrefix(name, d), "", -1)
+	if err != nil {
+		return nil, false, err
+	}
+	for r := range listed {
+		digests = append(digests, r.String())
+	}
+	slices.Sort(digests)
+	digests = slices.Compact(digests)
+	from, found := slices.BinarySearch(digests, last)
+	if found {
+		from++
+	}
 	size := 0
 	list = []ocispec.Descriptor{}
-	for _, r := range all {
-		if kind != "" && r.ArtifactType != kind || last != "" && r.Digest.String() <= last {
-			continue
-		}
-		text, err := json.Marshal(r)
+	for some := range slices.Chunk(digests[from:], readAhead) {
+		all, err := s.referrers(ctx, name, d, some, listed)
 		if err != nil {
 			return nil, false, err
 		}
-		if size += len(text) + 1; size > limit && len(list) > 0 {
-			return list, true, nil
+		for _, r := range all {
+			if r == nil || kind != "" && r.ArtifactType != kind {
+				continue
+			}
+			text, err := json.Marshal(r)
+			if err != nil {
+				return nil, false, err
+			}
+			if size += len(text) + 1; size > limit && len(list) > 0 {
+				return list, true, nil
+			}
+			list = append(list, *r)
 		}
-		list = append(list, r)
 	}
 	return list, false, nil
 }
 
-func (s *Store) referrers(ctx context.Context, name string, d digest.Digest) ([]ocispec.Descriptor, error) {
-	digests, _, err := s.page(ctx, referrersPrefix(name, d), "", -1)
-	if err != nil {
-		return nil, err
-	}
+// referrers reads the descriptors of some referrers, nil for one that is gone.
+func (s *Store) referrers(ctx context.Context, name string, d digest.Digest, digests []string, listed map[digest.Digest]ocispec.Descriptor) ([]*ocispec.Descriptor, error) {
 	found := make([]*ocispec.Descriptor, len(digests))
 	places := make([]int, len(digests))
 	for i := range places {
 		places[i] = i
 	}
-	err = parallel(ctx, places, func(ctx context.Context, i int) error {
+	return found, parallel(ctx, places, func(ctx context.Context, i int) error {
 		body, err := s.read(ctx, referrersPrefix(name, d)+digests[i], maxRecord)
 		if errdefs.IsNotFound(err) {
-			return nil
+			r, ok := listed[digest.Digest(digests[i])]
+			if !ok {
+				return nil
+			}
+			there, err := s.exists(ctx, manifestKey(name, r.Digest))
+			if there {
+				found[i] = &r
+			}
+			return err
 		}
 		if err != nil {
 			return err
@@ -65,35 +91,10 @@ func (s *Store) referrers(ctx context.Context, name string, d digest.Digest) ([]
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	var all []ocispec.Descriptor
-	seen := map[digest.Digest]bool{}
-	for _, r := range found {
-		if r != nil {
-			all = append(all, *r)
-			seen[r.Digest] = true
-		}
-	}
-	listed, err := s.listedReferrers(ctx, name, d)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range listed {
-		if there, err := s.exists(ctx, manifestKey(name, r.Digest)); err != nil {
-			return nil, err
-		} else if there && !seen[r.Digest] {
-			all = append(all, r)
-			seen[r.Digest] = true
-		}
-	}
-	slices.SortFunc(all, func(a, b ocispec.Descriptor) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
-	return all, nil
 }
 
 // listedReferrers reads the index that clients keep under the tag <algorithm>-<hex> where a registry has no referrers.
-func (s *Store) listedReferrers(ctx context.Context, name string, d digest.Digest) ([]ocispec.Descriptor, error) {
+func (s *Store) listedReferrers(ctx context.Context, name string, d digest.Digest) (map[digest.Digest]ocispec.Descriptor, error) {
 	tag := d.Algorithm().String() + "-" + d.Encoded()
 	m, err := s.Manifest(ctx, name, tag[:min(len(tag), 128)])
 	if errdefs.IsNotFound(err) || err == nil && m.MediaType != ocispec.MediaTypeImageIndex {
@@ -107,6 +108,12 @@ func (s *Store) listedReferrers(ctx context.Context, name string, d digest.Diges
 		return nil, err
 	}
 	var index ocispec.Index
-	err = json.Unmarshal(body, &index)
-	return index.Manifests, err
+	if err := json.Unmarshal(body, &index); err != nil {
+		return nil, fmt.Errorf("referrers of %s, listed under %s: %w: %w", d, tag, err, errdefs.ErrDataLoss)
+	}
+	listed := map[digest.Digest]ocispec.Descriptor{}
+	for _, r := range index.Manifests {
+		listed[r.Digest] = r
+	}
+	return listed, nil
 }

@@ -156,6 +156,31 @@ func TestPushAndPull(t *testing.T) {
 }
 
 // TestBadManifests is a list of what must be refused, with nothing of it left.
+// TestWordsForWhatIsAbsent: clients are told what is not there, not where it was looked for.
+func TestWordsForWhatIsAbsent(t *testing.T) {
+	s, _ := open(t, repository.Config{})
+	d := digest.FromString("absent")
+	_, err := s.StatBlob(t.Context(), "r", d)
+	_, byTag := s.Manifest(t.Context(), "r", "v1")
+	_, byDigest := s.Manifest(t.Context(), "r", d.String())
+	_, upload := s.Status(t.Context(), "r", "abc")
+	for _, err := range []error{err, byTag, byDigest, upload, s.DeleteBlob(t.Context(), "r", d), s.DeleteManifest(t.Context(), "r", d.String())} {
+		if !errdefs.IsNotFound(err) || strings.Contains(err.Error(), "+") || strings.Contains(err.Error(), "object") {
+			t.Error(err)
+		}
+	}
+}
+
+// TestALowerBoundForManifests: what was taken is given, though it would be refused now.
+func TestALowerBoundForManifests(t *testing.T) {
+	s, storage := open(t, repository.Config{})
+	push(t, s, "r", "v1", "large", 10)
+	s = over(t, storage, repository.Config{MaxManifest: 100})
+	if err := whole(t.Context(), s, "r", "v1"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBadManifests(t *testing.T) {
 	s, _ := open(t, repository.Config{})
 	config, err := put(t.Context(), s, "r", []byte("{}"))
@@ -306,62 +331,6 @@ func TestQuota(t *testing.T) {
 	code(t, "too much mounted", s.Mount(t.Context(), "small", d.Digest, "large", func(string) bool { return true }), repository.Denied)
 	if _, err := put(t.Context(), s, "small", bytes.Repeat([]byte("a"), 600)); err != nil {
 		t.Errorf("the same once more: %v", err)
-	}
-}
-
-func TestReferrers(t *testing.T) {
-	s, _ := open(t, repository.Config{})
-	subject := push(t, s, "r", "v1", "subject", 1)
-	config, err := put(t.Context(), s, "r", []byte("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	refer := func(kind string) digest.Digest {
-		m, err := s.PutManifest(t.Context(), "r", repository.Push{Body: fmt.Appendf(nil,
-			`{"schemaVersion":2,"mediaType":%q,"artifactType":%q,"config":{"mediaType":"text/config","digest":%q,"size":2},"layers":[],"subject":{"digest":%q,"size":1},"annotations":{"k":"v"}}`,
-			ocispec.MediaTypeImageManifest, kind, config.Digest, subject.Digest)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m.Subject != subject.Digest {
-			t.Errorf("subject %s", m.Subject)
-		}
-		return m.Digest
-	}
-	signature, plain := refer("text/signature"), refer("")
-	list, more, err := s.Referrers(t.Context(), "r", subject.Digest, "", "", 1<<20)
-	if len(list) != 2 || more || err != nil {
-		t.Fatalf("%v, %v, %v", list, more, err)
-	}
-	for kind, want := range map[string]digest.Digest{"text/signature": signature, "text/config": plain} {
-		list, _, err := s.Referrers(t.Context(), "r", subject.Digest, kind, "", 1<<20)
-		if len(list) != 1 || err != nil || list[0].Digest != want || list[0].Annotations["k"] != "v" {
-			t.Errorf("%s: %v, %v", kind, list, err)
-		}
-	}
-	first, more, err := s.Referrers(t.Context(), "r", subject.Digest, "", "", 10)
-	if len(first) != 1 || !more || err != nil {
-		t.Fatalf("a short page: %v, %v, %v", first, more, err)
-	}
-	rest, more, err := s.Referrers(t.Context(), "r", subject.Digest, "", first[0].Digest.String(), 1<<20)
-	if len(rest) != 1 || more || err != nil || rest[0].Digest == first[0].Digest {
-		t.Errorf("the page after it: %v, %v, %v", rest, more, err)
-	}
-	// A client that knew no better listed one under a tag.
-	listed := push(t, s, "r", "", "listed", 1)
-	index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d,"artifactType":"text/old"}]}`,
-		ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, listed.Digest, listed.Size)
-	if _, err := s.PutManifest(t.Context(), "r", repository.Push{Body: index, Tags: []string{"sha256-" + subject.Digest.Encoded()}}); err != nil {
-		t.Fatal(err)
-	}
-	if list, _, err := s.Referrers(t.Context(), "r", subject.Digest, "", "", 1<<20); len(list) != 3 || err != nil {
-		t.Errorf("with the listed one: %v, %v", list, err)
-	}
-	if err := s.DeleteManifest(t.Context(), "r", signature.String()); err != nil {
-		t.Fatal(err)
-	}
-	if list, _, err := s.Referrers(t.Context(), "r", subject.Digest, "text/signature", "", 1<<20); len(list) != 0 || err != nil {
-		t.Errorf("a deleted one: %v, %v", list, err)
 	}
 }
 

@@ -146,7 +146,7 @@ func (s *Store) append(ctx context.Context, p *progress, b Body) error {
 		}
 	}
 	if in.broken != nil {
-		return &Error{BlobUploadInvalid, fmt.Errorf("upload %s: the content broke off at byte %d: %w (%w)", p.id, p.Offset, in.broken, errdefs.ErrAborted)}
+		return brokenOff(p.Offset, in.broken)
 	}
 	return nil
 }
@@ -317,6 +317,11 @@ func (s *Store) PutBlob(ctx context.Context, name string, d digest.Digest, b Bod
 	return s.link(ctx, name, d, store)
 }
 
+// brokenOff is what became of a sender's content: his fault, or that of the way here.
+func brokenOff(at int64, cause error) error {
+	return &Error{BlobUploadInvalid, fmt.Errorf("the content broke off at byte %d: %w (%w)", at, cause, errdefs.ErrAborted)}
+}
+
 func mismatch(want, got digest.Digest) error {
 	return &Error{DigestInvalid, fmt.Errorf("the content has digest %s, not %s: %w", got, want, errdefs.ErrInvalidArgument)}
 }
@@ -363,6 +368,8 @@ func (i *intake) Read(p []byte) (int, error) {
 		}
 	case err != nil && err != io.EOF && i.keep:
 		i.broken, err = err, io.EOF
+	case err != nil && err != io.EOF:
+		i.refused = brokenOff(i.n, err)
 	}
 	if i.refused != nil {
 		return 0, i.refused

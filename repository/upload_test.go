@@ -58,6 +58,20 @@ func TestUploads(t *testing.T) {
 	nothingLeft(t, storage)
 }
 
+// TestBrokenOffAtOnce: a sender that breaks off is not the registry's fault, also where nothing of his is kept.
+func TestBrokenOffAtOnce(t *testing.T) {
+	s, storage := open(t, repository.Config{})
+	d := digest.FromString("whole")
+	b := repository.Body{Reader: io.MultiReader(bytes.NewReader([]byte("who")), failing{}), At: -1, Size: 5, Interrupt: func() {}}
+	err := s.PutBlob(t.Context(), "r", d, b)
+	if code(t, "broken off", err, repository.BlobUploadInvalid); !errdefs.IsAborted(err) {
+		t.Error(err)
+	}
+	_, err = s.StatBlob(t.Context(), "r", d)
+	code(t, "afterwards", err, repository.BlobUnknown)
+	nothingLeft(t, storage)
+}
+
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
