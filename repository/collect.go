@@ -35,6 +35,7 @@ type collection struct {
 	run    string
 	result Collected
 	dry    map[string]bool // what a dry run would have removed by now
+	errs   []error         // what kept single repositories from being collected
 }
 
 // Collect removes what nothing leads to. Pushes and pulls go on meanwhile, and other collections may run: see the
@@ -48,6 +49,9 @@ func (s *Store) Collect(ctx context.Context, c Collection) (Collected, error) {
 		if err := step(ctx); err != nil {
 			return run.result, fmt.Errorf("collect garbage: %w", err)
 		}
+	}
+	if err := errors.Join(run.errs...); err != nil {
+		return run.result, fmt.Errorf("collect garbage: %w", err)
 	}
 	return run.result, nil
 }
@@ -77,6 +81,9 @@ func (c *collection) leftovers(ctx context.Context) error {
 		return c.storage.Delete(ctx, o.Key)
 	})
 }
+
+// slowestTransfer is longer than any registry that lives takes to bring one object into an object store.
+const slowestTransfer = 24 * time.Hour
 
 // uploads removes what nobody has written to for long.
 func (c *collection) uploads(ctx context.Context) error {
@@ -117,11 +124,11 @@ func (c *collection) uploads(ctx context.Context) error {
 	if err == nil {
 		err = flush()
 	}
-	// An object store keeps unfinished transfers of its own.
+	// An object store keeps unfinished transfers of its own, which say only when they began: one may still be under way.
 	if store, ok := c.storage.(interface {
 		Expire(ctx context.Context, before time.Time) (int, error)
 	}); ok && err == nil && !c.DryRun {
-		_, err = store.Expire(ctx, c.now().Add(-c.config.UploadExpiry))
+		_, err = store.Expire(ctx, c.now().Add(-max(c.config.UploadExpiry, slowestTransfer)))
 	}
 	return err
 }
@@ -136,8 +143,17 @@ func (c *collection) repositories(ctx context.Context) error {
 		return err
 	}
 	for name, entry := range names {
-		if err := c.repository(ctx, name, entry); err != nil {
-			return fmt.Errorf("repository %s: %w", name, err)
+		err := c.repository(ctx, name, entry)
+		if err != nil {
+			err = fmt.Errorf("repository %s: %w", name, err)
+		}
+		if errdefs.IsDataLoss(err) {
+			// What a damaged record leads to nobody knows, so here everything stays; the others are not to suffer from it.
+			c.errs = append(c.errs, err)
+			err = nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -169,16 +185,17 @@ func (c *collection) repository(ctx context.Context, name string, entry Object) 
 	return err
 }
 
-// untagged removes the manifests that no tag leads to.
+// untagged removes the manifests that no tag leads to, nor anything that may still get one. What they were listed as referrers
+// for is left to referrers: those entries are named in doomed/ as well, so that who pushes one of them again keeps its entry.
 func (c *collection) untagged(ctx context.Context, m *marks) error {
 	garbage := func(ctx context.Context) (map[string]bool, error) {
-		live, err := m.tagged(ctx)
+		live, err := m.live(ctx, func(r marked) bool { return c.now().Sub(r.modified) <= c.Grace })
 		if err != nil {
 			return nil, err
 		}
 		found := map[string]bool{}
-		for d, r := range m.records {
-			if !live[d] && c.now().Sub(r.modified) > c.Grace {
+		for d := range m.records {
+			if !live[d] {
 				found[manifestKey(m.name, d)] = true
 			}
 		}
@@ -201,11 +218,7 @@ func (c *collection) untagged(ctx context.Context, m *marks) error {
 	})
 	c.result.Manifests += len(gone)
 	for _, key := range gone {
-		d := digest.Digest(last(key))
-		if subject := m.records[d].Subject; subject != "" && !c.DryRun {
-			err = errors.Join(err, c.storage.Delete(ctx, referrersPrefix(m.name, subject)+d.String()))
-		}
-		delete(m.records, d)
+		delete(m.records, digest.Digest(last(key)))
 	}
 	return err
 }
@@ -260,7 +273,7 @@ func (c *collection) links(ctx context.Context, m *marks) error {
 	return errors.Join(err, c.storage.Delete(ctx, holders...))
 }
 
-// referrers removes entries whose manifest is gone, which a crash between the two leaves.
+// referrers removes entries whose manifest is gone: taken a moment ago, or left by a crash between the two.
 func (c *collection) referrers(ctx context.Context, m *marks) error {
 	prefix := "referrers/" + m.name + "+/"
 	var keys []string
@@ -420,9 +433,9 @@ func (m *marks) blobs() map[digest.Digest]bool {
 	return used
 }
 
-// tagged are the manifests that a tag leads to: it points there, an index it leads to lists it, or it has such a one as
-// its subject.
-func (m *marks) tagged(ctx context.Context) (map[digest.Digest]bool, error) {
+// live are the manifests that a tag or a young manifest leads to: it points there, an index it leads to lists it, or it has such a
+// one as its subject.
+func (m *marks) live(ctx context.Context, young func(marked) bool) (map[digest.Digest]bool, error) {
 	tags, err := m.store.tagsOf(ctx, m.name)
 	if err != nil {
 		return nil, err
@@ -449,6 +462,11 @@ func (m *marks) tagged(ctx context.Context) (map[digest.Digest]bool, error) {
 	}
 	for _, d := range tags {
 		reach(d)
+	}
+	for d, r := range m.records {
+		if young(r) {
+			reach(d)
+		}
 	}
 	return live, nil
 }

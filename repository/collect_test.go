@@ -96,48 +96,6 @@ func TestGraceIsKept(t *testing.T) {
 	}
 }
 
-// TestUntaggedThatAreNeeded has an index and a signature keep what has no tag of its own.
-func TestUntaggedThatAreNeeded(t *testing.T) {
-	s, _ := open(t, repository.Config{})
-	child := push(t, s, "r", "", "child", 1)
-	index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
-		ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, child.Digest, child.Size)
-	top, err := s.PutManifest(t.Context(), "r", repository.Push{Body: index, Tags: []string{"v1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := put(t.Context(), s, "r", []byte("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	signature, err := s.PutManifest(t.Context(), "r", repository.Push{Body: fmt.Appendf(nil,
-		`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"text/x","digest":%q,"size":2},"layers":[],"subject":{"digest":%q,"size":1}}`,
-		ocispec.MediaTypeImageManifest, config.Digest, top.Digest)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(10 * time.Millisecond)
-	all := now
-	all.Untagged = true
-	if done, err := s.Collect(t.Context(), all); err != nil || done != (repository.Collected{}) {
-		t.Errorf("collected %+v, %v", done, err)
-	}
-	for _, d := range []digest.Digest{child.Digest, signature.Digest} {
-		if err := whole(t.Context(), s, "r", d.String()); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := s.DeleteManifest(t.Context(), "r", "v1"); err != nil {
-		t.Fatal(err)
-	}
-	if done, err := s.Collect(t.Context(), all); err != nil || done.Manifests != 3 || done.Links != 3 {
-		t.Errorf("without the tag: collected %+v, %v", done, err)
-	}
-	if list, _, err := s.Referrers(t.Context(), "r", top.Digest, "", "", 1<<20); len(list) != 0 || err != nil {
-		t.Errorf("referrers: %v, %v", list, err)
-	}
-}
-
 // lazy is a storage that thinks for a while before it removes anything: all the time others have to come to rely on it.
 type lazy struct{ repository.Storage }
 

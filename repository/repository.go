@@ -11,7 +11,7 @@
 //	referrers/<name>+/<subject>/<digest>    the descriptor of a manifest that names a subject
 //	uploads/<id>/state                      an unfinished upload: how far it is, the hash so far, its parts
 //	uploads/<id>/<random>                   a part of it
-//	doomed/<run>-<random>                   what a garbage collection is about to remove
+//	doomed/<run>-<random>                   what a garbage collection, or the deletion of a manifest, is about to remove
 //
 // A name is followed by "+", which no name has and which sorts before everything a name has: so keys sort as names do,
 // and "a" is never the folder of "a/b".
@@ -67,6 +67,7 @@ type Store struct {
 	lists    lists
 
 	checkpoint int64
+	doomedTime time.Duration
 }
 
 // Open opens the repositories in storage, which may be empty.
@@ -80,7 +81,10 @@ func Open(ctx context.Context, storage Storage, config Config) (*Store, error) {
 	if config.Grace <= 0 {
 		config.Grace = 24 * time.Hour
 	}
-	s := &Store{storage: storage, config: config, now: time.Now, checkpoint: checkpoint, sessions: sessions{busy: map[string]*session{}}, sizes: sizes{of: map[digest.Digest]int64{}}}
+	s := &Store{
+		storage: storage, config: config, now: time.Now, checkpoint: checkpoint, doomedTime: doomedTime,
+		sessions: sessions{busy: map[string]*session{}}, sizes: sizes{of: map[digest.Digest]int64{}},
+	}
 	got, err := s.read(ctx, "FORMAT", 64)
 	switch {
 	case errdefs.IsNotFound(err):

@@ -28,6 +28,9 @@ func (s *sessions) take(ctx context.Context, id string, interrupt func()) (done 
 		other := s.busy[id]
 		if other == nil {
 			s.busy[id] = mine
+		} else {
+			// Under the lock, as it must not come when the other is through: its connection serves the next request then.
+			other.interrupt()
 		}
 		s.mu.Unlock()
 		if other == nil {
@@ -38,7 +41,6 @@ func (s *sessions) take(ctx context.Context, id string, interrupt func()) (done 
 				close(mine.done)
 			}, nil
 		}
-		other.interrupt()
 		select {
 		case <-other.done:
 		case <-ctx.Done():

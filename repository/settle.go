@@ -16,17 +16,21 @@ const (
 	doomedPrefix = "doomed/"
 	// doomedLimit is how many keys are named at once.
 	doomedLimit = 20_000
-	// A collection that does not finish removing what it named within doomedTime stops there; one found older than
-	// doomedStale ended without taking the name away.
+	// A collection that does not finish removing what it named within doomedTime after it wrote the name stops there; one found
+	// older than doomedStale ended without taking the name away.
 	doomedTime  = 30 * time.Second
 	doomedStale = 2 * time.Minute
+	// lookTime is how long a collection may look whether something links to what it has named: those who push that wait.
+	lookTime = 15 * time.Minute
+	// Between two looks at doomed/ the pause grows: a storage that fails can make the wait a long one.
 	settlePause = 20 * time.Millisecond
+	settleLimit = 300 * time.Millisecond
 )
 
 // settle returns when no collection under way means to remove one of the keys. The caller has written what links to them
 // before, and looks afterwards whether they exist.
 func (s *Store) settle(ctx context.Context, keys ...string) error {
-	for {
+	for pause := settlePause; ; pause = min(2*pause, settleLimit) {
 		named, err := s.doomed(ctx, keys)
 		if err != nil || !named {
 			return err
@@ -34,7 +38,7 @@ func (s *Store) settle(ctx context.Context, keys ...string) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(settlePause):
+		case <-time.After(pause):
 		}
 	}
 }
@@ -124,9 +128,9 @@ func (s *Store) remove(ctx context.Context, run string, keys []string, needed fu
 
 func (s *Store) removePortion(ctx context.Context, run string, keys []string, needed func(ctx context.Context, keys []string) (map[string]bool, error)) (gone []string, err error) {
 	// A name is never used twice: who has read a list need not read it again.
-	name := doomedPrefix + run + "-" + strings.ToLower(rand.Text())
-	began := time.Now()
-	if err := s.write(ctx, name, strings.Join(keys, "\n")+"\n"); err != nil {
+	name, list := doomedPrefix+run+"-"+strings.ToLower(rand.Text()), strings.Join(keys, "\n")+"\n"
+	named := time.Now()
+	if err := s.write(ctx, name, list); err != nil {
 		return nil, err
 	}
 	// A deletion that failed may have been sent, and a store may carry it out when nobody waits for it any more. Then the name stays until it is
@@ -141,13 +145,17 @@ func (s *Store) removePortion(ctx context.Context, run string, keys []string, ne
 			err = end
 		}
 	}()
-	// The storage may take its time, and tries again what failed; nothing is removed after the name has become stale.
-	within, cancel := context.WithDeadline(ctx, began.Add(doomedTime))
-	defer cancel()
-	keep, err := needed(within, keys)
+	var keep map[string]bool
+	named, err = s.whileNamed(ctx, name, list, named, func(ctx context.Context) (err error) {
+		keep, err = needed(ctx, keys)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
+	// The storage may take its time, and tries again what failed; nothing is removed after the name has become stale.
+	within, cancel := context.WithDeadline(ctx, named.Add(s.doomedTime))
+	defer cancel()
 	for len(keys) > 0 {
 		some := keys[:min(len(keys), 1000)]
 		keys = keys[len(some):]
@@ -168,4 +176,32 @@ func (s *Store) removePortion(ctx context.Context, run string, keys []string, ne
 		gone = append(gone, out...)
 	}
 	return gone, nil
+}
+
+// whileNamed runs look, which takes long in a large registry, and writes the name of what is doomed anew as long as it runs: so it
+// never becomes stale. It tells when the name was written last.
+func (s *Store) whileNamed(ctx context.Context, name, list string, named time.Time, look func(context.Context) error) (time.Time, error) {
+	looking, stop := context.WithTimeout(ctx, lookTime)
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- look(looking) }()
+	for {
+		again := time.NewTimer(s.doomedTime / 2)
+		select {
+		case err := <-done:
+			again.Stop()
+			return named, err
+		case <-again.C:
+		}
+		began := time.Now()
+		writing, cancel := context.WithDeadline(looking, named.Add(s.doomedTime))
+		err := s.write(writing, name, list)
+		cancel()
+		if err != nil {
+			stop()
+			<-done
+			return named, fmt.Errorf("write anew what is to be removed: %w", err)
+		}
+		named = began
+	}
 }
