@@ -119,6 +119,9 @@ func (r *reader) accept(info minio.ObjectInfo, header http.Header) error {
 		}
 		size = n
 	}
+	if r.etag != "" && (info.ETag != r.etag || size != r.size) { // not every store minds If-Match
+		return fmt.Errorf("it was written anew while it was read: %w", errdefs.ErrConflict)
+	}
 	if r.etag == "" {
 		r.etag, r.size, r.modified = info.ETag, size, r.s.clock.here(info.LastModified)
 	}

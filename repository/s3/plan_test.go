@@ -1,8 +1,12 @@
 package s3
 
 import (
+	"net/http"
 	"reflect"
 	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/minio/minio-go/v7"
 )
 
 func TestPlan(t *testing.T) {
@@ -63,4 +67,17 @@ func FuzzPlan(f *testing.F) {
 			t.Fatalf("%v: the parts end in source %d at %d", sizes, source, offset)
 		}
 	})
+}
+
+// TestAnotherObject: a reader that goes on takes nothing of an object that has come in the place of its own, where a store does not
+// mind being asked for the old one.
+func TestAnotherObject(t *testing.T) {
+	r := &reader{s: &Store{clock: &clock{}}, etag: "a", size: 10, at: 4}
+	header := http.Header{"Content-Range": {"bytes 4-9/10"}}
+	if err := r.accept(minio.ObjectInfo{ETag: "a", Size: 6}, header); err != nil {
+		t.Error(err)
+	}
+	if err := r.accept(minio.ObjectInfo{ETag: "b", Size: 6}, header); !errdefs.IsConflict(err) {
+		t.Errorf("another ETag: %v", err)
+	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/minio/minio-go/v7"
 )
 
-// Attempts of one call, and what lies between them: about four seconds in all. A client of the registry waits meanwhile, so it must end.
+// Attempts of one call, and what lies between them: five to six seconds in all. A client of the registry waits meanwhile, so it must end.
 const (
 	attempts     = 10
 	firstBackoff = 20 * time.Millisecond
