@@ -15,8 +15,12 @@ import (
 	"github.com/cove-containers/cove/repository"
 )
 
-// maxFails is how often in a row a download may break without a byte gained.
-const maxFails = 5
+const (
+	// maxFails is how often in a row a download may break without a byte gained.
+	maxFails = 5
+	// maxDownloads is how many go on at once, each with a file in the spool and a connection; what comes on top waits.
+	maxDownloads = 64
+)
 
 // StatBlob tells the size of a blob that is kept, on its way, or with the upstream.
 func (p *Proxy) StatBlob(ctx context.Context, name string, d digest.Digest) (int64, error) {
@@ -120,6 +124,13 @@ func (p *Proxy) join(ctx context.Context, name string, d digest.Digest, begin bo
 
 // run fetches a blob into the spool and the store. Whoever reads it meanwhile reads the spool.
 func (p *Proxy) run(dl *download, name string, d digest.Digest) {
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-p.life.Done():
+		dl.refuse(p.life.Err())
+		return
+	}
 	at := p.config.Upstream.name(name)
 	size, err := p.recall(name, d)
 	if err != nil {

@@ -62,6 +62,7 @@ type Proxy struct {
 	life    context.Context
 	end     context.CancelFunc
 	tasks   sync.WaitGroup
+	slots   chan struct{} // one for each download under way
 	asking  singleflight.Group
 
 	mu        sync.Mutex
@@ -77,6 +78,7 @@ func New(config Config, parts Parts) *Proxy {
 	p := &Proxy{
 		config: config, parts: parts, session: remote.NewSession(config.Credentials),
 		checked: map[string]time.Time{}, touched: map[string]time.Time{}, downloads: map[string]*download{}, sizes: map[string]int64{},
+		slots: make(chan struct{}, maxDownloads),
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	return p

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -133,5 +134,22 @@ func TestTheSpoolLeavesNothing(t *testing.T) {
 	}
 	if _, err := spool(dir + "/absent"); !errors.Is(err, errSpool) {
 		t.Errorf("no folder: %v", err)
+	}
+}
+
+// TestDownloadsWaitTheirTurn: where as many downloads go on as may, one more waits, until the cache ends.
+func TestDownloadsWaitTheirTurn(t *testing.T) {
+	p := New(Config{}, Parts{})
+	for range maxDownloads {
+		p.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := p.join(ctx, "r", digest.FromString("x"), true); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it did not wait: %v", err)
+	}
+	p.Close()
+	if len(p.downloads) != 0 {
+		t.Errorf("%d downloads are left", len(p.downloads))
 	}
 }
