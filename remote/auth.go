@@ -51,9 +51,15 @@ func (c *Client) knownAuthorization(ctx context.Context, r request) (string, err
 	return fresh.value, nil
 }
 
+// maxTokens bounds what a session remembers: that of a registry's cache lasts as long as the cache, and clients name its repositories.
+const maxTokens = 1024
+
 func (r request) remember(t token) {
 	r.session.mu.Lock()
 	defer r.session.mu.Unlock()
+	if len(r.session.tokens) >= maxTokens {
+		clear(r.session.tokens)
+	}
 	r.session.tokens[r.key()] = t
 }
 

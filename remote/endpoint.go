@@ -65,7 +65,7 @@ func (c *Client) endpoints(registry string, wanted abilities) ([]endpoint, error
 		}
 		for _, h := range n.Mirrors {
 			at := place(h, registry)
-			at.own = at.host == upstream.host
+			at.own = at.host == upstream.host && (at.scheme == "https" || c.plain(upstream))
 			all = append(all, at)
 		}
 	}
@@ -79,6 +79,11 @@ func (c *Client) endpoints(registry string, wanted abilities) ([]endpoint, error
 		return nil, errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("no host is configured to %s %s", wanted, registry))
 	}
 	return out, nil
+}
+
+// plain tells whether credentials for a registry may be shown to it without TLS.
+func (c *Client) plain(at endpoint) bool {
+	return at.scheme == "http" || at.scheme == "" && c.insecure(at.host)
 }
 
 // place is the endpoint that a host in hosts.toml stands for.
@@ -125,4 +130,18 @@ func (c *Client) writing(name ref.Name, session *Session) (request, error) {
 		return request{}, err
 	}
 	return request{at: places[0], anonymous: !places[0].own, path: name.Path, scope: "repository:" + name.Path + ":pull,push", session: session}, nil
+}
+
+// itself begins a request to the registry itself, past all mirrors: there where uploads go, or the last of all where none are taken.
+func (c *Client) itself(name ref.Name, session *Session) (request, error) {
+	r, err := c.writing(name, session)
+	if err == nil {
+		return r, nil
+	}
+	places, none := c.endpoints(name.Host, pulling)
+	if none != nil {
+		return request{}, err
+	}
+	at := places[len(places)-1]
+	return request{at: at, anonymous: !at.own, path: name.Path, scope: "repository:" + name.Path + ":pull", session: session}, nil
 }

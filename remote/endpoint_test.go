@@ -115,11 +115,37 @@ func TestHostsFileAbilities(t *testing.T) {
 			t.Errorf("%q: %s, want %s", text, strings.Join(got, ", "), want)
 		}
 	}
+	// What is for a registry with TLS is not for one of the same name without.
+	for text, own := range map[string]bool{
+		"[host.\"http://registry.invalid\"]\n": false, "[host.\"https://registry.invalid\"]\n": true,
+		"server = \"https://own\"\n[host.\"http://own\"]\n": false, "server = \"http://own\"\n[host.\"http://own\"]\n": true,
+	} {
+		places, err := client(t, Config{CertsDirs: []string{hostsFile(t, registry, text)}}).endpoints(registry, pulling)
+		if err != nil || len(places) != 2 || places[0].own != own || !places[1].own {
+			t.Errorf("%q: %+v, %v", text, places, err)
+		}
+	}
 	// docker.io answers elsewhere than it is called, and has the mirrors of the command line besides.
 	c := client(t, Config{Mirrors: []string{"http://line/x"}, CertsDirs: []string{hostsFile(t, "docker.io", "server = \"https://docker.io\"\n[host.\"https://file\"]\n")}})
 	places, err := c.endpoints("docker.io", pulling|resolving)
 	if err != nil || len(places) != 3 || places[0].host+places[0].root != "line/x/v2" || places[1].host != "file" || places[2].host != dockerHub || places[2].namespace != "" {
 		t.Errorf("docker.io: %+v %v", places, err)
+	}
+}
+
+// TestHostsFileWithoutPush: a registry that takes no uploads, by its file, is asked all the same what it has.
+func TestHostsFileWithoutPush(t *testing.T) {
+	own := start(t, testkit.Faults{})
+	const registry = "registry.invalid"
+	desc := own.PutManifest("x", "1", ocispec.MediaTypeImageManifest, []byte("{}"))
+	c := client(t, Config{CertsDirs: []string{hostsFile(t, registry, fmt.Sprintf("server = \"http://%s\"\ncapabilities = [\"pull\", \"resolve\"]\n", own.Host()))}})
+	n := name(t, registry+"/x:1")
+	if found, err := c.StatManifest(t.Context(), n, user()); err != nil || found.Digest != desc {
+		t.Errorf("%+v, %v", found, err)
+	}
+	_, u := content(10)
+	if _, err := c.PutBlob(t.Context(), n, u, user()); !errdefs.IsPermissionDenied(err) {
+		t.Errorf("upload: %v", err)
 	}
 }
 

@@ -34,7 +34,7 @@ func (r request) manifest(name ref.Name) request {
 // StatManifest tells what name points to in the registry itself, past all mirrors, without fetching it. The digest is empty when
 // the registry does not tell. A refusal is an *Error.
 func (c *Client) StatManifest(ctx context.Context, name ref.Name, session *Session) (ocispec.Descriptor, error) {
-	r, err := c.writing(name, session)
+	r, err := c.itself(name, session)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -56,7 +56,7 @@ func (c *Client) StatManifest(ctx context.Context, name ref.Name, session *Sessi
 
 // StatBlob tells the size of a blob in the repository of name. A refusal is an *Error.
 func (c *Client) StatBlob(ctx context.Context, name ref.Name, d digest.Digest, session *Session) (int64, error) {
-	r, err := c.writing(name, session)
+	r, err := c.itself(name, session)
 	if err != nil {
 		return 0, err
 	}
@@ -171,7 +171,7 @@ func (c *Client) Catalog(ctx context.Context, host string, session *Session) ([]
 // Referrers lists the manifests that speak of the one name points to by its digest; artifactType "" means all. Where the registry
 // does not know the call, the tag is read under which clients keep the list themselves.
 func (c *Client) Referrers(ctx context.Context, name ref.Name, artifactType string, session *Session) ([]ocispec.Descriptor, error) {
-	r, err := c.writing(name, session)
+	r, err := c.itself(name, session)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,7 @@
 // Package remote talks to OCI and Docker registries: it resolves names, fetches and
 // uploads manifests and blobs, lists and deletes, and signs in.
 //
-// Tokens and what a registry turned out to speak live as long as a Session, that is one command: the next one asks anew.
+// Tokens and what a registry turned out to speak live no longer than a Session: one command, as a rule. The next one asks anew.
 //
 // It speaks HTTPS to everybody. Only hosts on the loopback interface and those the configuration calls insecure
 // may also answer in plain HTTP or with a certificate nobody vouches for. A registry is believed in nothing: answers
@@ -48,8 +48,8 @@ type Credentials struct {
 	RegistryToken string
 }
 
-// Session is one user's dealings with one registry, for as long as one command takes: it keeps the tokens it was given and
-// how the registry speaks. It is safe for concurrent use.
+// Session is one user's dealings with one registry, for one command or for as long as a cache of it runs: it keeps the tokens it was
+// given and how the registry speaks. It is safe for concurrent use.
 type Session struct {
 	cred   Credentials
 	mu     sync.Mutex

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -416,5 +417,20 @@ func TestChallenges(t *testing.T) {
 	bearer, basic := parseChallenges([]string{`Basic realm="fake", Bearer realm="http://h/t?a=1,2",service="x \"y\", z",scope="s"`})
 	if !basic || bearer["realm"] != "http://h/t?a=1,2" || bearer["service"] != `x "y", z` || bearer["scope"] != "s" {
 		t.Errorf("%v %v", bearer, basic)
+	}
+}
+
+// TestTokensAreNotKeptForever: a session that goes on and on, as that of a cache, remembers a bounded number of tokens.
+func TestTokensAreNotKeptForever(t *testing.T) {
+	r := request{session: NewSession(Credentials{})}
+	for i := range 3 * maxTokens {
+		r.scope = fmt.Sprintf("repository:r%d:pull", i)
+		r.remember(token{value: "x"})
+		if r.session.tokens[r.key()].value != "x" {
+			t.Fatal("the newest is not remembered")
+		}
+	}
+	if n := len(r.session.tokens); n > maxTokens {
+		t.Errorf("%d tokens", n)
 	}
 }

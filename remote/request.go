@@ -156,7 +156,8 @@ func (c *Client) authorized(ctx context.Context, r request) (*http.Response, err
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
-	if resp.Request.URL.Host != r.at.host { // where a redirect leads has no say in whom to show credentials
+	// Where a redirect leads has no say in whom to show credentials.
+	if at := resp.Request.URL; address(at) != address(&url.URL{Scheme: at.Scheme, Host: r.at.host}) {
 		return resp, nil
 	}
 	value, err := c.authorization(ctx, r, resp)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ type transport struct{ c *Client }
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	at, _ := req.Context().Value(endpointKey{}).(endpoint)
-	if at.host != req.URL.Host {
+	if address(req.URL) != address(&url.URL{Scheme: req.URL.Scheme, Host: at.host}) {
 		at.trust = nil // what is said of one host is not said of another
 	}
 	p, err := t.c.pool(req.URL.Host, at.trust)
@@ -78,7 +79,7 @@ func (c *Client) followRedirect(req *http.Request, via []*http.Request) error {
 		return errors.New("stopped after 10 redirects")
 	}
 	from := via[0].URL
-	if req.URL.Scheme == from.Scheme && req.URL.Host == from.Host {
+	if req.URL.Scheme == from.Scheme && address(req.URL) == address(from) {
 		return nil
 	}
 	if req.URL.Scheme != "https" && from.Scheme == "https" && !c.insecure(req.URL.Host) {

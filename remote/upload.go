@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -94,13 +95,26 @@ func (c *Client) mount(ctx context.Context, r request, u Upload) (at *url.URL, f
 		}
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusCreated {
+			c.cancel(ctx, r, at)
 			return nil, from
 		}
 		if next, err := c.location(resp, r); err == nil {
+			c.cancel(ctx, r, at)
 			at = next
 		}
 	}
 	return at, ""
+}
+
+// cancel gives up an upload that was begun and is not wanted. A registry that keeps it nevertheless forgets it in time.
+func (c *Client) cancel(ctx context.Context, r request, at *url.URL) {
+	if at == nil {
+		return
+	}
+	r.method, r.to = http.MethodDelete, at
+	if resp, err := c.once(ctx, r); err == nil {
+		resp.Body.Close()
+	}
 }
 
 // location is where an answer says that an upload goes on.
@@ -131,7 +145,20 @@ func (r request) elsewhere() bool {
 	if r.session.speaksPlain(r.at.host) {
 		scheme = "http"
 	}
-	return r.to.Host != r.at.host || r.to.Scheme != scheme
+	return r.to.Scheme != scheme || address(r.to) != address(&url.URL{Scheme: scheme, Host: r.at.host})
+}
+
+// address is where a URL leads, with the port that it may leave out.
+func address(u *url.URL) string {
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "http":
+		port = "80"
+	default:
+		port = "443"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // uploader carries one blob over, whatever it takes.
@@ -155,14 +182,14 @@ func (u *uploader) run(ctx context.Context) error {
 		u.resume(ctx)
 	}
 	p := patience{limit: uploadTries}
-	for {
-		before := u.offset
+	for most := u.offset; ; {
 		err := u.attempt(ctx)
 		if err == nil || ctx.Err() != nil || u.at == nil && !broken(err) || !u.survives(err) {
 			return err
 		}
-		if u.offset > before {
-			p = patience{limit: uploadTries}
+		// Only further than ever is progress: a registry that forgets uploads takes the same pieces again and again.
+		if u.offset > most {
+			most, p = u.offset, patience{limit: uploadTries}
 		}
 		if !p.wait(ctx, err) {
 			return err

@@ -303,7 +303,7 @@ func TestUploadLocations(t *testing.T) {
 		}
 	}
 	r := request{at: endpoint{host: "r.example"}, session: NewSession(Credentials{})}
-	for where, want := range map[string]bool{"https://r.example/1": false, "http://r.example/1": true, "https://r.example:444/1": true, "https://s.example/1": true} {
+	for where, want := range map[string]bool{"https://r.example/1": false, "https://r.example:443/1": false, "http://r.example/1": true, "http://r.example:443/1": true, "https://r.example:444/1": true, "https://s.example/1": true} {
 		r.to = httptest.NewRequest("PUT", where, nil).URL
 		if r.elsewhere() != want {
 			t.Errorf("%s elsewhere: %v", where, !want)
