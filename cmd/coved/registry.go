@@ -39,6 +39,9 @@ func (d *distribution) close() {
 	}
 }
 
+// idle is longer than clients keep a connection for their next request, so that none of them meets its end.
+const idle = 5 * time.Minute
+
 // serve answers until ctx is done.
 func (d *distribution) serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -46,7 +49,7 @@ func (d *distribution) serve(ctx context.Context) error {
 	for _, chore := range d.chores {
 		chores.Go(func() { chore(ctx) })
 	}
-	err := listen.Service{Handler: d.handler, Log: d.log, Grace: grace}.Serve(ctx, d.listeners)
+	err := listen.Service{Handler: d.handler, Log: d.log, Grace: grace, Idle: idle}.Serve(ctx, d.listeners)
 	stop()
 	chores.Wait()
 	return err

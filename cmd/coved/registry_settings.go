@@ -78,6 +78,8 @@ func (s *registrySettings) check() error {
 	switch {
 	case (s.tlsCert == "") != (s.tlsKey == ""):
 		return errors.New("a registry's certificate and its key go together: give tls-cert and tls-key")
+	case s.anonymous && s.htpasswd == "" && s.rights == "" && s.proxy == "" && !s.readOnly:
+		return errors.New("without accounts everybody may push and delete as well: give htpasswd or rights with anonymous, or read-only")
 	case s.token && s.htpasswd == "":
 		return errors.New("a token service needs accounts: give htpasswd with token")
 	case s.token && s.tokenKey == "" && s.s3.Bucket != "":
@@ -88,8 +90,10 @@ func (s *registrySettings) check() error {
 		return errors.New("an account at a cached registry without one: give proxy")
 	case (s.proxyUser == "") != (s.proxyPasswordFile == ""):
 		return errors.New("proxy-username and proxy-password-file go together")
-	case s.gcInterval < 0 || s.gcGrace < 0 || s.uploadExpiry < 0 || s.proxyFresh < 0 || s.proxyKeep < 0:
+	case s.gcInterval < 0 || s.proxyFresh < 0 || s.proxyKeep < 0:
 		return errors.New("a duration below zero")
+	case s.gcGrace <= 0 || s.uploadExpiry <= 0:
+		return errors.New("without a gc-grace and an upload-expiry, pushes would lose what they have just sent")
 	}
 	return nil
 }
@@ -188,13 +192,16 @@ func (s *registrySettings) accessConfig() access.Config {
 
 // exposed is a warning for a registry that lets more people do more than its owner may have meant, "" for one that does not.
 func (s *registrySettings) exposed(addresses []net.Addr) string {
-	open := s.htpasswd == "" && s.rights == "" && s.proxy == "" && !s.readOnly
+	closed := s.htpasswd != "" || s.rights != ""
+	open := !closed && s.proxy == "" && !s.readOnly
 	for _, address := range addresses {
 		tcp, ok := address.(*net.TCPAddr)
 		switch {
 		case !ok || tcp.IP.IsLoopback():
 		case open:
 			return "whoever reaches " + tcp.String() + " may push and delete: there are no accounts"
+		case !closed && s.proxyUser != "":
+			return "whoever reaches " + tcp.String() + " sees at " + s.proxy + " what " + s.proxyUser + " does: there are no accounts"
 		case s.htpasswd != "" && s.tlsCert == "":
 			return "passwords reach " + tcp.String() + " unencrypted, unless something before it speaks TLS"
 		}

@@ -174,6 +174,8 @@ func TestWarningOfAnOpenRegistry(t *testing.T) {
 		{nil, all, "no accounts"},
 		{[]string{"--read-only"}, all, ""},
 		{[]string{"--proxy", "docker.io"}, all, ""},
+		{[]string{"--proxy", "docker.io", "--proxy-username", "me", "--proxy-password-file", "f"}, all, "what me does"},
+		{[]string{"--proxy", "docker.io", "--proxy-username", "me", "--proxy-password-file", "f"}, loopback, ""},
 		{[]string{"--htpasswd", "x"}, all, "unencrypted"},
 		{[]string{"--htpasswd", "x"}, loopback, ""},
 		{[]string{"--htpasswd", "x", "--tls-cert", "c", "--tls-key", "k"}, all, ""},
@@ -186,6 +188,19 @@ func TestWarningOfAnOpenRegistry(t *testing.T) {
 		got := s.exposed([]net.Addr{&net.UnixAddr{Name: "/x"}, c.at})
 		if (c.says == "") != (got == "") || !strings.Contains(got, c.says) {
 			t.Errorf("%v at %v: %q, want %q", c.args, c.at, got, c.says)
+		}
+	}
+}
+
+func TestSettingsOfARegistryThatContradict(t *testing.T) {
+	for _, args := range []string{"--gc-grace 0", "--upload-expiry 0", "--gc-grace -1s", "--proxy-fresh -1s", "--anonymous"} {
+		if _, err := readServeSettings(strings.Fields(args)); err == nil {
+			t.Errorf("%s was taken", args)
+		}
+	}
+	for _, args := range []string{"--anonymous --htpasswd x", "--anonymous --rights x", "--anonymous --read-only", "--anonymous --proxy docker.io"} {
+		if _, err := readServeSettings(strings.Fields(args)); err != nil {
+			t.Errorf("%s: %v", args, err)
 		}
 	}
 }

@@ -20,6 +20,8 @@ type Service struct {
 	Log   *slog.Logger
 	// Grace is how long work in progress may take at the end.
 	Grace time.Duration
+	// Idle is how long a connection on which nothing is asked stays open; 0 is for ever.
+	Idle time.Duration
 }
 
 // Serve answers requests on the listeners until ctx is done, then ends the streams without an end and lets work in
@@ -30,6 +32,7 @@ func (s Service) Serve(ctx context.Context, listeners []net.Listener) error {
 	web := &http.Server{
 		Handler:           s.Handler,
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       s.Idle,
 		BaseContext:       func(net.Listener) context.Context { return work },
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
