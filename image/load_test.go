@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/ulikunitz/xz"
 
@@ -274,4 +275,17 @@ func FuzzLoad(f *testing.F) {
 			b.empty()
 		}
 	})
+}
+
+// TestSaveIsWhole: what an archive cannot do without, and is gone when it comes to be written, ends it; what was not all here
+// anyway does not.
+func TestSaveIsWhole(t *testing.T) {
+	b := open(t)
+	gone := digest.FromString("gone")
+	for _, needed := range []bool{true, false} {
+		err := b.writeBundle(t.Context(), io.Discard, nil, map[digest.Digest]bool{gone: needed})
+		if errdefs.IsNotFound(err) != needed || !needed && err != nil {
+			t.Errorf("needed %v: %v", needed, err)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -135,7 +136,7 @@ func (s *Store) namePulled(name ref.Name, p *plan) (bool, error) {
 		}
 		return repoint(all, p.target, time.Now(), full), nil
 	}, func(tx *state.Tx) error {
-		if err := s.push.CameFrom(tx, name, append(p.layers, p.target)...); err != nil {
+		if err := s.push.CameFrom(tx, name, append(slices.Clip(p.layers), p.target)...); err != nil {
 			return err
 		}
 		return s.pulls.DeleteIn(tx, name.String())

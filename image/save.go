@@ -30,7 +30,7 @@ type saved struct {
 func (s *Store) Save(ctx context.Context, references []string, platforms []ocispec.Platform, w io.Writer) error {
 	hold := s.lease()
 	defer hold.release()
-	content := map[digest.Digest]bool{}
+	content := map[digest.Digest]bool{} // true: the archive is not whole without it
 	var list []saved
 	for _, reference := range s.withAllTags(references) {
 		f, err := s.find(reference)
@@ -96,7 +96,7 @@ func (s *Store) toSave(f found, reference string, platforms []ocispec.Platform, 
 	}
 	one.variant = wanted[0]
 	if len(platforms) == 0 {
-		wanted = list
+		wanted = append(wanted, list...) // the others as far as they are here
 	}
 	if len(platforms) == 1 {
 		one.target = one.variant.desc
@@ -104,14 +104,16 @@ func (s *Store) toSave(f found, reference string, platforms []ocispec.Platform, 
 	} else {
 		s.addDocuments(f.target, content, 0)
 	}
-	for _, v := range wanted {
-		content[v.desc.Digest] = true
+	for i, v := range wanted {
+		need := len(platforms) > 0 || i == 0
+		add := func(d digest.Digest) { content[d] = content[d] || need }
+		add(v.desc.Digest)
 		if v.manifest == nil {
 			continue
 		}
-		content[v.manifest.Config.Digest] = true
+		add(v.manifest.Config.Digest)
 		for _, l := range v.manifest.Layers {
-			content[l.Digest] = true
+			add(l.Digest)
 		}
 	}
 	return one, nil
@@ -124,10 +126,10 @@ func platformName(p *ocispec.Platform) string {
 	return oci.FormatPlatform(*p)
 }
 
-// addDocuments adds target and the indexes below it.
+// addDocuments adds target and the indexes below it, as far as they are here.
 func (s *Store) addDocuments(desc ocispec.Descriptor, content map[digest.Digest]bool, depth int) {
-	content[desc.Digest] = true
 	doc, err := s.document(desc)
+	content[desc.Digest] = content[desc.Digest] || err == nil || depth == 0
 	if err != nil || doc.Index == nil || depth > maxDepth {
 		return
 	}
@@ -149,7 +151,7 @@ func (s *Store) writeBundle(ctx context.Context, w io.Writer, list []saved, cont
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := s.writeBlob(t, d); err != nil && !errdefs.IsNotFound(err) {
+		if err := s.writeBlob(t, d); err != nil && (content[d] || !errdefs.IsNotFound(err)) {
 			return err
 		}
 	}
