@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/containerd/errdefs"
 	"github.com/cove-containers/cove/cli/command"
 	"github.com/cove-containers/cove/ref"
 	"github.com/cove-containers/cove/remote"
@@ -97,34 +98,40 @@ func remove(ctx context.Context, a *command.App, c calling, arg string, all bool
 	return []removed{{Untagged: name.Familiar()}}, nil
 }
 
-// removeAll removes what the tags of a repository point to: the tags go with it.
+// removeAll removes what the tags of a repository point to: the tags go with it. All are looked up first, as several may point to
+// the same.
 func removeAll(ctx context.Context, client *remote.Client, session *remote.Session, name ref.Name) ([]removed, error) {
 	tags, err := client.Tags(ctx, name, session)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name.Familiar(), err)
 	}
-	var done []removed
-	gone := map[ref.Name]bool{}
+	var targets []ref.Name
+	pointing := map[ref.Name][]removed{}
 	for _, tag := range tags {
 		at := name
 		at.Tag = tag
 		found, err := client.StatManifest(ctx, at, session)
-		if err == nil && found.Digest == "" {
+		switch {
+		case errdefs.IsNotFound(err): // removed since it was listed
+			continue
+		case err == nil && found.Digest == "":
 			err = errors.New("the registry does not tell its digest")
 		}
 		if err != nil {
-			return done, fmt.Errorf("%s: %w", at.Familiar(), err)
+			return nil, fmt.Errorf("%s: %w", at.Familiar(), err)
 		}
-		done = append(done, removed{Untagged: at.Familiar()})
 		target := name.WithDigest(found.Digest)
-		if gone[target] {
-			continue
+		if pointing[target] == nil {
+			targets = append(targets, target)
 		}
+		pointing[target] = append(pointing[target], removed{Untagged: at.Familiar()})
+	}
+	var done []removed
+	for _, target := range targets {
 		if err := client.DeleteManifest(ctx, target, session); err != nil {
-			return done[:len(done)-1], fmt.Errorf("%s: %w", target.Familiar(), err)
+			return done, fmt.Errorf("%s: %w", target.Familiar(), err)
 		}
-		gone[target] = true
-		done = append(done, removed{Deleted: target.Familiar()})
+		done = append(append(done, pointing[target]...), removed{Deleted: target.Familiar()})
 	}
 	return done, nil
 }
