@@ -38,6 +38,20 @@ func (c *Client) StatManifest(ctx context.Context, name ref.Name, session *Sessi
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	r.scope = "repository:" + name.Path + ":pull"
+	return c.statManifest(ctx, r, name)
+}
+
+// StatTarget is StatManifest for who is about to push to name: what it is authorized with serves the push too.
+func (c *Client) StatTarget(ctx context.Context, name ref.Name, session *Session) (ocispec.Descriptor, error) {
+	r, err := c.writing(name, session)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return c.statManifest(ctx, r, name)
+}
+
+func (c *Client) statManifest(ctx context.Context, r request, name ref.Name) (ocispec.Descriptor, error) {
 	r = r.manifest(name)
 	r.method = http.MethodHead
 	r.header = http.Header{"Accept": {strings.Join(oci.Accepted(), ", ")}}

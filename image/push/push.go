@@ -126,7 +126,7 @@ func (p *one) run(ctx context.Context) error {
 
 // stat is the digest that name points to in the registry, "" when it points to nothing or nobody tells.
 func (p *one) stat(ctx context.Context, name ref.Name) (digest.Digest, error) {
-	desc, err := p.remote.StatManifest(ctx, name, p.session)
+	desc, err := p.remote.StatTarget(ctx, name, p.session)
 	var refused *remote.Error
 	if errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusMethodNotAllowed) {
 		return "", nil
