@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cove-containers/cove/repository"
@@ -71,11 +70,7 @@ func (c *call) putManifest() error {
 }
 
 func (c *call) deleteManifest() error {
-	err := c.store.DeleteManifest(c.r.Context(), c.name, c.arg)
-	if errdefs.IsNotFound(err) && repository.CodeOf(err) == "" {
-		err = &refusal{http.StatusNotFound, repository.ManifestUnknown, err.Error()}
-	}
-	if err != nil {
+	if err := c.store.DeleteManifest(c.r.Context(), c.name, c.arg); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusAccepted)
