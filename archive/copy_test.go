@@ -182,7 +182,7 @@ func TestPackLayer(t *testing.T) {
 	if got, want := names(t, b.Bytes()), "a/x b/ b/skip/ b/skip/y"; got != want {
 		t.Errorf("packed %s, want %s", got, want)
 	}
-	for _, bad := range []string{"/", "..", "nosuch/x"} {
+	for _, bad := range []string{"/", "..", "nosuch/x", "nosuch", "b/nosuch"} {
 		if err := Pack(context.Background(), &b, openDir(t, src), PackOptions{}, bad); err == nil {
 			t.Errorf("%q was packed", bad)
 		}

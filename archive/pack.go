@@ -17,7 +17,8 @@ import (
 
 // Pack writes the named files and directories below root, with all they contain, as a tar stream; without names,
 // the whole tree except the root itself. The same tree always gives the same bytes: names are sorted. Sockets are
-// left out. What changes meanwhile is packed in some state it had; a file that shrinks is filled up with zeros.
+// left out. What changes meanwhile is packed in some state it had, what is removed is left out, and a file that shrinks is
+// filled up with zeros; but a name asked for that is not there is fs.ErrNotExist.
 func Pack(ctx context.Context, w io.Writer, root *os.File, o PackOptions, names ...string) error {
 	defer runtime.KeepAlive(root) // the descriptor is used without it
 	p := newPacker(w, o)
@@ -58,6 +59,7 @@ type packer struct {
 	w     *tar.Writer
 	low   *Pile             // where in the layers below it is; nil where nobody knows
 	links map[fileID]string // where a file of several names was first met
+	gone  string            // the last name that was left out, because it was not there any more
 	buf   []byte
 }
 
@@ -98,16 +100,24 @@ func (p *packer) base(ctx context.Context, root Pile) error {
 	return p.kids(ctx, root, path)
 }
 
+// named packs one name, which must be there.
 func (p *packer) named(ctx context.Context, root sys.FD, dir, base string) error {
-	if dir == "" {
-		return p.entry(ctx, Pile{root}, base, base)
+	parent, path := root, base
+	if dir != "" {
+		fd, err := sys.OpenDirBelow(root, dir)
+		if err != nil {
+			return err
+		}
+		defer fd.Close()
+		parent, path = fd, dir+"/"+base
 	}
-	fd, err := sys.OpenDirBelow(root, dir)
-	if err != nil {
+	if err := p.entry(ctx, Pile{parent}, base, path); err != nil {
 		return err
 	}
-	defer fd.Close()
-	return p.entry(ctx, Pile{fd}, base, dir+"/"+base)
+	if p.gone == path {
+		return fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	}
+	return nil
 }
 
 // kids packs what is in a directory, whose path from the root is path with a slash at its end.
@@ -138,14 +148,16 @@ func (p *packer) entry(ctx context.Context, dirs Pile, name, path string) error 
 		switch err := p.look(ctx, dirs, name, path); {
 		case errors.Is(err, errChanged):
 		case errors.Is(err, fs.ErrNotExist):
-			return nil // removed since the directory was read
+			p.gone = path // removed since the directory was read
+			return nil
 		case err != nil && !errors.Is(err, ctx.Err()):
 			return fmt.Errorf("%s: %w", path, err)
 		default:
 			return err
 		}
 	}
-	return nil // it never stayed what it was for a moment
+	p.gone = path // or is, but never stays what it is for a moment
+	return nil
 }
 
 // looks is how often a name is looked at anew that has become something else between two glances.
