@@ -110,6 +110,11 @@ func (s *supervisor) converse(w *wire) {
 			s.attach(w, h, body)
 			return
 		}
+		if h.Op == opHello {
+			// Before the end of the connection is seen: a daemon that is entered after it was forgotten would never leave.
+			s.answer(w, h, body, file)
+			continue
+		}
 		go s.answer(w, h, body, file)
 	}
 	_ = w.Close()
