@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -201,21 +203,7 @@ func (c *collection) untagged(ctx context.Context, m *marks) error {
 		}
 		return found, nil
 	}
-	found, err := garbage(ctx)
-	if err != nil {
-		return err
-	}
-	var keys []string
-	for key := range found {
-		keys = append(keys, key)
-	}
-	gone, err := c.take(ctx, keys, func(ctx context.Context, keys []string) (map[string]bool, error) {
-		if err := m.refresh(ctx); err != nil {
-			return nil, err
-		}
-		still, err := garbage(ctx)
-		return except(keys, still), err
-	})
+	gone, err := c.sweep(ctx, m, garbage)
 	c.result.Manifests += len(gone)
 	for _, key := range gone {
 		delete(m.records, digest.Digest(last(key)))
@@ -223,15 +211,25 @@ func (c *collection) untagged(ctx context.Context, m *marks) error {
 	return err
 }
 
-// except are the keys that are not garbage any more.
-func except(keys []string, garbage map[string]bool) map[string]bool {
-	keep := map[string]bool{}
-	for _, key := range keys {
-		if !garbage[key] {
-			keep[key] = true
-		}
+// sweep takes what is garbage of a repository, after looking once more, at its manifests as they are then, whether it still is.
+func (c *collection) sweep(ctx context.Context, m *marks, garbage func(context.Context) (map[string]bool, error)) ([]string, error) {
+	found, err := garbage(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return keep
+	return c.take(ctx, slices.Collect(maps.Keys(found)), func(ctx context.Context, keys []string) (map[string]bool, error) {
+		if err := m.refresh(ctx); err != nil {
+			return nil, err
+		}
+		still, err := garbage(ctx)
+		keep := map[string]bool{}
+		for _, key := range keys {
+			if !still[key] {
+				keep[key] = true
+			}
+		}
+		return keep, err
+	})
 }
 
 // links takes out of the repository the blobs that none of its manifests names.
@@ -247,21 +245,7 @@ func (c *collection) links(ctx context.Context, m *marks) error {
 			return nil
 		})
 	}
-	found, err := garbage(ctx)
-	if err != nil {
-		return err
-	}
-	var keys []string
-	for key := range found {
-		keys = append(keys, key)
-	}
-	gone, err := c.take(ctx, keys, func(ctx context.Context, keys []string) (map[string]bool, error) {
-		if err := m.refresh(ctx); err != nil {
-			return nil, err
-		}
-		still, err := garbage(ctx)
-		return except(keys, still), err
-	})
+	gone, err := c.sweep(ctx, m, garbage)
 	c.result.Links += len(gone)
 	if c.DryRun {
 		return err

@@ -25,19 +25,9 @@ func Pull(a *command.App) *cobra.Command {
 		Annotations:       command.Aliases("image pull", "pull"),
 		ValidArgsFunction: a.CompleteImages,
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
-			name, err := ref.Parse(args[0])
+			name, err := nameOrAll(a, args[0], all, quiet)
 			if err != nil {
 				return err
-			}
-			bare := name.Tag == "" && name.Digest == ""
-			switch {
-			case all && !bare:
-				return errors.New("tag can't be used with --all-tags/-a")
-			case !all && bare:
-				name = name.WithDefaultTag()
-				if !quiet {
-					fmt.Fprintln(a.Out, "Using default tag:", name.Tag)
-				}
 			}
 			out, file := a.Out, a.Stdout
 			if quiet {
@@ -88,4 +78,23 @@ func pullName(ctx context.Context, a *command.App, daemon *client.Client, name r
 	}
 	o := client.PullOptions{Repository: name.FamiliarRepository(), Tag: tag, Platform: platform, Auth: auth}
 	return daemon.ImagePull(ctx, o, p.Show)
+}
+
+// nameOrAll is the image that a pull or a push is of: of a repository without a tag all tags if asked for, else the usual one.
+func nameOrAll(a *command.App, text string, all, quiet bool) (ref.Name, error) {
+	name, err := ref.Parse(text)
+	if err != nil {
+		return name, err
+	}
+	bare := name.Tag == "" && name.Digest == ""
+	switch {
+	case all && !bare:
+		return name, errors.New("tag can't be used with --all-tags/-a")
+	case !all && bare:
+		name = name.WithDefaultTag()
+		if !quiet {
+			fmt.Fprintln(a.Out, "Using default tag:", name.Tag)
+		}
+	}
+	return name, nil
 }

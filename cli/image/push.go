@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
@@ -28,19 +27,9 @@ func Push(a *command.App) *cobra.Command {
 		Annotations:       command.Aliases("image push", "push"),
 		ValidArgsFunction: a.CompleteImages,
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
-			name, err := ref.Parse(args[0])
+			name, err := nameOrAll(a, args[0], all, quiet)
 			if err != nil {
 				return err
-			}
-			bare := name.Tag == "" && name.Digest == ""
-			switch {
-			case all && !bare:
-				return errors.New("tag can't be used with --all-tags/-a")
-			case !all && bare:
-				name = name.WithDefaultTag()
-				if !quiet {
-					fmt.Fprintln(a.Out, "Using default tag:", name.Tag)
-				}
 			}
 			return push(ctx, a, daemon, name, platform, quiet)
 		}),
