@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,14 +27,14 @@ func (c *Client) ContainerStat(ctx context.Context, id, path string) (container.
 func (c *Client) CopyFromContainer(ctx context.Context, id, path string) (io.ReadCloser, container.PathStat, error) {
 	res, err := c.do(ctx, archiveCall(http.MethodGet, id, path))
 	if err != nil {
-		return nil, container.PathStat{}, err
+		return nil, container.PathStat{}, brokenOff(err)
 	}
 	st, err := pathStat(res)
 	if err != nil {
 		res.Body.Close()
 		return nil, st, err
 	}
-	return res.Body, st, nil
+	return wholeArchive{res.Body}, st, nil
 }
 
 // CopyToOptions tell how an archive is unpacked in a container.
@@ -56,9 +57,28 @@ func (c *Client) CopyToContainer(ctx context.Context, id, path string, archive i
 func (c *Client) ContainerExport(ctx context.Context, id string) (io.ReadCloser, error) {
 	res, err := c.do(ctx, call{method: http.MethodGet, path: "/containers/" + url.PathEscape(id) + "/export"})
 	if err != nil {
-		return nil, err
+		return nil, brokenOff(err)
 	}
-	return res.Body, nil
+	return wholeArchive{res.Body}, nil
+}
+
+// wholeArchive says what it means that a stream ends too early: the daemon has no other way to tell that it could not
+// read a file, or that it is gone.
+type wholeArchive struct{ io.ReadCloser }
+
+func (a wholeArchive) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if err == io.EOF {
+		return n, err
+	}
+	return n, brokenOff(err)
+}
+
+func brokenOff(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the archive broke off before its end: %w", err)
+	}
+	return err
 }
 
 func archiveCall(method, id, path string) call {

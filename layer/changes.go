@@ -30,10 +30,7 @@ func (s *Store) Changes(ctx context.Context, id string, ignore ...string) ([]ct.
 	}
 	trees := append(slices.Clone(record.Below), record.tree(id))
 	changes, err := differences(ctx, s.uppers(trees), below, false, ignore)
-	if err == nil {
-		err = s.standing(trees)
-	}
-	if err != nil {
+	if err = s.standing(trees, err); err != nil {
 		return nil, fmt.Errorf("changes of writable layer %s: %w", id, err)
 	}
 	return changes, nil
@@ -66,10 +63,7 @@ func (s *Store) ChangesSince(ctx context.Context, from Snapshot, to *Snapshot, i
 		return nil, fmt.Errorf("changes since snapshot %s: %w", from.ID, err)
 	}
 	changes, err := differences(ctx, is, was, true, ignore)
-	if err == nil {
-		err = s.standing(slices.Concat(from.Trees, trees))
-	}
-	if err != nil {
+	if err = s.standing(slices.Concat(from.Trees, trees), err); err != nil {
 		return nil, fmt.Errorf("changes since snapshot %s: %w", from.ID, err)
 	}
 	return changes, nil

@@ -46,28 +46,25 @@ func (s *Store) pack(ctx context.Context, w io.Writer, trees []string, diffIDs [
 	defer closeAll(below)
 	roots, err := openAll(s.uppers(trees))
 	if err != nil {
+		err = s.standing(trees, err)
 		return fmt.Errorf("pack writable layer: %w", err)
 	}
 	defer closeAll(roots)
-	err = archive.PackLayers(ctx, w, roots, below)
-	if err == nil {
-		err = s.standing(trees)
-	}
-	if err != nil {
+	if err = s.standing(trees, archive.PackLayers(ctx, w, roots, below)); err != nil {
 		return fmt.Errorf("pack writable layer: %w", err)
 	}
 	return nil
 }
 
-// standing tells whoever has read trees that they are still there: in a tree that is being deleted, what is gone looks like
-// what never was.
-func (s *Store) standing(trees []string) error {
+// standing tells whoever has read trees, and came to err, that they are not there any more, if so: in a tree that is being
+// deleted, what is gone looks like what never was.
+func (s *Store) standing(trees []string, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.unused(trees)) > 0 {
 		return errdefs.ErrConflict.WithMessage("the files were removed, or rolled back, while they were read")
 	}
-	return nil
+	return err
 }
 
 // uppers are the folders of trees, which are named lowest first, topmost first.
