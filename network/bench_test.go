@@ -17,9 +17,7 @@ func BenchmarkJoin(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		b.StopTimer()
 		for {
-			in.lans["bridge"].warm.mu.Lock()
-			full := len(in.lans["bridge"].warm.ready) > 16
-			in.lans["bridge"].warm.mu.Unlock()
+			full := len(in.lans["bridge"].warm.Ready()) > 16
 			if full {
 				break
 			}

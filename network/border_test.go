@@ -21,7 +21,7 @@ func TestMoreThanOneBridge(t *testing.T) {
 	in.makeNet(t, "n", 0, nil)
 	in.makeNet(t, "alone", 1, func(r *nt.CreateRequest) { r.Options = map[string]string{optICC: "false"} })
 	join := func(network string, from, upTo int) (boxes []*Sandbox) {
-		in.lan(network).spans.most = 2
+		in.lan(network).spans.Most = 2
 		for i := from; i < upTo; i++ {
 			id := fmt.Sprint(network, i)
 			box := in.join(t, id, on(id, network))
@@ -31,7 +31,7 @@ func TestMoreThanOneBridge(t *testing.T) {
 		return boxes
 	}
 	boxes, apart := join("n", 0, 7), join("alone", 0, 5)
-	if n := len(in.lan("n").spans.devices()); n != 4 {
+	if n := len(in.lan("n").spans.Devices()); n != 4 {
 		t.Errorf("%d bridges", n)
 	}
 	for i, to := range boxes {
@@ -73,7 +73,7 @@ func TestMoreThanOneBridge(t *testing.T) {
 	}
 	names := []string{}
 	for _, l := range in.all() {
-		for _, device := range l.spans.devices() {
+		for _, device := range l.spans.Devices() {
 			names = append(names, device.Name, "cl"+device.Name[2:])
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/publish"
+	"github.com/cove-containers/cove/network/warm"
 )
 
 // Check compares the containers that are on networks with the devices, the firewall table and the published ports
@@ -38,7 +40,7 @@ func (k *Keeper) Check(_ context.Context, _ bool) (api.Findings, error) {
 			})
 			continue
 		}
-		for _, device := range l.spans.devices() {
+		for _, device := range l.spans.Devices() {
 			on, err := device.PortNames(k.cfg.vethPrefix())
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // the network was removed meanwhile
@@ -95,7 +97,7 @@ func (k *Keeper) owned() (owned map[string]bool, expected map[string]string) {
 	for veth := range k.found {
 		owned[veth] = true
 	}
-	var pools []*pool
+	var pools []*warm.Pool[*ready]
 	for _, l := range k.lans {
 		if l.warm != nil {
 			pools = append(pools, l.warm)
@@ -103,13 +105,9 @@ func (k *Keeper) owned() (owned map[string]bool, expected map[string]string) {
 	}
 	k.mu.Unlock()
 	for _, p := range pools {
-		p.making.Lock() // one that is being made ahead is finished first
-		p.mu.Lock()
-		for _, r := range p.ready {
+		for _, r := range p.Ready() {
 			owned[r.port.Name] = true
 		}
-		p.mu.Unlock()
-		p.making.Unlock()
 	}
 	k.graves.mu.Lock()
 	for _, g := range k.graves.open {
@@ -194,7 +192,7 @@ func (k *Keeper) wanted() []nft.Publication {
 	defer k.mu.Unlock()
 	var all []nft.Publication
 	for _, m := range k.members {
-		all = append(all, publications(m.published)...)
+		all = append(all, publish.Publications(m.published)...)
 	}
 	return all
 }

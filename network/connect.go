@@ -9,6 +9,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/publish"
 )
 
 // Connect puts a running container, whose namespace is req.NetNS, on one more network. req is what the container asks of
@@ -175,7 +176,7 @@ func (k *Keeper) changed(m *member, req Request) *Sandbox {
 		box.Endpoints[network] = k.shownEndpoint(e, req.Networks[network])
 	}
 	if m.carrier != "" {
-		box.Ports = shownPorts(req, m.published)
+		box.Ports = publish.Shown(req.Exposed, m.published)
 	}
 	return box
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/publish"
 )
 
 // Request is what a container asks of its network.
@@ -84,7 +85,7 @@ func (k *Keeper) Validate(req Request) error {
 			return err
 		}
 	}
-	_, err := wishes(req, k.defaultHostIP())
+	_, err := publish.Wishes(req.published(), k.defaultHostIP())
 	return err
 }
 
@@ -155,7 +156,7 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	switch first {
 	case nt.NetworkHost:
 	case nt.NetworkNone: // or it was taken off all its networks
-		r, err := k.bare.take(netip.Addr{})
+		r, err := k.bare.Take(netip.Addr{})
 		if err != nil {
 			return nil, err
 		}
@@ -257,7 +258,7 @@ func (k *Keeper) joinLans(box *Sandbox, m *member, wanted []wished, req Request)
 		return err
 	}
 	r.ns.Seal()
-	box.NetNS, box.Names, box.Ports = r.ns.File, r.names, shownPorts(req, m.published)
+	box.NetNS, box.Names, box.Ports = r.ns.File, r.names, publish.Shown(req.Exposed, m.published)
 	return nil
 }
 
@@ -300,9 +301,9 @@ func (k *Keeper) joinFirst(m *member, w wished) (*ready, error) {
 	if want.IsValid() {
 		k.graves.hasten(l, want)
 	}
-	r, err := pool.take(want)
+	r, err := pool.Take(want)
 	if err != nil && want.IsValid() && !must {
-		r, err = pool.take(netip.Addr{})
+		r, err = pool.Take(netip.Addr{})
 	}
 	if err != nil {
 		return nil, err
@@ -376,8 +377,8 @@ func (k *Keeper) yield(l *lan, address netip.Addr) netip.Addr {
 	if pool == nil {
 		return netip.Addr{}
 	}
-	r := pool.find(address)
-	if r == nil {
+	r, ok := pool.Find(address)
+	if !ok {
 		return netip.Addr{}
 	}
 	r.close()

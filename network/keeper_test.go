@@ -73,17 +73,17 @@ func (in *instance) open(t testing.TB) {
 
 // crash ends the keeper as SIGKILL would: what is in the kernel stays, what the process holds goes.
 func (in *instance) crash() {
-	in.bare.close()
+	in.bare.Close()
 	for _, m := range in.members {
 		m.resolver.close()
 	}
 	for _, l := range in.lans {
 		if l.warm != nil {
-			l.warm.close()
+			l.warm.Close()
 		}
 	}
 	in.watch.Close()
-	in.ports.close()
+	in.ports.Close()
 	in.table.Close()
 	in.Keeper = nil
 }

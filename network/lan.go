@@ -17,6 +17,7 @@ import (
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/warm"
 )
 
 // userWarm is how many namespaces are kept ready on a user's network, from its first container on.
@@ -26,7 +27,7 @@ const userWarm = 2
 type lan struct {
 	name, id string
 	device   bridge.Device // the first, which has the address
-	spans    *spans
+	spans    *bridge.Spans
 	gateway  netip.Addr
 	subnet   *ipam.Subnet
 	settings settings
@@ -35,8 +36,28 @@ type lan struct {
 	// static tells that its user chose the subnet, and so may choose addresses.
 	static bool
 	// warm are namespaces ready on it; nil for none. Guarded by the keeper's lock, as are the names.
-	warm  *pool
+	warm  *warm.Pool[*ready]
 	names names
+}
+
+// ready is a namespace made ahead; port is the zero value for one without a network, names nil for one whose container
+// finds nobody by name.
+type ready struct {
+	ns    *bridge.Namespace
+	lan   *lan
+	port  bridge.Port
+	names *Sockets
+}
+
+// Address is the one that the namespace has on its network.
+func (r *ready) Address() netip.Addr { return r.port.Address.Addr() }
+
+// close lets go of the namespace.
+func (r *ready) close() {
+	if r.names != nil {
+		r.names.Close()
+	}
+	r.ns.Close()
 }
 
 // openLan makes a network real on the host, or finds it so.
@@ -58,7 +79,7 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 	if l.device, err = bridge.Ensure(bridge.Wish{Name: device, Address: r.Bridge, MTU: l.mtu, Tag: tag, Chosen: chosen}); err != nil {
 		return nil, err
 	}
-	l.spans = newSpans(l.device, func(n int) (bridge.Device, error) {
+	l.spans = bridge.NewSpans(l.device, func(n int) (bridge.Device, error) {
 		further, err := l.device.Extend(k.cfg.spanName(r.ID, n), k.cfg.linkName(r.ID, n), tag, l.mtu, !set.icc)
 		if err == nil && k.table != nil {
 			err = k.table.AddBridge(spanWall(further))
@@ -79,10 +100,10 @@ func (k *Keeper) deviceOf(name string, r record) string {
 // cool ends what is made ahead on the network.
 func (k *Keeper) cool(l *lan) {
 	k.mu.Lock()
-	warm := l.warm
+	pool := l.warm
 	k.mu.Unlock()
-	if warm != nil {
-		warm.close()
+	if pool != nil {
+		pool.Close()
 	}
 }
 
@@ -94,7 +115,7 @@ func (k *Keeper) closeLan(l *lan) error {
 
 func (l *lan) removeDevice() error {
 	var errs []error
-	for i, device := range l.spans.devices() {
+	for i, device := range l.spans.Devices() {
 		if device.Foreign {
 			continue
 		}
@@ -111,7 +132,7 @@ func (l *lan) walls() []nft.Bridge {
 	out := []nft.Bridge{{
 		Name: l.device.Name, Subnet: l.subnet.Prefix(), Masquerade: l.settings.masquerade, Closed: l.closed, Apart: !l.settings.icc,
 	}}
-	for _, further := range l.spans.devices()[1:] {
+	for _, further := range l.spans.Devices()[1:] {
 		out = append(out, spanWall(further))
 	}
 	return out
@@ -157,7 +178,7 @@ func (k *Keeper) lan(name string) *lan {
 
 // findVeths notes the devices that an earlier engine left on the bridge and keeps their addresses from being given away.
 func (k *Keeper) findVeths(l *lan) error {
-	found, err := l.spans.find(func(n int) string { return k.cfg.spanName(l.id, n) }, addressOfVeth, k.cfg.vethPrefix())
+	found, err := l.spans.Find(func(n int) string { return k.cfg.spanName(l.id, n) }, addressOfVeth, k.cfg.vethPrefix())
 	if err != nil {
 		return err
 	}
@@ -183,12 +204,12 @@ func addressOfVeth(name string) (netip.Addr, bool) {
 }
 
 // pool makes namespaces on l ahead.
-func (k *Keeper) pool(l *lan, size int) *pool {
-	return newPool(k.log, size, func(want netip.Addr) (*ready, error) { return k.makeOn(l, want) }, k.drop)
+func (k *Keeper) pool(l *lan, size int) *warm.Pool[*ready] {
+	return warm.New(k.log, size, func(want netip.Addr) (*ready, error) { return k.makeOn(l, want) }, k.drop)
 }
 
 // warmed is the pool of l, made when the network is used for the first time.
-func (k *Keeper) warmed(l *lan) *pool {
+func (k *Keeper) warmed(l *lan) *warm.Pool[*ready] {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if l.warm == nil {
@@ -226,7 +247,7 @@ func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
 // plug gives a namespace a device on one of the network's bridges, from which it can send as itself alone.
 func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
 	address := p.Address.Addr()
-	device, err := l.spans.take(address)
+	device, err := l.spans.Take(address)
 	if err != nil {
 		return err
 	}
@@ -236,7 +257,7 @@ func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
 		}
 	}
 	if err != nil {
-		l.spans.free(address)
+		l.spans.Free(address)
 	}
 	return err
 }
@@ -252,7 +273,7 @@ func (k *Keeper) unplug(l *lan, address netip.Addr) {
 	if err := k.table.Expel(k.vethName(address)); err != nil {
 		k.log.Warn("forget network device", "address", address, "err", err)
 	}
-	l.spans.free(address)
+	l.spans.Free(address)
 }
 
 // named tells whether containers on the network find one another by name: on users' networks they do.
@@ -312,3 +333,13 @@ func (k *Keeper) busy(name string) error {
 }
 
 var errNotReal = errors.New("it could not be set up when the engine started")
+
+// spanName is the nth further bridge of a user's network, linkName the device on the first that leads there: "cx" or
+// "cl", five digits of the mark, five of the ID, two of the number.
+func (c Config) spanName(id string, n int) string {
+	return fmt.Sprintf("cx%.5s%.5s%02x", c.Mark+"00000", id, n)
+}
+
+func (c Config) linkName(id string, n int) string {
+	return fmt.Sprintf("cl%.5s%.5s%02x", c.Mark+"00000", id, n)
+}

@@ -9,6 +9,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/publish"
 )
 
 // member is a container on networks. Once entered it is not changed but replaced.
@@ -18,7 +19,7 @@ type member struct {
 	endpoints          map[string]*endpoint // by network
 	// carrier is the network by whose endpoint the published ports are reached, the one with the default route.
 	carrier   string
-	published []binding
+	published []publish.Binding
 	resolver  *resolver // nil without a name server
 }
 

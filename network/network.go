@@ -31,6 +31,8 @@ import (
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/publish"
+	"github.com/cove-containers/cove/network/warm"
 	"github.com/cove-containers/cove/state"
 )
 
@@ -100,8 +102,8 @@ type Keeper struct {
 	mtu    int
 	table  *nft.Table
 	watch  *nft.Watch
-	ports  *ports
-	bare   *pool
+	ports  *publish.Taken
+	bare   *warm.Pool[*ready]
 	graves *graves
 	tell   func(action, id string, attributes map[string]string)
 
@@ -152,9 +154,9 @@ func Open(cfg Config, db *state.DB) (*Keeper, error) {
 		return nil, err
 	}
 	k.graves = newGraves(k.log, k.buried)
-	k.bare = newPool(k.log, min(2, k.warmSize()), k.makeBare, k.drop)
+	k.bare = warm.New(k.log, min(2, k.warmSize()), k.makeBare, k.drop)
 	if err := k.openLans(); err != nil {
-		k.bare.close()
+		k.bare.Close()
 		k.graves.close()
 		return nil, fmt.Errorf("open networks: %w", err)
 	}
@@ -235,7 +237,7 @@ func (k *Keeper) openLans() error {
 		k.table.Close()
 		return err
 	}
-	k.ports = newPorts(reservePort)
+	k.ports = publish.NewTaken()
 	if l := k.lans[nt.NetworkBridge]; l != nil {
 		l.warm = k.pool(l, k.warmSize())
 	}
@@ -380,7 +382,7 @@ func (k *Keeper) buried(g grave) {
 
 // Close stops making namespaces. Containers keep their network; what is on the host of networks without any is removed.
 func (k *Keeper) Close() error {
-	k.bare.close()
+	k.bare.Close()
 	k.mu.Lock()
 	lans, members := slices.Collect(maps.Values(k.lans)), slices.Collect(maps.Values(k.members))
 	k.mu.Unlock()
@@ -392,7 +394,7 @@ func (k *Keeper) Close() error {
 	}
 	k.graves.close()
 	k.watch.Close()
-	k.ports.close()
+	k.ports.Close()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	inUse := map[*lan]bool{}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/publish"
 )
 
 // Restore takes up a container that kept running while the daemon was away: its addresses and ports stay its own, and
@@ -49,7 +50,7 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 		m.endpoints[network] = one
 	}
 	if m.carrier = k.carrier(m); m.carrier != "" {
-		m.published = bindings(m.endpoints[m.carrier].address, was.Ports)
+		m.published = publish.Bindings(m.endpoints[m.carrier].address, was.Ports)
 	}
 	if was.Names != nil && was.NetNS != nil {
 		var err error
@@ -91,7 +92,7 @@ func (k *Keeper) Sweep() error {
 	restored := slices.Collect(maps.Values(k.members))
 	for _, m := range restored {
 		for _, b := range m.published {
-			used[b.target] = true
+			used[b.Target] = true
 		}
 	}
 	k.mu.Unlock()

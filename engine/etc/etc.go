@@ -80,10 +80,10 @@ func (s Settings) Write(c *container.Container, endpoints map[string]*nt.Endpoin
 }
 
 // amend brings the files of a container that runs up to date.
-func (s Settings) amend(c *container.Container, at Paths, in network.HostsInput, resolv network.ResolvInput) error {
+func (s Settings) amend(c *container.Container, at Paths, in HostsInput, resolv network.ResolvInput) error {
 	hosts, err := os.ReadFile(at.Hosts)
 	if err == nil {
-		err = overwrite(at.Hosts, hosts, network.AmendHosts(hosts, in))
+		err = overwrite(at.Hosts, hosts, AmendHosts(hosts, in))
 	}
 	if err != nil {
 		return fmt.Errorf("bring hosts of container up to date: %w", err)
@@ -132,11 +132,11 @@ func (s Settings) hosts(c *container.Container, endpoints map[string]*nt.Endpoin
 		return nil, err
 	}
 	in.Extra = append(linked, in.Extra...)
-	return network.HostsFile(in), nil
+	return HostsFile(in), nil
 }
 
-func (s Settings) hostsInput(c *container.Container, endpoints map[string]*nt.EndpointSettings) network.HostsInput {
-	in := network.HostsInput{
+func (s Settings) hostsInput(c *container.Container, endpoints map[string]*nt.EndpointSettings) HostsInput {
+	in := HostsInput{
 		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
 		Extra: c.HostConfig.ExtraHosts, HostGateway: s.HostGateway(),
 	}
@@ -180,7 +180,7 @@ func (s Settings) Linked(c *container.Container, starting bool) ([]string, error
 	return lines, nil
 }
 
-func hostsOfHost(in network.HostsInput) ([]byte, error) {
+func hostsOfHost(in HostsInput) ([]byte, error) {
 	text, err := os.ReadFile("/etc/hosts")
 	if err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("read the host's /etc/hosts: %w", err)

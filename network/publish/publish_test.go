@@ -1,4 +1,4 @@
-package network
+package publish
 
 import (
 	"errors"
@@ -17,27 +17,27 @@ func TestWishes(t *testing.T) {
 	one := netip.MustParseAddr("127.0.0.1")
 	for _, tc := range []struct {
 		name string
-		req  Request
-		want []wish
+		req  Asked
+		want []Wish
 		kind func(error) bool
 	}{
-		{"none", Request{Exposed: nt.PortSet{port("80/tcp"): {}}}, nil, nil},
+		{"none", Asked{Exposed: nt.PortSet{port("80/tcp"): {}}}, nil, nil},
 		{
-			"in a fixed order", Request{Ports: nt.PortMap{port("443/tcp"): {{HostPort: "8443"}}, port("80/udp"): {{}}, port("80/tcp"): {{HostIP: one, HostPort: "8080"}, {HostPort: "8000-8010"}}}},
-			[]wish{{port("80/tcp"), one, 8080, 8080}, {port("80/tcp"), all, 8000, 8010}, {port("80/udp"), all, 0, 0}, {port("443/tcp"), all, 8443, 8443}}, nil,
+			"in a fixed order", Asked{Ports: nt.PortMap{port("443/tcp"): {{HostPort: "8443"}}, port("80/udp"): {{}}, port("80/tcp"): {{HostIP: one, HostPort: "8080"}, {HostPort: "8000-8010"}}}},
+			[]Wish{{port("80/tcp"), one, 8080, 8080}, {port("80/tcp"), all, 8000, 8010}, {port("80/udp"), all, 0, 0}, {port("443/tcp"), all, 8443, 8443}}, nil,
 		},
 		{
-			"all that is exposed", Request{PublishAll: true, Exposed: nt.PortSet{port("81/tcp"): {}, port("80/tcp"): {}}, Ports: nt.PortMap{port("81/tcp"): {{HostPort: "1"}}}},
-			[]wish{{port("81/tcp"), all, 1, 1}, {port("80/tcp"), all, 0, 0}}, nil,
+			"all that is exposed", Asked{All: true, Exposed: nt.PortSet{port("81/tcp"): {}, port("80/tcp"): {}}, Ports: nt.PortMap{port("81/tcp"): {{HostPort: "1"}}}},
+			[]Wish{{port("81/tcp"), all, 1, 1}, {port("80/tcp"), all, 0, 0}}, nil,
 		},
-		{"IPv4 in IPv6", Request{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.MustParseAddr("::ffff:127.0.0.1")}}}}, []wish{{port("80/tcp"), one, 0, 0}}, nil},
-		{"IPv6", Request{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.IPv6Loopback()}}}}, nil, errdefs.IsNotImplemented},
-		{"unknown protocol", Request{Ports: nt.PortMap{port("80/icmp"): {{}}}}, nil, errdefs.IsInvalidArgument},
-		{"no port", Request{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "x"}}}}, nil, errdefs.IsInvalidArgument},
-		{"too high", Request{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "70000"}}}}, nil, errdefs.IsInvalidArgument},
-		{"backwards", Request{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "9-8"}}}}, nil, errdefs.IsInvalidArgument},
+		{"IPv4 in IPv6", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.MustParseAddr("::ffff:127.0.0.1")}}}}, []Wish{{port("80/tcp"), one, 0, 0}}, nil},
+		{"IPv6", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.IPv6Loopback()}}}}, nil, errdefs.IsNotImplemented},
+		{"unknown protocol", Asked{Ports: nt.PortMap{port("80/icmp"): {{}}}}, nil, errdefs.IsInvalidArgument},
+		{"no port", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "x"}}}}, nil, errdefs.IsInvalidArgument},
+		{"too high", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "70000"}}}}, nil, errdefs.IsInvalidArgument},
+		{"backwards", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "9-8"}}}}, nil, errdefs.IsInvalidArgument},
 	} {
-		got, err := wishes(tc.req, all)
+		got, err := Wishes(tc.req, all)
 		if tc.kind != nil {
 			if !tc.kind(err) {
 				t.Errorf("%s: %v", tc.name, err)
@@ -67,10 +67,10 @@ func (f fakeSockets) reserve(proto nt.IPProtocol, at netip.AddrPort) (io.Closer,
 }
 
 func TestPortsAreTakenOnce(t *testing.T) {
-	p := newPorts(fakeSockets{"0.0.0.0:8001": true}.reserve)
+	p := newTaken(fakeSockets{"0.0.0.0:8001": true}.reserve)
 	all := netip.IPv4Unspecified()
 	ask := func(inside string, host netip.Addr, from, upTo uint16) string {
-		at, err := p.take(wish{port(inside), host, from, upTo})
+		at, err := p.Take(Wish{port(inside), host, from, upTo})
 		if err != nil {
 			return err.Error()
 		}
@@ -89,7 +89,7 @@ func TestPortsAreTakenOnce(t *testing.T) {
 			t.Errorf("got %s, want %s", tc.got, tc.want)
 		}
 	}
-	p.giveBack([]binding{{inside: port("80/tcp"), host: netip.MustParseAddrPort("0.0.0.0:8000")}})
+	p.GiveBack([]Binding{{Inside: port("80/tcp"), Host: netip.MustParseAddrPort("0.0.0.0:8000")}})
 	if got := ask("80/tcp", all, 8000, 8000); got != "0.0.0.0:8000" {
 		t.Errorf("given back: %s", got)
 	}
@@ -97,59 +97,36 @@ func TestPortsAreTakenOnce(t *testing.T) {
 
 func TestAnyPortGoesRound(t *testing.T) {
 	low, _ := ephemeralRange()
-	p := newPorts(fakeSockets{netip.AddrPortFrom(netip.IPv4Unspecified(), low+1).String(): true}.reserve)
-	w := wish{inside: port("80/tcp"), host: netip.IPv4Unspecified()}
-	first, err := p.take(w)
+	p := newTaken(fakeSockets{netip.AddrPortFrom(netip.IPv4Unspecified(), low+1).String(): true}.reserve)
+	w := Wish{Inside: port("80/tcp"), Host: netip.IPv4Unspecified()}
+	first, err := p.Take(w)
 	if err != nil || first.Port() != low {
 		t.Fatalf("first: %v %v", first, err)
 	}
-	p.giveBack([]binding{{inside: w.inside, host: first}})
-	if second, err := p.take(w); err != nil || second.Port() != low+2 {
+	p.GiveBack([]Binding{{Inside: w.Inside, Host: first}})
+	if second, err := p.Take(w); err != nil || second.Port() != low+2 {
 		t.Errorf("second: %v %v", second, err)
 	}
-	broken := newPorts(func(nt.IPProtocol, netip.AddrPort) (io.Closer, error) { return nil, errors.New("broken") })
-	if _, err := broken.take(w); err == nil || !strings.Contains(err.Error(), "broken") {
+	broken := newTaken(func(nt.IPProtocol, netip.AddrPort) (io.Closer, error) { return nil, errors.New("broken") })
+	if _, err := broken.Take(w); err == nil || !strings.Contains(err.Error(), "broken") {
 		t.Errorf("an error that is not about the port: %v", err)
 	}
 }
 
 func TestBindingsReadBackWhatIsShown(t *testing.T) {
 	address := netip.MustParseAddr("10.0.0.2")
-	all := []binding{
+	all := []Binding{
 		{port("80/tcp"), netip.MustParseAddrPort("0.0.0.0:8080"), netip.MustParseAddrPort("10.0.0.2:80")},
 		{port("80/tcp"), netip.MustParseAddrPort("127.0.0.1:81"), netip.MustParseAddrPort("10.0.0.2:80")},
 		{port("90/udp"), netip.MustParseAddrPort("0.0.0.0:90"), netip.MustParseAddrPort("10.0.0.2:90")},
 	}
-	got := bindings(address, shownPorts(Request{Exposed: nt.PortSet{port("99/tcp"): {}}}, all))
+	got := Bindings(address, Shown(nt.PortSet{port("99/tcp"): {}}, all))
 	if len(got) != len(all) {
 		t.Fatalf("got %v", got)
 	}
 	for i := range all {
 		if got[i] != all[i] {
 			t.Errorf("got %v, want %v", got[i], all[i])
-		}
-	}
-}
-
-func TestEndpointsOfPredefinedNetworks(t *testing.T) {
-	for _, tc := range []struct {
-		e    *nt.EndpointSettings
-		want string
-	}{
-		{nil, ""},
-		{&nt.EndpointSettings{}, ""},
-		{&nt.EndpointSettings{Aliases: []string{"a"}}, "network-scoped aliases are only supported for user-defined networks"},
-		{&nt.EndpointSettings{IPAMConfig: &nt.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr("1.2.3.4")}}, "user specified IP address is supported on user defined networks only"},
-	} {
-		err := validEndpoint("bridge", tc.e)
-		if tc.want == "" {
-			if err != nil {
-				t.Errorf("%+v: %v", tc.e, err)
-			}
-			continue
-		}
-		if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%+v: %v", tc.e, err)
 		}
 	}
 }
@@ -164,3 +141,5 @@ func FuzzPortRange(f *testing.F) {
 		}
 	})
 }
+
+func port(p string) nt.Port { return nt.MustParsePort(p) }

@@ -1,4 +1,5 @@
-package network
+// Package warm keeps things ready that take a while to make: network namespaces that are on their network already.
+package warm
 
 import (
 	"log/slog"
@@ -8,12 +9,10 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-
-	"github.com/cove-containers/cove/network/bridge"
 )
 
 const (
-	// quiet is how long nobody must have asked for a namespace before the pool is filled up: until then the
+	// quiet is how long nobody must have asked before the pool is filled up: until then the
 	// processor belongs to the containers being started.
 	quiet = 30 * time.Millisecond
 	// calm is how long nobody must have asked before a pool that had grown shrinks again.
@@ -22,28 +21,17 @@ const (
 	mostWarm = 32
 )
 
-// ready is a namespace made ahead; port is the zero value for one without a network, names nil for one whose container
-// finds nobody by name.
-type ready struct {
-	ns    *bridge.Namespace
-	lan   *lan
-	port  bridge.Port
-	names *Sockets
+// Thing is what is made ahead.
+type Thing interface {
+	// Address is the one it has; the zero value where it has none.
+	Address() netip.Addr
 }
 
-// close lets go of the namespace.
-func (r *ready) close() {
-	if r.names != nil {
-		r.names.Close()
-	}
-	r.ns.Close()
-}
-
-// pool keeps namespaces ready. Its goroutine ends with close.
-type pool struct {
+// Pool keeps things ready. Its goroutine ends with Close.
+type Pool[T Thing] struct {
 	log  *slog.Logger
-	make func(want netip.Addr) (*ready, error)
-	drop func(*ready)
+	make func(want netip.Addr) (T, error)
+	drop func(T)
 	wake chan struct{}
 	stop chan struct{}
 	done chan struct{}
@@ -53,11 +41,12 @@ type pool struct {
 	mu    sync.Mutex
 	least int // what it is filled to when nothing happens
 	want  int // what it is filled to now
-	ready []*ready
+	ready []T
 }
 
-func newPool(log *slog.Logger, size int, build func(want netip.Addr) (*ready, error), drop func(*ready)) *pool {
-	p := &pool{
+// New keeps size things ready, made by build; drop lets go of one that nobody got.
+func New[T Thing](log *slog.Logger, size int, build func(want netip.Addr) (T, error), drop func(T)) *Pool[T] {
+	p := &Pool[T]{
 		log: log, make: build, drop: drop, least: size, want: size,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -65,24 +54,24 @@ func newPool(log *slog.Logger, size int, build func(want netip.Addr) (*ready, er
 	return p
 }
 
-// take gives a namespace that is ready, with the address wanted or, where that is the zero value, any; or makes one while
+// Take gives a thing that is ready, with the address wanted or, where that is the zero value, any; or makes one while
 // the caller waits. When there was none the pool grows for the next time.
-func (p *pool) take(want netip.Addr) (*ready, error) {
-	r := p.first(want)
+func (p *Pool[T]) Take(want netip.Addr) (T, error) {
+	r, ok := p.first(want)
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
-	if r != nil {
+	if ok {
 		return r, nil
 	}
 	return p.make(want)
 }
 
 // first takes out what is ready; without an address in particular, what has been so for longest.
-func (p *pool) first(want netip.Addr) *ready {
+func (p *Pool[T]) first(want netip.Addr) (r T, ok bool) {
 	if want.IsValid() {
-		return p.find(want)
+		return p.Find(want)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,30 +79,39 @@ func (p *pool) first(want netip.Addr) *ready {
 		if p.least > 0 {
 			p.want = min(p.want*2, mostWarm)
 		}
-		return nil
+		return r, false
 	}
-	r := p.ready[0]
+	r = p.ready[0]
 	p.ready = p.ready[1:]
-	return r
+	return r, true
 }
 
-// find takes out the namespace that is ready, or being made, with this address, or any; nil where there is none.
-func (p *pool) find(address netip.Addr) *ready {
+// Find takes out the thing that is ready, or being made, with this address, or any.
+func (p *Pool[T]) Find(address netip.Addr) (r T, ok bool) {
 	p.making.Lock()
 	defer p.making.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at := slices.IndexFunc(p.ready, func(r *ready) bool { return !address.IsValid() || r.port.Address.Addr() == address })
+	at := slices.IndexFunc(p.ready, func(r T) bool { return !address.IsValid() || r.Address() == address })
 	if at < 0 {
-		return nil
+		return r, false
 	}
-	r := p.ready[at]
+	r = p.ready[at]
 	p.ready = slices.Delete(slices.Clone(p.ready), at, at+1)
-	return r
+	return r, true
+}
+
+// Ready are those that are ready, once the one that is being made ahead is finished.
+func (p *Pool[T]) Ready() []T {
+	p.making.Lock()
+	defer p.making.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.ready)
 }
 
 // run fills the pool: at once when it is nearly empty, else when it has been left alone for a moment.
-func (p *pool) run() {
+func (p *Pool[T]) run() {
 	defer close(p.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -137,9 +135,9 @@ func (p *pool) run() {
 	}
 }
 
-// step makes one namespace, or takes a pool that had grown a step back. It tells when to come again, negative for
+// step makes one thing, or takes a pool that had grown a step back. It tells when to come again, negative for
 // not before the pool is used.
-func (p *pool) step() time.Duration {
+func (p *Pool[T]) step() time.Duration {
 	p.mu.Lock()
 	missing := p.want - len(p.ready)
 	p.mu.Unlock()
@@ -165,10 +163,10 @@ func (p *pool) step() time.Duration {
 	return calm
 }
 
-func (p *pool) shrink() time.Duration {
+func (p *Pool[T]) shrink() time.Duration {
 	p.mu.Lock()
 	p.want = max(p.least, p.want/2)
-	var extra []*ready
+	var extra []T
 	if n := len(p.ready); n > p.want {
 		extra = p.ready[p.want:]
 		p.ready = p.ready[:p.want:p.want]
@@ -184,8 +182,8 @@ func (p *pool) shrink() time.Duration {
 	return -1
 }
 
-// close ends the pool and drops what is ready.
-func (p *pool) close() {
+// Close ends the pool and drops what is ready.
+func (p *Pool[T]) Close() {
 	close(p.stop)
 	<-p.done
 	p.mu.Lock()

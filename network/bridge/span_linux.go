@@ -1,0 +1,106 @@
+package bridge
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+)
+
+// spanPorts is how many containers one bridge takes: the kernel stops at 1,023 ports, of which some lead to further bridge.
+// bridges. Those hang on the first like the points of a star, so that any number of containers is on one network.
+const spanPorts = 960
+
+// Spans are the bridges of one network, the first being the one with its address.
+type Spans struct {
+	// Most is how many containers are on one bridge at most.
+	Most int
+
+	mu  sync.Mutex
+	all []*span
+	of  map[netip.Addr]*span
+	// extend makes the nth further bridge.
+	extend func(n int) (Device, error)
+}
+
+type span struct {
+	device Device
+	ports  int
+}
+
+// NewSpans is a network on its first bridge alone; extend makes the nth further one.
+func NewSpans(first Device, extend func(n int) (Device, error)) *Spans {
+	return &Spans{Most: spanPorts, all: []*span{{device: first}}, of: map[netip.Addr]*span{}, extend: extend}
+}
+
+// Take finds room for the endpoint with this address.
+func (s *Spans) Take(address netip.Addr) (Device, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.all, func(one *span) bool { return one.ports < s.Most })
+	if i < 0 {
+		device, err := s.extend(len(s.all))
+		if err != nil {
+			return Device{}, err
+		}
+		i = len(s.all)
+		s.all = append(s.all, &span{device: device})
+	}
+	s.put(s.all[i], address)
+	return s.all[i].device, nil
+}
+
+// put notes an endpoint; s.mu is held.
+func (s *Spans) put(one *span, address netip.Addr) {
+	if s.of[address] == nil {
+		s.of[address] = one
+		one.ports++
+	}
+}
+
+// Free gives the endpoint's room back. It is no error where it has none.
+func (s *Spans) Free(address netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one := s.of[address]; one != nil {
+		one.ports--
+		delete(s.of, address)
+	}
+}
+
+// Devices are those of all bridges.
+func (s *Spans) Devices() []Device {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Device
+	for _, one := range s.all {
+		out = append(out, one.device)
+	}
+	return out
+}
+
+// Find takes up the bridges, and the ports on them, that an earlier engine left; name gives the name of the nth.
+func (s *Spans) Find(name func(n int) string, port func(device string) (netip.Addr, bool), prefix string) (found map[string]netip.Addr, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := len(s.all); Exists(name(n)); n++ {
+		device, err := s.extend(n)
+		if err != nil {
+			return nil, err
+		}
+		s.all = append(s.all, &span{device: device})
+	}
+	found = map[string]netip.Addr{}
+	for _, one := range s.all {
+		names, err := one.device.Ports(prefix)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if address, ok := port(name); ok {
+				found[name] = address
+				s.put(one, address)
+			}
+		}
+	}
+	return found, nil
+}

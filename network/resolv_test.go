@@ -1,0 +1,53 @@
+package network
+
+import (
+	"net/netip"
+	"testing"
+)
+
+func addrs(texts ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, t := range texts {
+		out = append(out, netip.MustParseAddr(t))
+	}
+	return out
+}
+
+func TestResolvConf(t *testing.T) {
+	for _, tc := range []struct {
+		name, host string
+		in         ResolvInput
+		want       string
+	}{
+		{"as on the host", "nameserver 10.1.1.1\nsearch a.b c\noptions ndots:2\n", ResolvInput{}, "nameserver 10.1.1.1\nsearch a.b c\noptions ndots:2\n"},
+		{"comments", "# x\n; y\nnameserver 1.1.1.1 # z\n", ResolvInput{}, "nameserver 1.1.1.1\n"},
+		{"loopback left out", "nameserver 127.0.0.53\nnameserver 1.1.1.1\nnameserver ::1\n", ResolvInput{}, "nameserver 1.1.1.1\n"},
+		{"nothing left", "nameserver 127.0.0.1\nsearch x\n", ResolvInput{}, "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch x\n"},
+		{"no file", "", ResolvInput{}, "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"},
+		{"IPv6 servers", "nameserver fd00::1\nnameserver 10.0.0.1\n", ResolvInput{}, "nameserver 10.0.0.1\n"},
+		{"host network", "nameserver 127.0.0.1\n", ResolvInput{Host: true}, "nameserver 127.0.0.1\n"},
+		{"the user's servers", "nameserver 10.0.0.1\nsearch x\n", ResolvInput{Servers: addrs("1.1.1.1", "::1")}, "nameserver 1.1.1.1\nnameserver ::1\nsearch x\n"},
+		{
+			"all by the user", "nameserver 10.0.0.1\nsearch x\noptions a\n", ResolvInput{Servers: addrs("9.9.9.9"), Search: []string{"q", "r"}, Options: []string{"ndots:1", "rotate"}},
+			"nameserver 9.9.9.9\nsearch q r\noptions ndots:1 rotate\n",
+		},
+		{"search nowhere", "nameserver 10.0.0.1\nsearch x\n", ResolvInput{Search: []string{"."}}, "nameserver 10.0.0.1\n"},
+		{"domain", "nameserver 10.0.0.1\ndomain d.e\nsortlist 1.2.3.0\n", ResolvInput{}, "nameserver 10.0.0.1\nsearch d.e\nsortlist 1.2.3.0\n"},
+		{"last search counts", "nameserver 10.0.0.1\nsearch a\nsearch b\n", ResolvInput{}, "nameserver 10.0.0.1\nsearch b\n"},
+	} {
+		if got := string(ResolvConf([]byte(tc.host), tc.in)); got != tc.want {
+			t.Errorf("%s:\n%s\nwant\n%s", tc.name, got, tc.want)
+		}
+	}
+}
+
+func FuzzResolvConf(f *testing.F) {
+	f.Add("nameserver 10.1.1.1\nsearch a.b c\noptions ndots:2\n")
+	f.Add("nameserver\n#\n; x\ndomain  \t y # z")
+	f.Fuzz(func(t *testing.T, host string) {
+		once := ResolvConf([]byte(host), ResolvInput{})
+		if twice := ResolvConf(once, ResolvInput{}); string(once) != string(twice) {
+			t.Errorf("not stable:\n%q\n%q", once, twice)
+		}
+	})
+}
