@@ -1,8 +1,9 @@
 // Package ipam decides about addresses: which subnet a network gets, and which address a container gets in it. It
-// touches nothing and is tested without root.
+// touches nothing and is tested without root. Everything here is for both families.
 package ipam
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 
@@ -15,7 +16,7 @@ type Pool struct {
 	Size int
 }
 
-// Defaults are the ranges Docker's users know, in Docker's order.
+// Defaults are the IPv4 ranges Docker's users know, in Docker's order.
 func Defaults() []Pool {
 	var pools []Pool
 	for second := 17; second < 32; second++ {
@@ -24,24 +25,36 @@ func Defaults() []Pool {
 	return append(pools, Pool{netip.MustParsePrefix("192.168.0.0/16"), 20})
 }
 
+// Unique is the range of unique local IPv6 addresses (RFC 4193) that belongs to whoever has this seed: 65,536 networks
+// under a prefix that nobody else is likely to have, and the same one each time.
+func Unique(seed string) Pool {
+	sum := sha256.Sum256([]byte(seed))
+	var a [16]byte
+	a[0] = 0xfd
+	copy(a[1:6], sum[:])
+	return Pool{netip.PrefixFrom(netip.AddrFrom16(a), 48), 64}
+}
+
 // Check tells whether a pool can be used at all.
 func Check(p Pool) error {
-	if !p.Base.IsValid() || !p.Base.Addr().Is4() {
-		return fmt.Errorf("address pool %s is not an IPv4 range: %w", p.Base, errdefs.ErrInvalidArgument)
+	if !p.Base.IsValid() || p.Base.Addr().Is4In6() {
+		return fmt.Errorf("address pool %s is not a range of addresses: %w", p.Base, errdefs.ErrInvalidArgument)
 	}
-	if p.Size < p.Base.Bits() || p.Size > 30 {
+	if p.Size < p.Base.Bits() || p.Size > p.Base.Addr().BitLen()-2 {
 		return fmt.Errorf("address pool %s: subnets of %d bits do not fit: %w", p.Base, p.Size, errdefs.ErrInvalidArgument)
 	}
 	return nil
 }
 
-// Choose cuts the first subnet from pools that overlaps nothing of taken. A taken range that is everything (a default
+// Choose cuts the first subnet from pools, all of one family, that overlaps nothing of taken. A taken range that is everything (a default
 // route) counts for nothing. Without a free one the error is errdefs.ErrResourceExhausted, in Docker's words.
 func Choose(pools []Pool, taken []netip.Prefix) (netip.Prefix, error) {
+	which := "IP"
 	for _, p := range pools {
 		if err := Check(p); err != nil {
 			return netip.Prefix{}, err
 		}
+		which = family(p.Base.Addr())
 		for subnet := netip.PrefixFrom(p.Base.Masked().Addr(), p.Size); p.Base.Contains(subnet.Addr()); {
 			blocker, blocked := Overlap(subnet, taken)
 			if !blocked {
@@ -60,7 +73,14 @@ func Choose(pools []Pool, taken []netip.Prefix) (netip.Prefix, error) {
 		}
 	}
 	return netip.Prefix{}, errdefs.ErrResourceExhausted.WithMessage(
-		"could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network")
+		"could not find an available, non-overlapping " + which + " address pool among the defaults to assign to the network")
+}
+
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
 }
 
 // Overlap returns a range of taken that shares addresses with subnet.
@@ -73,17 +93,12 @@ func Overlap(subnet netip.Prefix, taken []netip.Prefix) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// last is the highest address of an IPv4 range.
+// last is the highest address of a range.
 func last(p netip.Prefix) netip.Addr {
-	n := number(p.Masked().Addr()) | uint32(uint64(1)<<(32-p.Bits())-1)
-	return address(n)
-}
-
-func number(a netip.Addr) uint32 {
-	b := a.As4()
-	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-}
-
-func address(n uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+	b := p.Masked().Addr().AsSlice()
+	for bit := p.Bits(); bit < len(b)*8; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
 }

@@ -31,6 +31,8 @@ func TestChooseStepsAroundWhatIsTaken(t *testing.T) {
 		{"wide and the first of the last pool", Defaults(), prefixes("172.16.0.0/12", "192.168.1.0/24"), "192.168.16.0/20"},
 		{"all but the last", small, prefixes("10.0.0.0/23", "10.0.2.0/25"), "10.0.3.0/24"},
 		{"IPv6 routes do not matter", small, prefixes("fd00::/8"), "10.0.0.0/24"},
+		{"IPv6", []Pool{{netip.MustParsePrefix("fd00:1::/48"), 64}}, prefixes("fd00:1::/64", "fd00:1:0:1::5/128", "10.0.0.0/8"), "fd00:1:0:2::/64"},
+		{"IPv6 under a wide route", []Pool{{netip.MustParsePrefix("fd00:1::/48"), 64}, {netip.MustParsePrefix("fd00:2::/48"), 64}}, prefixes("::/0", "fd00:1::/32"), "fd00:2::/64"},
 		{"end of the address space", []Pool{{netip.MustParsePrefix("255.255.255.0/24"), 25}}, prefixes("255.255.255.0/25"), "255.255.255.128/25"},
 	} {
 		got, err := Choose(tc.pools, tc.taken)
@@ -45,7 +47,7 @@ func TestChooseWithoutRoom(t *testing.T) {
 	if !errdefs.IsResourceExhausted(err) {
 		t.Errorf("got %v", err)
 	}
-	for _, bad := range []Pool{{netip.MustParsePrefix("10.0.0.0/16"), 8}, {netip.MustParsePrefix("10.0.0.0/16"), 31}, {netip.MustParsePrefix("fd00::/16"), 24}, {}} {
+	for _, bad := range []Pool{{netip.MustParsePrefix("10.0.0.0/16"), 8}, {netip.MustParsePrefix("10.0.0.0/16"), 31}, {netip.MustParsePrefix("fd00::/120"), 127}, {}} {
 		if _, err := Choose([]Pool{bad}, nil); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%v: got %v", bad, err)
 		}
@@ -91,7 +93,7 @@ func TestSubnetHandsOutTheLowest(t *testing.T) {
 }
 
 func TestSubnetTooSmall(t *testing.T) {
-	for _, p := range []string{"10.0.0.0/31", "10.0.0.0/32", "fd00::/64"} {
+	for _, p := range []string{"10.0.0.0/31", "10.0.0.0/32", "fd00::/127", "fd00::/128"} {
 		if _, err := NewSubnet(netip.MustParsePrefix(p), netip.Prefix{}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%s: %v", p, err)
 		}
@@ -159,5 +161,72 @@ func TestRememberAnew(t *testing.T) {
 	s.Forget("old")
 	if got, ok := s.Recall("new"); !ok || got != a {
 		t.Errorf("the new owner has %v %v", got, ok)
+	}
+}
+
+func TestUniqueIsOnesOwn(t *testing.T) {
+	one, same, other := Unique("one"), Unique("one"), Unique("other")
+	if one != same || one == other || one.Base.Bits() != 48 || one.Size != 64 || one.Base.Addr().As16()[0] != 0xfd || Check(one) != nil {
+		t.Errorf("%v %v %v", one, same, other)
+	}
+}
+
+func TestSubnetOfIPv6(t *testing.T) {
+	at := netip.MustParseAddr
+	v4, err := NewSubnet(netip.MustParsePrefix("10.1.0.1/16"), netip.Prefix{}, at("10.1.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v6, err := NewSubnet(netip.MustParsePrefix("fd00::1/64"), netip.Prefix{}, at("fd00::1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	like := func(a, want string) {
+		t.Helper()
+		if got, err := v6.Like(at(a), v4); err != nil || got != at(want) {
+			t.Errorf("like %s: %s, %v; want %s", a, got, err, want)
+		}
+	}
+	like("10.1.0.2", "fd00::2")
+	like("10.1.1.7", "fd00::107")
+	like("10.1.0.2", "fd00::3") // the one alike is taken
+	like("10.2.0.9", "fd00::4") // of another subnet
+	v6.Remember("a", at("fd00::5"))
+	like("10.1.0.5", "fd00::6")
+	if a, err := v6.Like(netip.Addr{}, nil); err != nil || a != at("fd00::7") {
+		t.Errorf("without another family: %s %v", a, err)
+	}
+	if err := v6.Take(at("fd00::ffff:ffff:ffff:fffe")); err != nil {
+		t.Error(err)
+	}
+	for _, foreign := range []string{"fd00::", "fd00::ffff:ffff:ffff:ffff", "fd01::2", "10.1.0.2"} {
+		if err := v6.Take(at(foreign)); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("taking %s: %v", foreign, err)
+		}
+	}
+	small, err := NewSubnet(netip.MustParsePrefix("fd00:2::/120"), netip.MustParsePrefix("fd00:2::10/126"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := small.Like(at("10.1.0.2"), v4); err != nil || a != at("fd00:2::10") {
+		t.Errorf("outside the range: %s %v", a, err)
+	}
+	if string(MAC(at("fd00::2"))) == string(MAC(at("fd00::3"))) || MAC(at("fd00::2"))[0] != 2 {
+		t.Error("hardware addresses of IPv6 addresses do not differ, or are not local")
+	}
+}
+
+// TestNilSubnet: a network without a family takes nothing from it, without an error.
+func TestNilSubnet(t *testing.T) {
+	var s *Subnet
+	a, err := s.Next()
+	if a.IsValid() || err != nil || s.Take(netip.MustParseAddr("fd00::2")) != nil || s.Prefix().IsValid() || s.Contains(a) {
+		t.Errorf("%v %v", a, err)
+	}
+	s.Free(a)
+	s.Remember("a", netip.MustParseAddr("fd00::2"))
+	s.Forget("a")
+	if _, ok := s.Recall("a"); ok {
+		t.Error("remembered")
 	}
 }
