@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/oci"
 )
 
 // Check looks whether all that names lead to is there, and what is there that nothing leads to. A deep one compares every
@@ -128,7 +129,7 @@ func (s *Store) checkTrees(ctx context.Context, found *api.Findings, targets []d
 	done := map[digest.Digest]bool{}
 	for _, target := range targets {
 		for _, v := range s.variants(ocispec.Descriptor{Digest: target}) {
-			if !v.usable() || checkLayers(v.manifest, v.config) != nil {
+			if !v.usable() || oci.CheckLayers(v.manifest, v.config) != nil {
 				continue
 			}
 			for _, t := range layerTasks(v.manifest.Layers, v.config.RootFS.DiffIDs) {

@@ -5,6 +5,7 @@
 //
 //	images         name → what it points to. A name is "docker.io/library/alpine:3.20", "host/path@sha256:…" for what
 //	               was pulled by digest, or "sha256:…" for an image that has lost its names
+//	image-layers   diff ID → the blobs that unpack to it
 //	image-pulls    reference → what an unfinished pull has fetched so far, so that the next one continues
 //
 // and what push remembers.

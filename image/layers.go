@@ -105,6 +105,9 @@ func (s *Store) unpackAll(ctx context.Context, src *source, layers []ocispec.Des
 			return err
 		}
 		err := s.prepare(ctx, layers, diffIDs)
+		if err == nil {
+			s.remember(layers, diffIDs)
+		}
 		if !errdefs.IsNotFound(err) || again {
 			return err
 		}
@@ -227,11 +230,11 @@ func (s *Store) Unpacked(ctx context.Context, img *Image) error {
 	if err := s.prepared(ctx, img); err == nil || !errdefs.IsNotFound(err) {
 		return err
 	}
-	hold := s.lease()
-	defer hold.release()
-	hold.add(img.DiffIDs...)
+	hold := s.Lease()
+	defer hold.Release()
+	hold.Add(img.DiffIDs...)
 	for _, l := range img.Layers {
-		hold.add(l.Digest)
+		hold.Add(l.Digest)
 	}
 	if err := s.unpackAll(ctx, nil, img.Layers, img.DiffIDs, nil); err != nil {
 		return fmt.Errorf("unpack image %s: %w", img.Name(), err)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -14,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/image/bundle"
 	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/ref"
@@ -31,9 +31,9 @@ type loaded struct {
 func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) error {
 	out := progress.NewReporter(o.Progress)
 	defer out.Close()
-	hold := s.lease()
+	hold := s.Lease()
 	images, err := s.load(ctx, r, o, out, hold, ref.Name{})
-	hold.release()
+	hold.Release()
 	if err != nil {
 		s.sweepQuietly(ctx)
 		return err
@@ -59,9 +59,9 @@ func (s *Store) pullEmbedded(ctx context.Context, name ref.Name, open func() (io
 	defer r.Close()
 	out.Begin(name.Tag, "Pulling from "+name.Path)
 	old, _ := s.names.get(name.String())
-	hold := s.lease()
+	hold := s.Lease()
 	images, err := s.load(ctx, r, LoadOptions{Quiet: true}, out, hold, name)
-	hold.release()
+	hold.Release()
 	if err != nil {
 		s.sweepQuietly(ctx)
 		return nil, err
@@ -78,14 +78,18 @@ func (s *Store) pullEmbedded(ctx context.Context, name ref.Name, open func() (io
 }
 
 // load is the recipe: read all, understand, unpack, name. With as, the archive must hold one image, and it gets that name alone.
-func (s *Store) load(ctx context.Context, r io.Reader, o LoadOptions, out *progress.Reporter, hold *lease, as ref.Name) ([]loaded, error) {
-	b, err := s.readBundle(ctx, r, hold)
+func (s *Store) load(ctx context.Context, r io.Reader, o LoadOptions, out *progress.Reporter, hold *Lease, as ref.Name) ([]loaded, error) {
+	b, err := bundle.Read(ctx, s.blobs, hold, r)
 	if err != nil {
 		return nil, err
 	}
-	images, err := b.images()
+	found, err := b.Images()
 	if err != nil {
 		return nil, err
+	}
+	var images []loaded
+	for _, i := range found {
+		images = append(images, loaded{target: i.Target, names: i.Names})
 	}
 	if as.Path != "" {
 		if len(images) != 1 {
@@ -108,75 +112,11 @@ func (s *Store) load(ctx context.Context, r io.Reader, o LoadOptions, out *progr
 	return images, s.nameLoaded(images)
 }
 
-// images understands the archive.
-func (b *bundle) images() ([]loaded, error) {
-	switch {
-	case b.documents["index.json"] != nil && b.documents["oci-layout"] != nil:
-		return b.layout()
-	case b.documents["manifest.json"] != nil:
-		return b.dockerArchive()
-	case b.documents["index.json"] != nil:
-		return b.layout()
-	case b.documents["repositories"] != nil:
-		return nil, errdefs.ErrInvalidArgument.WithMessage("invalid archive: it is of the format before Docker 1.10, which is not supported: it has no manifest.json")
-	}
-	return nil, errdefs.ErrInvalidArgument.WithMessage("invalid archive: it holds no image: neither index.json nor manifest.json is in it")
-}
-
-// layout reads index.json; entries that name the same thing become one image with several names.
-func (b *bundle) layout() ([]loaded, error) {
-	doc, err := oci.Parse(ocispec.MediaTypeImageIndex, b.documents["index.json"])
-	if err != nil {
-		return nil, fmt.Errorf("index.json: %w", err)
-	}
-	if doc.Index == nil {
-		return nil, errdefs.ErrInvalidArgument.WithMessage("invalid archive: index.json is no index")
-	}
-	var out []loaded
-	for _, d := range doc.Index.Manifests {
-		if oci.IsAttestation(d) {
-			continue
-		}
-		name, named, err := layoutName(d.Annotations)
-		if err != nil {
-			return nil, err
-		}
-		i := slices.IndexFunc(out, func(l loaded) bool { return l.target.Digest == d.Digest })
-		if i < 0 {
-			i = len(out)
-			out = append(out, loaded{target: ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}})
-		}
-		if named && !slices.Contains(out[i].names, name) {
-			out[i].names = append(out[i].names, name)
-		}
-	}
-	if len(out) == 0 {
-		return nil, errdefs.ErrInvalidArgument.WithMessage("invalid archive: index.json lists no image")
-	}
-	return out, nil
-}
-
-// layoutName reads the name an index gives an image. The reference annotation may hold a name or only a tag, and a tag alone names nothing.
-func layoutName(annotations map[string]string) (ref.Name, bool, error) {
-	full := annotations["io.containerd.image.name"]
-	if full == "" {
-		full = annotations[ocispec.AnnotationRefName]
-		if !strings.ContainsAny(full, "/:") {
-			return ref.Name{}, false, nil
-		}
-	}
-	n, err := ref.ParseTagged(full)
-	if err != nil {
-		return ref.Name{}, false, fmt.Errorf("invalid archive: image name %q: %w", full, err)
-	}
-	return n, true, nil
-}
-
 // checkLoaded verifies that what an image needs is there, protects it, and decides what to unpack.
-func (s *Store) checkLoaded(l *loaded, platforms []ocispec.Platform, hold *lease) error {
+func (s *Store) checkLoaded(l *loaded, platforms []ocispec.Platform, hold *Lease) error {
 	r := reach{}
 	s.mark(r, l.target)
-	hold.add(slices.Collect(maps.Keys(r))...)
+	hold.Add(slices.Collect(maps.Keys(r))...)
 	if n, err := s.blobs.Stat(l.target.Digest); err != nil {
 		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid archive: blob %s is missing", l.target.Digest))
 	} else if err := checkSize(l.target, n); err != nil {
@@ -197,7 +137,7 @@ func (s *Store) checkLoaded(l *loaded, platforms []ocispec.Platform, hold *lease
 			missing = d
 			continue
 		}
-		if err := checkLayers(v.manifest, v.config); err != nil {
+		if err := oci.CheckLayers(v.manifest, v.config); err != nil {
 			return err
 		}
 		complete = append(complete, v)

@@ -249,7 +249,7 @@ func TestManyFiles(t *testing.T) {
 		t.Skip("writes many small files")
 	}
 	var files []string
-	for i := range maxBundleFiles + 2 {
+	for i := range 65536 + 2 {
 		files = append(files, fmt.Sprint("l", i), "->x")
 	}
 	b := open(t)

@@ -34,16 +34,16 @@ type Made struct {
 // Make makes an image: its layer is packed, hashed and compressed in one go, and unpacked for containers to come. On
 // error nothing is left.
 func (s *Store) Make(ctx context.Context, m Made) (digest.Digest, error) {
-	hold := s.lease()
+	hold := s.Lease()
 	id, err := s.make(ctx, m, hold)
-	hold.release()
+	hold.Release()
 	if err != nil {
 		s.sweepQuietly(context.WithoutCancel(ctx))
 	}
 	return id, err
 }
 
-func (s *Store) make(ctx context.Context, m Made, hold *lease) (digest.Digest, error) {
+func (s *Store) make(ctx context.Context, m Made, hold *Lease) (digest.Digest, error) {
 	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{}}
 	img := m.Config
 	img.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}
@@ -77,11 +77,11 @@ func (s *Store) make(ctx context.Context, m Made, hold *lease) (digest.Digest, e
 var emptyTar = digest.FromBytes(make([]byte, 1024))
 
 // base begins with the layers and the history of the image below.
-func (s *Store) base(desc ocispec.Descriptor, manifest *ocispec.Manifest, img *oci.Image, hold *lease) error {
+func (s *Store) base(desc ocispec.Descriptor, manifest *ocispec.Manifest, img *oci.Image, hold *Lease) error {
 	r := reach{}
 	s.mark(r, desc)
 	for d := range r {
-		hold.add(d)
+		hold.Add(d)
 	}
 	doc, err := s.document(desc)
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *Store) base(desc ocispec.Descriptor, manifest *ocispec.Manifest, img *o
 	if err != nil {
 		return fmt.Errorf("read the image below: %w", err)
 	}
-	if err := checkLayers(doc.Manifest, below); err != nil {
+	if err := oci.CheckLayers(doc.Manifest, below); err != nil {
 		return err
 	}
 	for _, l := range doc.Manifest.Layers {
@@ -107,7 +107,7 @@ func (s *Store) base(desc ocispec.Descriptor, manifest *ocispec.Manifest, img *o
 }
 
 // writeLayer makes a blob of a layer and tells its diff ID.
-func (s *Store) writeLayer(ctx context.Context, write func(context.Context, io.Writer) error, hold *lease) (desc ocispec.Descriptor, diffID digest.Digest, err error) {
+func (s *Store) writeLayer(ctx context.Context, write func(context.Context, io.Writer) error, hold *Lease) (desc ocispec.Descriptor, diffID digest.Digest, err error) {
 	w, err := s.blobs.New()
 	if err != nil {
 		return desc, "", err
@@ -126,7 +126,7 @@ func (s *Store) writeLayer(ctx context.Context, write func(context.Context, io.W
 		return desc, diffID, nil
 	}
 	desc = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: w.Digest()}
-	hold.add(desc.Digest, diffID)
+	hold.Add(desc.Digest, diffID)
 	if err := w.Commit(); err != nil {
 		return desc, "", err
 	}
@@ -135,25 +135,40 @@ func (s *Store) writeLayer(ctx context.Context, write func(context.Context, io.W
 }
 
 // putDocument stores a document as JSON.
-func (s *Store) putDocument(document any, mediaType string, hold *lease) (ocispec.Descriptor, error) {
+func (s *Store) putDocument(document any, mediaType string, hold *Lease) (ocispec.Descriptor, error) {
 	body, err := json.Marshal(document)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("make document: %w", err)
 	}
 	d := digest.FromBytes(body)
-	hold.add(d)
+	hold.Add(d)
 	return ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(body))}, s.blobs.Put(d, body)
 }
 
 // nameMade gives an image its name, or lets it be known by its ID.
 func (s *Store) nameMade(target ocispec.Descriptor, name ref.Name) error {
+	if name.Path == "" {
+		return s.Point(target)
+	}
+	return s.Point(target, name)
+}
+
+// Point lets names point to target, all at once; without names it is known by its ID. Everything target leads to must be here,
+// durable, and under a lease of the caller's.
+func (s *Store) Point(target ocispec.Descriptor, names ...ref.Name) error {
+	target = ocispec.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size}
 	return s.names.change(func(all map[string]record) (map[string]*record, error) {
+		full := []string{}
+		for _, name := range names {
+			full = append(full, name.String())
+		}
 		switch {
-		case name.Path != "":
-			return repoint(all, target, time.Now(), name.String()), nil
+		case len(full) > 0:
 		case len(namesOf(all, target.Digest)) > 0:
 			return nil, nil
+		default:
+			full = []string{target.Digest.String()}
 		}
-		return repoint(all, target, time.Now(), target.Digest.String()), nil
+		return repoint(all, target, time.Now(), full...), nil
 	}, nil)
 }

@@ -94,7 +94,7 @@ func TestMake(t *testing.T) {
 			{MediaType: oci.DockerLayer, Digest: two.Layers[0].Digest, Size: two.Layers[0].Size},
 			{MediaType: oci.DockerLayer + ".gzip", Digest: two.Layers[1].Digest, Size: two.Layers[1].Size},
 		},
-	}, oci.DockerManifest, b.lease())
+	}, oci.DockerManifest, b.Lease())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ type planner struct {
 	store    *Store
 	src      source
 	platform *ocispec.Platform
-	hold     *lease
+	hold     *Lease
 	plan     plan
 }
 
@@ -74,7 +74,7 @@ func (p *planner) keep(desc *ocispec.Descriptor, body []byte) (oci.Document, err
 		return doc, err
 	}
 	desc.MediaType = doc.MediaType
-	p.hold.add(desc.Digest)
+	p.hold.Add(desc.Digest)
 	if err := p.store.blobs.Put(desc.Digest, body); err != nil {
 		return doc, err
 	}
@@ -84,7 +84,7 @@ func (p *planner) keep(desc *ocispec.Descriptor, body []byte) (oci.Document, err
 
 // child fetches a document that an index names, unless the store has it.
 func (p *planner) child(ctx context.Context, desc *ocispec.Descriptor) (oci.Document, error) {
-	p.hold.add(desc.Digest)
+	p.hold.Add(desc.Digest)
 	if doc, err := p.store.document(*desc); err == nil {
 		p.plan.roots = append(p.plan.roots, *desc)
 		return doc, nil
@@ -206,7 +206,7 @@ func (p *planner) readConfig(ctx context.Context, doc oci.Document) (*oci.Image,
 	if desc.Size > oci.MaxConfig {
 		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("image config of %d bytes is larger than %d", desc.Size, oci.MaxConfig))
 	}
-	p.hold.add(desc.Digest)
+	p.hold.Add(desc.Digest)
 	if err := p.store.fetch(ctx, &p.src, desc, nil); err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func (p *planner) readConfig(ctx context.Context, doc oci.Document) (*oci.Image,
 }
 
 func (p *planner) decide(desc ocispec.Descriptor, doc oci.Document, img *oci.Image) error {
-	if err := checkLayers(doc.Manifest, img); err != nil {
+	if err := oci.CheckLayers(doc.Manifest, img); err != nil {
 		return err
 	}
 	for _, l := range doc.Manifest.Layers {

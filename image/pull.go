@@ -60,10 +60,10 @@ func (s *Store) pullName(ctx context.Context, name ref.Name, o PullOptions, out 
 	if archive := s.embeddedArchive(name.String()); archive != nil {
 		return s.pullEmbedded(ctx, name, archive, out)
 	}
-	hold := s.lease()
+	hold := s.Lease()
 	img, err := s.pullInto(ctx, name, o, out, hold)
-	stored := len(hold.held) > 0
-	hold.release()
+	stored := !hold.Empty()
+	hold.Release()
 	if err != nil {
 		if stored && !worthContinuing(ctx, err) {
 			s.afterFailure(ctx, name)
@@ -75,7 +75,7 @@ func (s *Store) pullName(ctx context.Context, name ref.Name, o PullOptions, out 
 }
 
 // pullInto is the recipe of a pull: plan, remember, fetch and unpack, name.
-func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out *progress.Reporter, hold *lease) (*Image, error) {
+func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out *progress.Reporter, hold *Lease) (*Image, error) {
 	src := source{name, remote.NewSession(o.Credentials)}
 	p := planner{store: s, src: src, platform: o.Platform, hold: hold}
 	plan, err := p.run(ctx)
@@ -93,7 +93,7 @@ func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out 
 	tasks := layerTasks(plan.layers, plan.config.RootFS.DiffIDs)
 	missing := 0
 	for _, t := range tasks {
-		hold.add(t.desc.Digest, t.diffID)
+		hold.Add(t.desc.Digest, t.diffID)
 		if s.haveLayer(t) {
 			out.Say(progress.ShortID(t.desc.Digest), "Already exists")
 		} else {
@@ -167,14 +167,14 @@ func (s *Store) sweepQuietly(ctx context.Context) {
 }
 
 // fetchBeside brings the attestations that speak of the image, when they are small. That they cannot be had does not fail a pull.
-func (s *Store) fetchBeside(ctx context.Context, src *source, list []ocispec.Descriptor, hold *lease) error {
+func (s *Store) fetchBeside(ctx context.Context, src *source, list []ocispec.Descriptor, hold *Lease) error {
 	for _, desc := range list {
 		p := planner{store: s, src: *src, hold: hold}
 		doc, err := p.child(ctx, &desc)
 		if err == nil && doc.Manifest != nil {
 			for _, child := range doc.Children() {
 				if child.Size <= maxBeside {
-					hold.add(child.Digest)
+					hold.Add(child.Digest)
 					err = errors.Join(err, s.fetch(ctx, src, child, nil))
 				}
 			}

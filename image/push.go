@@ -61,6 +61,20 @@ func (s *Store) Push(ctx context.Context, reference string, o PushOptions) error
 	return nil
 }
 
+// PushTo has target and all it leads to in the repository of name, whether it has a name here or not, and lets name point to it there; a name
+// with a digest only brings it there. The caller holds a lease on it.
+func (s *Store) PushTo(ctx context.Context, name ref.Name, target ocispec.Descriptor, o PushOptions) error {
+	out := progress.NewReporter(o.Progress)
+	defer out.Close()
+	hold := s.Lease()
+	defer hold.Release()
+	err := s.pushTarget(ctx, name, target, o, out, hold)
+	if err == nil {
+		s.emit("push", name.Familiar(), map[string]string{"name": name.FamiliarRepository()})
+	}
+	return err
+}
+
 // tagsOf lists the tagged names of a repository, sorted.
 func (s *Store) tagsOf(repository ref.Name) []ref.Name {
 	var out []ref.Name
@@ -80,8 +94,8 @@ func (s *Store) pushName(ctx context.Context, name ref.Name, o PushOptions, out 
 	if name.Digest != "" {
 		name = name.WithDigest(name.Digest)
 	}
-	hold := s.lease()
-	defer hold.release()
+	hold := s.Lease()
+	defer hold.Release()
 	target := f.target
 	if o.Platform != nil {
 		v, err := choosePushed(s.variants(target), s.isHere, o.Platform, name)
@@ -108,7 +122,7 @@ func (s *Store) pushName(ctx context.Context, name ref.Name, o PushOptions, out 
 }
 
 // pushInstead pushes one manifest of an index that is not complete.
-func (s *Store) pushInstead(ctx context.Context, name ref.Name, index ocispec.Descriptor, missing error, o PushOptions, out *progress.Reporter, hold *lease) (ocispec.Descriptor, error) {
+func (s *Store) pushInstead(ctx context.Context, name ref.Name, index ocispec.Descriptor, missing error, o PushOptions, out *progress.Reporter, hold *Lease) (ocispec.Descriptor, error) {
 	if o.Platform == nil && oci.IsIndex(index.MediaType) {
 		v, err := choosePushed(s.variants(index), s.isHere, nil, name)
 		if err == nil {
@@ -125,11 +139,11 @@ func (s *Store) pushInstead(ctx context.Context, name ref.Name, index ocispec.De
 	return index, missing
 }
 
-func (s *Store) pushTarget(ctx context.Context, name ref.Name, target ocispec.Descriptor, o PushOptions, out *progress.Reporter, hold *lease) error {
+func (s *Store) pushTarget(ctx context.Context, name ref.Name, target ocispec.Descriptor, o PushOptions, out *progress.Reporter, hold *Lease) error {
 	var c push.Content
 	s.gather(target, &c, 0)
 	for _, d := range slices.Concat(c.Blobs, c.Documents) {
-		hold.add(d.Digest)
+		hold.Add(d.Digest)
 	}
 	if name.Digest != "" { // and perhaps only a part of what it stands for
 		name = name.WithDigest(target.Digest)

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/image/bundle"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/ref"
 )
@@ -28,8 +29,8 @@ type saved struct {
 // Save writes images as an archive that is an OCI layout and a Docker archive at once; the same images give the same bytes.
 // With one platform only its manifest is written, with several the whole index but only their content.
 func (s *Store) Save(ctx context.Context, references []string, platforms []ocispec.Platform, w io.Writer) error {
-	hold := s.lease()
-	defer hold.release()
+	hold := s.Lease()
+	defer hold.Release()
 	content := map[digest.Digest]bool{} // true: the archive is not whole without it
 	var list []saved
 	for _, reference := range s.withAllTags(references) {
@@ -43,7 +44,7 @@ func (s *Store) Save(ctx context.Context, references []string, platforms []ocisp
 		}
 		list = append(list, one)
 	}
-	hold.add(slices.Collect(maps.Keys(content))...)
+	hold.Add(slices.Collect(maps.Keys(content))...)
 	if err := s.writeBundle(ctx, w, list, content); err != nil {
 		return fmt.Errorf("save images: %w", err)
 	}
@@ -208,15 +209,15 @@ func indexOf(list []saved) ocispec.Index {
 }
 
 // dockerEntries makes manifest.json: one entry for each image, with all its names.
-func dockerEntries(list []saved) []dockerEntry {
-	var out []dockerEntry
+func dockerEntries(list []saved) []bundle.Entry {
+	var out []bundle.Entry
 	at := map[digest.Digest]int{}
 	for _, one := range list {
 		i, ok := at[one.target.Digest]
 		if !ok {
 			i = len(out)
 			at[one.target.Digest] = i
-			e := dockerEntry{Config: blobName(one.variant.manifest.Config.Digest), RepoTags: []string{}, Layers: []string{}}
+			e := bundle.Entry{Config: blobName(one.variant.manifest.Config.Digest), RepoTags: []string{}, Layers: []string{}}
 			for _, l := range one.variant.manifest.Layers {
 				e.Layers = append(e.Layers, blobName(l.Digest))
 			}

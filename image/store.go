@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/blob"
+	"github.com/cove-containers/cove/image/lease"
 	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/image/push"
 	"github.com/cove-containers/cove/oci"
@@ -47,15 +48,19 @@ type Store struct {
 	pulls  *state.Table[unfinished]
 
 	documents documents
-	leases    leases
+	leases    lease.Book
 	jobs      *progress.Jobs
 	push      *push.Pusher
 	sweeping  sync.Mutex // one sweep at a time
 
 	downloadSlots, unpackSlots chan struct{}
 
+	formTable *state.Table[[]ocispec.Descriptor]
+
 	mu       sync.Mutex
 	users    func() []User
+	held     func() []digest.Digest
+	forms    map[digest.Digest][]ocispec.Descriptor // the blobs of layers, by diff ID
 	embedded map[string]func() (io.ReadCloser, error)
 }
 
@@ -78,6 +83,17 @@ func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, layers unpacker, 
 	}
 	if s.push, err = push.Open(db, blobs, reg, s.jobs); err != nil {
 		return nil, err
+	}
+	if s.formTable, err = state.NewTable[[]ocispec.Descriptor](db, "image-layers"); err != nil {
+		return nil, err
+	}
+	forms, err := s.formTable.All()
+	if err != nil {
+		return nil, err
+	}
+	s.forms = map[digest.Digest][]ocispec.Descriptor{}
+	for diffID, list := range forms {
+		s.forms[digest.Digest(diffID)] = list
 	}
 	if err := s.repair(); err != nil {
 		return nil, fmt.Errorf("open images: %w", err)

@@ -3,96 +3,21 @@ package image
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/image/lease"
 	"github.com/cove-containers/cove/oci"
 )
 
-// leases protect blobs and layers that no name reaches yet. What is released while a sweep runs stays protected until
-// its end: the sweep may have looked at the names before it was named.
-type leases struct {
-	mu       sync.Mutex
-	count    map[digest.Digest]int
-	sweeping bool
-	late     []digest.Digest
-}
+// Lease protects blobs and layers from the sweep until they have a name.
+type Lease = lease.Lease
 
-func (l *leases) has(d digest.Digest) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.count[d] > 0
-}
-
-// unlessHeld runs remove unless d is protected, and lets nobody protect it meanwhile.
-func (l *leases) unlessHeld(d digest.Digest, remove func() error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.count[d] > 0 {
-		return nil
-	}
-	return remove()
-}
-
-// sweep marks the time of a sweep; the result ends it.
-func (l *leases) sweep() (end func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.sweeping = true
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.sweeping = false
-		l.drop(l.late)
-		l.late = nil
-	}
-}
-
-func (l *leases) drop(digests []digest.Digest) {
-	for _, d := range digests {
-		if l.count[d]--; l.count[d] <= 0 {
-			delete(l.count, d)
-		}
-	}
-}
-
-// lease is what one pull or load protects. It belongs to one goroutine.
-type lease struct {
-	of   *leases
-	held []digest.Digest
-}
-
-func (s *Store) lease() *lease { return &lease{of: &s.leases} }
-
-// add protects digests of blobs or layers, whether they exist yet or not. From its return on no blob among them is removed; a
-// layer may still be going in a sweep that has begun before.
-func (l *lease) add(digests ...digest.Digest) {
-	l.of.mu.Lock()
-	defer l.of.mu.Unlock()
-	if l.of.count == nil {
-		l.of.count = map[digest.Digest]int{}
-	}
-	for _, d := range digests {
-		l.of.count[d]++
-	}
-	l.held = append(l.held, digests...)
-}
-
-// release ends the protection. What has got a name by then stays.
-func (l *lease) release() {
-	l.of.mu.Lock()
-	defer l.of.mu.Unlock()
-	if l.of.sweeping {
-		l.of.late = append(l.of.late, l.held...)
-	} else {
-		l.of.drop(l.held)
-	}
-	l.held = nil
-}
+// Lease begins to protect what is about to be fetched or made. It must be released.
+func (s *Store) Lease() *Lease { return s.leases.New() }
 
 // reach is the set of blobs and layers (by diff ID) that something leads to.
 type reach map[digest.Digest]bool
@@ -134,6 +59,7 @@ func (s *Store) marked() (reach, error) {
 	for _, rec := range s.names.snapshot() {
 		s.mark(r, rec.Target)
 	}
+	s.markHeld(r)
 	return r, s.markUsed(r)
 }
 
@@ -169,7 +95,7 @@ func (s *Store) needed() (func(digest.Digest) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(d digest.Digest) bool { return r[d] || s.leases.has(d) }, nil
+	return func(d digest.Digest) bool { return r[d] || s.leases.Has(d) }, nil
 }
 
 // Sweep removes the blobs and layers that no name, no container and no pull under way needs, and tells how many bytes that
@@ -177,7 +103,7 @@ func (s *Store) needed() (func(digest.Digest) bool, error) {
 func (s *Store) Sweep(ctx context.Context) (int64, error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
-	defer s.leases.sweep()()
+	defer s.leases.Sweep()()
 	keep, err := s.needed()
 	if err != nil {
 		return 0, err
@@ -195,6 +121,7 @@ func (s *Store) Sweep(ctx context.Context) (int64, error) {
 	}
 	if err == nil {
 		err = s.push.Forget()
+		s.forget()
 	}
 	if err != nil {
 		return freed, fmt.Errorf("sweep images: %w", err)
@@ -211,7 +138,7 @@ func (s *Store) sweepBlobs(keep func(digest.Digest) bool) (freed int64, err erro
 		if keep(d) {
 			continue
 		}
-		err := s.leases.unlessHeld(d, func() error {
+		err := s.leases.UnlessHeld(d, func() error {
 			size, err := s.blobs.Stat(d)
 			if errdefs.IsNotFound(err) {
 				return nil
@@ -256,7 +183,7 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 	for _, kind := range []map[digest.Digest]int64{blobs, layers} {
 		for d, n := range kind {
 			u.Total += n
-			if !used[d] && !s.leases.has(d) {
+			if !used[d] && !s.leases.Has(d) {
 				u.Reclaimable += n
 			}
 		}

@@ -173,7 +173,7 @@ func (s *Store) image(target ocispec.Descriptor, platform *ocispec.Platform, ref
 }
 
 func (s *Store) imageOf(target ocispec.Descriptor, v variant) (*Image, error) {
-	if err := checkLayers(v.manifest, v.config); err != nil {
+	if err := oci.CheckLayers(v.manifest, v.config); err != nil {
 		return nil, err
 	}
 	img := &Image{ID: target.Digest, Target: target, Manifest: v.desc, Config: *v.config, DiffIDs: v.config.RootFS.DiffIDs, Layers: v.manifest.Layers}
@@ -186,14 +186,6 @@ func (s *Store) imageOf(target ocispec.Descriptor, v variant) (*Image, error) {
 	}
 	img.Size = s.contentSize(v) + s.unpackedSize(v)
 	return img, nil
-}
-
-// checkLayers holds manifest and config against each other.
-func checkLayers(m *ocispec.Manifest, c *oci.Image) error {
-	if len(m.Layers) != len(c.RootFS.DiffIDs) {
-		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid image: layers from manifest don't match image configuration: %d layers, %d diff IDs", len(m.Layers), len(c.RootFS.DiffIDs)))
-	}
-	return nil
 }
 
 // contentSize is what a variant's blobs take, each counted once.

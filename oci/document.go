@@ -134,6 +134,14 @@ func ParseImage(body []byte) (Image, error) {
 	return img, nil
 }
 
+// CheckLayers holds a manifest and its config against each other. The error is errdefs.ErrInvalidArgument.
+func CheckLayers(m *ocispec.Manifest, c *Image) error {
+	if len(m.Layers) != len(c.RootFS.DiffIDs) {
+		return invalid("invalid image: layers from manifest don't match image configuration: %d layers, %d diff IDs", len(m.Layers), len(c.RootFS.DiffIDs))
+	}
+	return nil
+}
+
 // CheckDigest accepts well-formed SHA-256 digests, the only ones used here as names.
 func CheckDigest(d digest.Digest) error {
 	if d.Validate() != nil {

@@ -1,4 +1,4 @@
-package image
+package bundle
 
 import (
 	"encoding/json"
@@ -11,52 +11,57 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/ref"
 )
 
-// dockerEntry is one image in the manifest.json of a Docker archive.
-type dockerEntry struct {
+// Entry is one image in the manifest.json of a Docker archive.
+type Entry struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
 }
 
 // dockerArchive reads manifest.json and makes the manifests that such archives lack, always the same for the same content.
-func (b *bundle) dockerArchive() ([]loaded, error) {
-	var entries []dockerEntry
+func (b *Bundle) dockerArchive() ([]Image, error) {
+	var entries []Entry
 	if err := json.Unmarshal(b.documents["manifest.json"], &entries); err != nil {
 		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid archive: manifest.json: %v", err))
 	}
 	if len(entries) == 0 {
 		return nil, errdefs.ErrInvalidArgument.WithMessage("invalid archive: manifest.json lists no image")
 	}
-	var out []loaded
+	var out []Image
 	for _, e := range entries {
 		target, err := b.dockerImage(e)
 		if err != nil {
 			return nil, err
 		}
-		l := loaded{target: target}
+		l := Image{Target: target}
 		for _, tag := range e.RepoTags {
 			n, err := ref.ParseTagged(tag)
 			if err != nil {
 				return nil, fmt.Errorf("invalid archive: image name %q: %w", tag, err)
 			}
-			l.names = append(l.names, n)
+			l.Names = append(l.Names, n)
 		}
 		out = append(out, l)
 	}
 	return out, nil
 }
 
-func (b *bundle) dockerImage(e dockerEntry) (ocispec.Descriptor, error) {
+func (b *Bundle) dockerImage(e Entry) (ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
 	config, err := b.find(e.Config)
 	if err != nil {
 		return none, err
 	}
 	config.MediaType = ocispec.MediaTypeImageConfig
-	img, err := b.store.config(config.Digest)
+	body, err := b.blobs.Read(config.Digest, oci.MaxConfig)
+	if err != nil {
+		return none, fmt.Errorf("invalid archive: %w", err)
+	}
+	img, err := oci.ParseImage(body)
 	if err != nil {
 		return none, fmt.Errorf("invalid archive: %w", err)
 	}
@@ -71,24 +76,24 @@ func (b *bundle) dockerImage(e dockerEntry) (ocispec.Descriptor, error) {
 		}
 		m.Layers = append(m.Layers, layer)
 	}
-	if err := checkLayers(&m, img); err != nil {
+	if err := oci.CheckLayers(&m, &img); err != nil {
 		return none, err
 	}
-	body, err := json.Marshal(m)
+	body, err = json.Marshal(m)
 	if err != nil {
 		return none, fmt.Errorf("make manifest: %w", err)
 	}
 	d := digest.FromBytes(body)
-	b.hold.add(d)
-	if err := b.store.blobs.Put(d, body); err != nil {
+	b.hold.Add(d)
+	if err := b.blobs.Put(d, body); err != nil {
 		return none, err
 	}
 	return ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(body))}, nil
 }
 
 // layerType tells by its first bytes what kind of layer a blob is.
-func (b *bundle) layerType(d digest.Digest) (string, error) {
-	f, _, err := b.store.blobs.Open(d)
+func (b *Bundle) layerType(d digest.Digest) (string, error) {
+	f, _, err := b.blobs.Open(d)
 	if err != nil {
 		return "", err
 	}

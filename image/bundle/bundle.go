@@ -1,4 +1,5 @@
-package image
+// Package bundle reads archives that hold images: OCI layouts and what docker save has written since Docker 1.10.
+package bundle
 
 import (
 	"archive/tar"
@@ -14,7 +15,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/archive"
+	"github.com/cove-containers/cove/blob"
+	"github.com/cove-containers/cove/image/lease"
 	"github.com/cove-containers/cove/oci"
+	"github.com/cove-containers/cove/ref"
 )
 
 // What an archive may ask of this machine's memory.
@@ -23,10 +27,16 @@ const (
 	maxBundleName  = 4096
 )
 
-// bundle is the content of an image archive: its files are in the blob store, protected by the lease, its few documents in memory.
-type bundle struct {
-	store *Store
-	hold  *lease
+// Image is one image of an archive: what it is and the names it has there.
+type Image struct {
+	Target ocispec.Descriptor
+	Names  []ref.Name
+}
+
+// Bundle is the content of an image archive: its files are in the blob store, protected by the lease, its few documents in memory.
+type Bundle struct {
+	blobs *blob.Store
+	hold  *lease.Lease
 	// documents are index.json, manifest.json and oci-layout.
 	documents map[string][]byte
 	files     map[string]ocispec.Descriptor
@@ -34,9 +44,9 @@ type bundle struct {
 	links map[string]string
 }
 
-// readBundle reads an archive, compressed or not, to its end.
-func (s *Store) readBundle(ctx context.Context, r io.Reader, hold *lease) (*bundle, error) {
-	b := &bundle{store: s, hold: hold, documents: map[string][]byte{}, files: map[string]ocispec.Descriptor{}, links: map[string]string{}}
+// Read reads an archive, compressed or not, to its end.
+func Read(ctx context.Context, blobs *blob.Store, hold *lease.Lease, r io.Reader) (*Bundle, error) {
+	b := &Bundle{blobs: blobs, hold: hold, documents: map[string][]byte{}, files: map[string]ocispec.Descriptor{}, links: map[string]string{}}
 	plain, err := archive.Decompress(r)
 	if err != nil {
 		return nil, badArchive(err)
@@ -74,7 +84,7 @@ func badArchive(err error) error {
 	return fmt.Errorf("read archive: %w", err)
 }
 
-func (b *bundle) entry(h *tar.Header, r io.Reader) error {
+func (b *Bundle) entry(h *tar.Header, r io.Reader) error {
 	if len(h.Name) > maxBundleName || len(h.Linkname) > maxBundleName {
 		return errdefs.ErrInvalidArgument.WithMessage("invalid archive: a name is too long")
 	}
@@ -110,7 +120,7 @@ func (b *bundle) entry(h *tar.Header, r io.Reader) error {
 	return b.file(name, h.Size, r)
 }
 
-func (b *bundle) checkCount() error {
+func (b *Bundle) checkCount() error {
 	if len(b.files)+len(b.links) > maxBundleFiles {
 		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid archive: more than %d files", maxBundleFiles))
 	}
@@ -130,16 +140,16 @@ func inside(folder, target string) string {
 }
 
 // file puts a file into the blob store. What is named by its digest must have it.
-func (b *bundle) file(name string, size int64, r io.Reader) error {
+func (b *Bundle) file(name string, size int64, r io.Reader) error {
 	want := blobPath(name)
 	if want != "" {
-		b.hold.add(want)
-		if n, err := b.store.blobs.Stat(want); err == nil && n == size {
+		b.hold.Add(want)
+		if n, err := b.blobs.Stat(want); err == nil && n == size {
 			b.files[name] = ocispec.Descriptor{Digest: want, Size: size}
 			return b.checkCount()
 		}
 	}
-	w, err := b.store.blobs.New()
+	w, err := b.blobs.New()
 	if err != nil {
 		return err
 	}
@@ -154,7 +164,7 @@ func (b *bundle) file(name string, size int64, r io.Reader) error {
 	if want != "" && got != want {
 		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid archive: %s has digest %s", name, got))
 	}
-	b.hold.add(got)
+	b.hold.Add(got)
 	if err := w.Commit(); err != nil {
 		return err
 	}
@@ -175,7 +185,7 @@ func blobPath(name string) digest.Digest {
 }
 
 // find follows links to a file of the archive.
-func (b *bundle) find(name string) (ocispec.Descriptor, error) {
+func (b *Bundle) find(name string) (ocispec.Descriptor, error) {
 	at := inside(".", name)
 	for range 16 {
 		if at == "" {
