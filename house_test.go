@@ -23,7 +23,7 @@ const module = "github.com/cove-containers/cove"
 var floors = map[string]int{
 	"api": 1, "oci": 1, "ref": 1, "release": 1, "state": 1, "sys": 1,
 	"runtime": 2, "spec": 2, "blob": 2, "archive": 2, "logs": 2, "remote": 2, "client": 2,
-	"container": 3, "image": 3, "layer": 3, "network": 3, "volume": 3, "access": 3, "shim": 3, "repository": 3, "cache": 3,
+	"container": 3, "image": 3, "layer": 3, "network": 3, "volume": 3, "access": 3, "shim": 3, "repository": 3, "cache": 3, "forward": 3,
 	"engine": 4, "build": 4, "files": 4, "endpoint": 4, "snapshot": 4, "system": 4,
 	"cli": 5, "server": 5, "cri": 5, "registry": 5, "console": 5, "buildkit": 5,
 }
@@ -55,7 +55,7 @@ var guests = map[string][]string{
 	"google.golang.org/protobuf":             {"build", "buildkit", "server", "client", "cli", "test"},
 	"google.golang.org/genproto":             {"build", "buildkit"},
 	"github.com/distribution/reference":      {"ref"},
-	"github.com/docker/go-units":             {"cmd", "container", "cli", "engine", "server", "logs", "build"},
+	"github.com/docker/go-units":             {"cmd", "container", "cli", "engine", "server", "logs", "build", "forward"},
 	"github.com/google/nftables":             {"network", "test"},
 	"github.com/klauspost/compress":          {"image", "archive", "layer", "logs", "build", "testkit", "test"},
 	"github.com/mdlayher/netlink":            {"network"},
@@ -73,6 +73,7 @@ var guests = map[string][]string{
 	"github.com/rogpeppe/go-internal":        {"test"},
 	"github.com/spf13/cobra":                 {"cli", "cmd"},
 	"github.com/spf13/pflag":                 {"cli", "cmd"},
+	"github.com/tinylib/msgp":                {"forward"},
 	"github.com/ulikunitz/xz":                {"image", "archive"},
 	"github.com/vishvananda/netlink":         {"network"},
 	"github.com/vishvananda/netns":           {"network"},

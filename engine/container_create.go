@@ -117,6 +117,11 @@ func (e *Engine) draft(o CreateOptions, img *image.Image) (*container.Container,
 	if err := logs.ValidateOptions(host.LogConfig.Type, host.LogConfig.Config); err != nil {
 		return nil, nil, err
 	}
+	if e.forwarding != nil {
+		if err := e.forwarding.Validate(host.LogConfig.Type, host.LogConfig.Config); err != nil {
+			return nil, nil, err
+		}
+	}
 	config.ExposedPorts = plan.Exposed(config, host.PortBindings)
 	program, args, _ := plan.Command(config)
 	c := &container.Container{
@@ -213,7 +218,7 @@ func newID() string {
 
 // logFile is where the container's log driver writes.
 func logFile(root string, c *container.Container) string {
-	if c.HostConfig.LogConfig.Type == logs.Local {
+	if driver, _ := logs.Kept(c.HostConfig.LogConfig.Type, nil); driver == logs.Local {
 		return filepath.Join(c.Dir(root), "local.log")
 	}
 	return filepath.Join(c.Dir(root), c.ID+"-json.log")

@@ -38,7 +38,7 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, o LogsOptions, o
 	if c.State.Status == ct.StateRemoving || c.State.Status == ct.StateDead {
 		return errdefs.ErrConflict.WithMessage("can not get logs from container which is dead or marked for removal")
 	}
-	if c.HostConfig.LogConfig.Type == logs.None {
+	if driver := c.HostConfig.LogConfig; driver.Type == logs.None || driver.Config["cache-disabled"] == "true" {
 		return errdefs.ErrNotImplemented.WithMessage("configured logging driver does not support reading")
 	}
 	cfg, err := e.logConfig(c)

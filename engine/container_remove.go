@@ -115,6 +115,11 @@ func (e *Engine) eraseHeld(ctx context.Context, c *container.Container, withVolu
 		return fmt.Errorf("remove writable layer: %w", err)
 	}
 	e.releaseVolumes(ctx, c, withVolumes)
+	if e.forwarding != nil {
+		if err := e.forwarding.Release(c.ID); err != nil {
+			e.log_.Error("the rest of a container's log is lost to its receiver", "container", c.ID, "error", err)
+		}
+	}
 	if c.AutoRemove() {
 		e.containers.Drop(c.ID)
 	} else if err := e.containers.Delete(c.ID); err != nil {

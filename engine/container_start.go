@@ -122,6 +122,7 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	e.networkEvents(started, et.ActionConnect)
 	e.volumeEvents(started, et.ActionMount)
 	e.event(started, et.ActionStart)
+	e.forward(started, run.over)
 	e.work.Go(func() { e.watch(e.closing, run) })
 	e.watchHealth(run, started)
 	return nil

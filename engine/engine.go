@@ -32,6 +32,8 @@ type Parts struct {
 	Networks   *network.Keeper
 	Volumes    *volume.Store
 	Shims      *shim.Keeper
+	// Forwarding may be nil: no log goes elsewhere then.
+	Forwarding forwarding
 	Config     Config
 	// Bus carries events; nil makes one.
 	Bus *Bus
@@ -90,6 +92,7 @@ type Engine struct {
 	networks   networks
 	volumes    volumes
 	shims      shims
+	forwarding forwarding
 	host       plan.Host
 	etc        etc.Settings
 
@@ -108,7 +111,7 @@ type Engine struct {
 func New(ctx context.Context, parts Parts) (*Engine, error) {
 	e := assemble(parts)
 	e.images, e.layers, e.networks, e.volumes = parts.Images, realLayers{parts.Layers}, parts.Networks, parts.Volumes
-	e.shims = realShims{parts.Shims}
+	e.shims, e.forwarding = realShims{parts.Shims}, parts.Forwarding
 	if err := e.reconcile(ctx); err != nil {
 		return nil, err
 	}

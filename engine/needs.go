@@ -11,6 +11,7 @@ import (
 
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
+	"github.com/cove-containers/cove/logs"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/shim"
 	"github.com/cove-containers/cove/volume"
@@ -89,6 +90,14 @@ type volumeUse interface {
 	Release(name, containerID string)
 	Anonymous(name string) bool
 	Users(name string) []string
+}
+
+// forwarding sends logs elsewhere.
+type forwarding interface {
+	Validate(driver string, options map[string]string) error
+	Follow(t logs.Target, ended <-chan struct{})
+	Release(id string) error
+	Sweep(exists func(id string) bool)
 }
 
 // shims starts and finds supervisors.

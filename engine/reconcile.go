@@ -70,6 +70,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		return fmt.Errorf("take up running containers: %w", err)
 	}
 	e.closeRecords(ctx)
+	e.forwardAll()
 	if err := e.networks.Sweep(); err != nil {
 		return fmt.Errorf("remove unused networks: %w", err)
 	}
@@ -79,6 +80,20 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		e.takeUpLate(id, reached)
 	}
 	return nil
+}
+
+// forwardAll goes on sending the logs of containers, the rest of those that ended meanwhile, too.
+func (e *Engine) forwardAll() {
+	if e.forwarding == nil {
+		return
+	}
+	for _, c := range e.containers.List() {
+		e.forward(c, e.outputEnds(c.ID))
+	}
+	e.forwarding.Sweep(func(id string) bool {
+		_, err := e.containers.Get(id)
+		return err == nil
+	})
 }
 
 // takeUpLate goes on asking for a supervisor that did not answer (a stopped process, a machine out of memory), so that

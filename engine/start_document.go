@@ -160,17 +160,38 @@ func unifiedCgroups() bool {
 // logConfig is how the container's log is kept.
 func (e *Engine) logConfig(c *container.Container) (logs.Config, error) {
 	driver := c.HostConfig.LogConfig
-	cfg := logs.Config{Driver: driver.Type, Options: driver.Config, Path: logFile(e.parts.Config.Root, c)}
+	cfg := logs.Config{Path: logFile(e.parts.Config.Root, c)}
+	cfg.Driver, cfg.Options = logs.Kept(driver.Type, driver.Config)
 	if len(driver.Config) == 0 {
 		return cfg, nil
 	}
-	subject := logs.Subject{
+	var err error
+	cfg.Attrs, err = logs.Details(driver.Config, logSubject(c), regexp.MatchString)
+	return cfg, err
+}
+
+func logSubject(c *container.Container) logs.Subject {
+	return logs.Subject{
 		ID: c.ID, Name: c.Name, ImageID: c.Image.String(), ImageName: c.Config.Image, DaemonName: "docker",
 		Labels: c.Config.Labels, Env: c.Config.Env,
 	}
-	var err error
-	cfg.Attrs, err = logs.Details(driver.Config, subject, regexp.MatchString)
-	return cfg, err
+}
+
+// forward sends what the container prints where its log driver says, until ended.
+func (e *Engine) forward(c *container.Container, ended <-chan struct{}) {
+	driver := c.HostConfig.LogConfig
+	if !logs.Remote(driver.Type) || e.forwarding == nil {
+		return
+	}
+	cfg, err := e.logConfig(c)
+	if err != nil { // it was in order when the container was made
+		e.log_.Error("cannot send a container's log", "container", c.ID, "error", err)
+		return
+	}
+	e.forwarding.Follow(logs.Target{
+		Log: cfg, Driver: driver.Type, Options: driver.Config, Subject: logSubject(c),
+		Command: strings.Join(append([]string{c.Path}, c.Args...), " "), Created: c.Created,
+	}, ended)
 }
 
 // seccompCache is the folder of compiled filters.

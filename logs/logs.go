@@ -24,6 +24,13 @@ const (
 	JSONFile = "json-file"
 	Local    = "local"
 	None     = "none"
+
+
+	// Lines of these go elsewhere; see Kept.
+	Syslog   = "syslog"
+	Journald = "journald"
+	GELF     = "gelf"
+	Fluentd  = "fluentd"
 )
 
 // Names of the two streams as they stand in log files and API answers.
@@ -38,6 +45,18 @@ type Config struct {
 	Path    string            // absolute; the folder exists already
 	Options map[string]string // log options as the user gave them, see ValidateOptions
 	Attrs   map[string]string // written beside each line and shown by --details, see Details
+}
+
+// Target is a container whose lines go elsewhere.
+type Target struct {
+	// Log is how they are read here.
+	Log Config
+	// Driver and Options are as the user gave them.
+	Driver  string
+	Options map[string]string
+	Subject Subject
+	Command string
+	Created time.Time
 }
 
 // Line is one record of a log.

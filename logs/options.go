@@ -27,21 +27,65 @@ func ValidateOptions(driver string, options map[string]string) error {
 	if err := validateMode(options); err != nil {
 		return err
 	}
-	var words string
+	known, words := optionNames, "unknown log opt '%s' for json-file log driver"
 	switch driver {
 	case JSONFile, "":
-		words = "unknown log opt '%s' for json-file log driver"
 	case Local:
 		words = "unknown log opt '%s' for log driver local"
 	default:
-		return invalid("logger: no log driver named '%s' is registered", driver)
+		own, remote := remoteOptions[driver]
+		if !remote {
+			return invalid("logger: no log driver named '%s' is registered", driver)
+		}
+		known, words = slices.Concat(optionNames[3:], cacheOptions, own), "unknown log opt '%s' for "+driver+" log driver"
 	}
 	for name := range options {
-		if name != "mode" && name != "max-buffer-size" && !slices.Contains(optionNames, name) {
+		if name != "mode" && name != "max-buffer-size" && !slices.Contains(known, name) {
 			return invalid(words, name)
 		}
 	}
 	return nil
+}
+
+// cacheOptions say how the log that is kept here of what goes elsewhere is bounded.
+var cacheOptions = []string{"cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"}
+
+// remoteOptions are those of each driver whose logs go elsewhere, beside cacheOptions and what every driver has.
+var remoteOptions = map[string][]string{
+	Syslog: {
+		"syslog-address", "syslog-facility", "syslog-format", "syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key",
+		"syslog-tls-skip-verify",
+	},
+	Journald: nil,
+	GELF: {
+		"gelf-address", "gelf-compression-type", "gelf-compression-level", "gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay",
+	},
+	Fluentd: {
+		"fluentd-address", "fluentd-async", "fluentd-async-connect", "fluentd-async-reconnect-interval", "fluentd-buffer-limit",
+		"fluentd-max-retries", "fluentd-retry-wait", "fluentd-request-ack", "fluentd-sub-second-precision",
+		"fluentd-read-timeout", "fluentd-write-timeout",
+	},
+}
+
+// Remote tells whether the lines of a driver go elsewhere.
+func Remote(driver string) bool {
+	_, remote := remoteOptions[driver]
+	return remote
+}
+
+// Kept is how the log of a driver is kept here: lines that go elsewhere wait in a log of local, bounded by the options
+// whose names begin with cache-.
+func Kept(driver string, options map[string]string) (string, map[string]string) {
+	if !Remote(driver) {
+		return driver, options
+	}
+	kept := map[string]string{}
+	for _, name := range []string{"max-size", "max-file", "compress"} {
+		if value, ok := options["cache-"+name]; ok {
+			kept[name] = value
+		}
+	}
+	return Local, kept
 }
 
 // validateMode checks the two options that belong to every driver. Both modes are the same here: a log file never makes
@@ -50,6 +94,11 @@ func validateMode(options map[string]string) error {
 	mode := options["mode"]
 	if mode != "" && mode != "blocking" && mode != "non-blocking" {
 		return invalid("logger: logging mode not supported: %s", mode)
+	}
+	if text, ok := options["cache-disabled"]; ok {
+		if _, err := strconv.ParseBool(text); err != nil {
+			return invalid("cache-disabled: %s", err)
+		}
 	}
 	size, ok := options["max-buffer-size"]
 	if !ok {

@@ -22,6 +22,7 @@ import (
 	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/engine/hello"
 	"github.com/cove-containers/cove/files"
+	"github.com/cove-containers/cove/forward"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
@@ -247,6 +248,12 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 	}
 	d.push(func() { parts.Networks.Close() })
 	parts.Networks.Tell(parts.Bus.Network)
+	forwarding, err := forward.Open(filepath.Join(s.dataRoot, "forward"), db, log)
+	if err != nil {
+		return parts, err
+	}
+	d.push(forwarding.Close)
+	parts.Forwarding = forwarding
 	if parts.Shims, err = shim.Open(filepath.Join(s.execRoot, "shim"), runtimeBinary); err != nil {
 		return parts, err
 	}

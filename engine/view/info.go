@@ -33,7 +33,7 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 		ID: v.id(), Images: len(images), Driver: storageDriver,
 		DriverStatus: [][2]string{{"Backing Filesystem", fileSystemOf(cfg.Root)}, {"Mounted", "in the container's mount namespace"}},
 		Plugins: st.PluginsInfo{
-			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file", "local", "none"},
+			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"},
 		},
 		MemoryLimit: h.memoryLimit, SwapLimit: h.swapLimit, CPUCfsPeriod: h.cpuQuota, CPUCfsQuota: h.cpuQuota,
 		CPUShares: h.cpuShares, CPUSet: h.cpuset, PidsLimit: h.pids, OomKillDisable: h.oomKillDisable,
