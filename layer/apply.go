@@ -78,7 +78,7 @@ func (s *Store) Apply(ctx context.Context, diffID digest.Digest, tar io.Reader) 
 
 func (s *Store) apply(ctx context.Context, diffID digest.Digest, tar io.Reader) error {
 	var report archive.Report
-	err := s.build(s.tree(diffID), func(dir *os.File) (err error) {
+	err := s.build(s.tree(diffID, layerRecord{}), func(dir *os.File) (err error) {
 		report, err = s.unpack(ctx, dir, diffID, tar, nil)
 		return err
 	})

@@ -83,7 +83,7 @@ func (s *Store) stack(diffIDs []digest.Digest) ([]string, error) {
 		}
 		if fix.Kind != fixInstead {
 			// A layer that occurs twice counts where it lies higher: there it hides all that it brought before.
-			tree := s.tree(diffID)
+			tree := s.tree(diffID, record)
 			stack = append(slices.DeleteFunc(stack, func(dir string) bool { return dir == tree }), tree)
 		}
 		if fix.Kind != fixNone {

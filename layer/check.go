@@ -17,7 +17,7 @@ import (
 // Check compares records and trees. What is in the trees is compared by Verify.
 func (s *Store) Check(_ context.Context, _ bool) (api.Findings, error) {
 	var found api.Findings
-	for _, look := range []func(*api.Findings) error{s.checkTrees, s.checkFixes, s.checkWritable, s.checkTemporary} {
+	for _, look := range []func(*api.Findings) error{s.checkTrees, s.checkFixes, s.checkWritable, s.checkBuilt, s.checkTemporary} {
 		if err := look(&found); err != nil {
 			return found, fmt.Errorf("check layers: %w", err)
 		}
@@ -44,15 +44,16 @@ func (s *Store) checkTrees(found *api.Findings) error {
 		return err
 	}
 	s.mu.Lock()
-	known := slices.Sorted(maps.Keys(s.known.layers))
+	known := maps.Clone(s.known.layers)
 	s.mu.Unlock()
 	found.Count("layers", len(known))
-	for _, id := range known {
-		if there[id.Encoded()] {
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		tree := s.tree(id, known[id])
+		if !absent(tree) {
 			delete(there, id.Encoded())
 			continue
 		}
-		gone := func() bool { return s.Has(id) && s.idle(layerKey(id)) && absent(s.tree(id)) }
+		gone := func() bool { return s.Has(id) && s.idle(layerKey(id)) && absent(tree) }
 		found.Add(api.Fault{
 			Kind: "layer", Name: id.String(), Problem: "its tree is missing", Remedy: "unpacked again when it is needed",
 			Persists: gone,

@@ -61,7 +61,7 @@ func TestCheck(t *testing.T) {
 	defer h.begin(h.path("making/mine"))()
 	fixes, _ := os.ReadDir(h.path("fixes"))
 	own := h.known.writable["one"].tree("one")
-	for _, path := range []string{h.tree(b), h.path("writable", own, "work"), h.fix(digest.NewDigestFromEncoded(digest.SHA256, fixes[1].Name()))} {
+	for _, path := range []string{h.tree(b, layerRecord{}), h.path("writable", own, "work"), h.fix(digest.NewDigestFromEncoded(digest.SHA256, fixes[1].Name()))} {
 		if err := os.RemoveAll(path); err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestVerify(t *testing.T) {
 	if got := verify(false); got != "" {
 		t.Fatalf("a fresh tree differs: %s", got)
 	}
-	at := func(path string) string { return filepath.Join(h.tree(id), path) }
+	at := func(path string) string { return filepath.Join(h.tree(id, layerRecord{}), path) }
 	for want, damage := range map[string]func() error{
 		"/d/f: size, /d/f: content, /d/h: size, /d/h: content": func() error { return os.WriteFile(at("d/f"), []byte("other"), 0o644) },
 		"/d: mode":            func() error { return os.Chmod(at("d"), 0o700) },

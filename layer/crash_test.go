@@ -117,7 +117,10 @@ func TestDrawing(t *testing.T) {
 	}
 	low, top := h.layer("d t mode=700"), h.layer("f t/x 1")
 	h.mount("box", low, top)
-	names := strings.NewReplacer(low.Encoded(), "<hex>", top.Encoded(), "<hex>", chains([]digest.Digest{low, top})[1].Encoded(), "<hex>", "box", "<id>")
+	if err := h.Build(context.Background(), "step", nil); err != nil {
+		t.Fatal(err)
+	}
+	names := strings.NewReplacer(low.Encoded(), "<hex>", top.Encoded(), "<hex>", chains([]digest.Digest{low, top})[1].Encoded(), "<hex>", "box", "<id>", "step", "<name>")
 	want := map[string]bool{}
 	for line := range strings.Lines(string(source)) {
 		if entry, ok := strings.CutPrefix(line, "//\t    "); ok {
@@ -132,7 +135,7 @@ func TestDrawing(t *testing.T) {
 			}
 		}
 	}
-	for _, dir := range []string{"", "trees", "fixes", "writable", "writable/box"} {
+	for _, dir := range []string{"", "trees", "fixes", "writable", "writable/box", "built", "built/step"} {
 		entries, err := os.ReadDir(h.path(dir))
 		if err != nil {
 			t.Fatal(err)

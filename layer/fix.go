@@ -26,7 +26,7 @@ type fixDir struct {
 // plan compares the directories that a layer implies with what lies below: it needs nothing, or directories laid over
 // it that look like those below, or, where a link lies in the way, to be unpacked through that link.
 func (s *Store) plan(below *os.File, diffID digest.Digest, record layerRecord) (fixKind, []fixDir, error) {
-	own, err := os.Open(s.tree(diffID))
+	own, err := os.Open(s.tree(diffID, record))
 	if err != nil {
 		return "", nil, err
 	}

@@ -31,7 +31,8 @@ type held struct {
 func (s *Store) Hold(id string, writes bool) (*Hold, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.known.writable[id]; !ok {
+	_, writable := s.known.writable[id]
+	if _, built := s.known.built[id]; !writable && !built {
 		return nil, fmt.Errorf("writable layer %s: %w", id, errdefs.ErrNotFound)
 	}
 	h := s.holds[id]

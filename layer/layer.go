@@ -7,6 +7,7 @@
 //	    trees/<hex>/                   a layer's tree, by the hex of its diff ID
 //	    fixes/<hex>/                   what one chain of layers needs besides its trees, by the hex of its chain ID
 //	    writable/<id>/{upper,work}/    a container's own layer; without work/ what one was when it was frozen
+//	    built/<name>/{upper,work}/     a layer that a build made; without work/ a finished one
 //	    making/<random>/               trees being made; emptied when the store opens
 //	    gone/<number>/                 trees being deleted; emptied when the store opens
 //
@@ -15,6 +16,9 @@
 //
 // Layers are unpacked each on its own, without looking at those below, so in any order and all at once. What a layer
 // leaves to those below it is known afterwards, and made good for each chain of layers in which it occurs: see Prepare.
+//
+// What a build makes stays where it was made: the next step lies on it, and when it has become an image's layer its folder
+// is that layer's tree. Its record is written after its files are on disk, for many at once: see Settle.
 package layer
 
 import (
@@ -40,6 +44,7 @@ type Store struct {
 	fixes  *state.Table[fixRecord]
 	owners *state.Table[writableRecord]
 	shots  *state.Table[Snapshot]
+	builts *state.Table[builtRecord]
 	db     *state.DB
 	limits Limits
 	gone   atomic.Int64 // counts the trees deleted
@@ -51,6 +56,7 @@ type Store struct {
 		fixes     map[digest.Digest]fixRecord // by chain ID
 		writable  map[string]writableRecord
 		snapshots map[string]Snapshot
+		built     map[string]builtRecord
 	}
 	working   map[string]*work // layers and fixes being made
 	roots     map[string]*mounted
@@ -69,6 +75,8 @@ type layerRecord struct {
 	Many bool `json:",omitempty"`
 	// Reaches tells that the layer has hard links to files of those below it, on top of which it is unpacked anew.
 	Reaches bool `json:",omitempty"`
+	// Built names the built layer whose folder is the tree.
+	Built string `json:",omitempty"`
 	// RootListed tells that the layer says what the root directory is, Opaque that it hides everything below.
 	RootListed, Opaque bool `json:",omitempty"`
 }
@@ -121,7 +129,7 @@ func Open(root string, db *state.DB) (*Store, error) {
 }
 
 func (s *Store) open() (err error) {
-	for _, dir := range []string{"", "empty", "trees", "fixes", "writable", "making", "gone"} {
+	for _, dir := range []string{"", "empty", "trees", "fixes", "writable", "built", "making", "gone"} {
 		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
 			return err
 		}
@@ -142,6 +150,9 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	if s.shots, err = state.NewTable[Snapshot](s.db, "snapshots"); err != nil {
+		return err
+	}
+	if s.builts, err = state.NewTable[builtRecord](s.db, "built-layers"); err != nil {
 		return err
 	}
 	return s.repair()
@@ -169,7 +180,13 @@ func (s *Store) path(parts ...string) string {
 	return filepath.Join(append([]string{s.root}, parts...)...)
 }
 
-func (s *Store) tree(diffID digest.Digest) string { return s.path("trees", diffID.Encoded()) }
+// tree is the folder of a layer's files.
+func (s *Store) tree(diffID digest.Digest, record layerRecord) string {
+	if record.Built != "" {
+		return s.builtTree(record.Built)
+	}
+	return s.path("trees", diffID.Encoded())
+}
 
 func (s *Store) fix(chain digest.Digest) string { return s.path("fixes", chain.Encoded()) }
 

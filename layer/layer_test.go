@@ -225,7 +225,7 @@ func TestOpenRepairs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, path := range []string{h.tree(b), h.path("writable/two"), h.tree(c)} {
+	for _, path := range []string{h.tree(b, layerRecord{}), h.path("writable/two"), h.tree(c, layerRecord{})} {
 		if err := os.RemoveAll(path); err != nil {
 			t.Fatal(err)
 		}

@@ -36,24 +36,28 @@ func (s *Store) PackSnapshot(ctx context.Context, w io.Writer, snap Snapshot) er
 
 func (s *Store) pack(ctx context.Context, w io.Writer, trees []string, diffIDs []digest.Digest) error {
 	image, err := s.Stack(ctx, diffIDs)
-	if err != nil {
-		return fmt.Errorf("pack writable layer: %w", err)
+	if err == nil {
+		err = s.standing(trees, packTrees(ctx, w, s.uppers(trees), image))
 	}
-	below, err := openAll(image)
 	if err != nil {
-		return fmt.Errorf("pack writable layer: %w", err)
-	}
-	defer closeAll(below)
-	roots, err := openAll(s.uppers(trees))
-	if err != nil {
-		err = s.standing(trees, err)
-		return fmt.Errorf("pack writable layer: %w", err)
-	}
-	defer closeAll(roots)
-	if err = s.standing(trees, archive.PackLayers(ctx, w, roots, below)); err != nil {
 		return fmt.Errorf("pack writable layer: %w", err)
 	}
 	return nil
+}
+
+// packTrees packs what the directories over add up to, on top of those under them, each topmost first.
+func packTrees(ctx context.Context, w io.Writer, over, under []string) error {
+	below, err := openAll(under)
+	if err != nil {
+		return err
+	}
+	defer closeAll(below)
+	roots, err := openAll(over)
+	if err != nil {
+		return err
+	}
+	defer closeAll(roots)
+	return archive.PackLayers(ctx, w, roots, below)
 }
 
 // standing tells whoever has read trees, and came to err, that they are not there any more, if so: in a tree that is being

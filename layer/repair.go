@@ -63,13 +63,19 @@ func (s *Store) repair() error {
 	for id, record := range fixes {
 		s.known.fixes[digest.Digest(id)] = record
 	}
+	if s.known.built, err = s.builts.All(); err != nil {
+		return err
+	}
 	if err := s.repairTrees(); err != nil {
 		return err
 	}
 	if err := s.repairFixes(); err != nil {
 		return err
 	}
-	return s.repairWritable()
+	if err := s.repairWritable(); err != nil {
+		return err
+	}
+	return s.repairBuilt()
 }
 
 // names lists a folder of the store.
@@ -134,9 +140,9 @@ func (s *Store) repairTrees() error {
 		return err
 	}
 	wanted := map[string]bool{}
-	for id := range s.known.layers {
-		wanted[id.Encoded()] = true
-		if !there[id.Encoded()] {
+	for id, record := range s.known.layers {
+		wanted[id.Encoded()] = record.Built == ""
+		if absent(s.tree(id, record)) {
 			warnRepair("record of a layer", id.String())
 			delete(s.known.layers, id)
 			if err := s.layers.Delete(id.String()); err != nil {

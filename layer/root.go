@@ -9,7 +9,7 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// Root is a writable layer's merged tree, mounted where no other process can see it.
+// Root is the merged tree of a writable layer or a pile, mounted where no other process can see it.
 type Root struct {
 	// Dir is the tree's root; open what is in it with sys.OpenInRoot.
 	Dir   *os.File
@@ -29,36 +29,76 @@ type mounted struct {
 	shelfErr error
 }
 
+// overlaid is what a merged tree consists of: what lies below, topmost first, and what is written to. Without lower it is
+// upper as it is, without work it is only to be read.
+type overlaid struct {
+	lower       []string
+	upper, work string
+}
+
+func (o overlaid) mount() (*os.File, error) {
+	if len(o.lower) > 0 {
+		return sys.MountOverlay(o.lower, o.upper, o.work)
+	}
+	upper, err := os.Open(o.upper)
+	if err != nil {
+		return nil, err
+	}
+	defer upper.Close()
+	m, err := sys.CopyMount(sys.Borrow(upper), "", false)
+	if err == nil && o.work == "" {
+		if err = sys.ForbidWriting(m, false); err != nil {
+			m.Close()
+		}
+	}
+	return m, err
+}
+
 // Root mounts the merged tree of writable layer id; callers at the same time share one mount. Not for a layer that
 // a running container has mounted: the kernel promises nothing for two mounts of one layer.
 func (s *Store) Root(_ context.Context, id string) (*Root, error) {
 	out := s.enter(id)
 	s.mu.Lock()
-	lower, upper, work, err := s.overlay(id)
+	o, err := s.overlay(id)
 	if err != nil {
 		s.mu.Unlock()
 		out()
 		return nil, err
 	}
-	m := s.roots[id]
+	m := s.join(id)
+	s.mu.Unlock()
+	r, err := s.show(id, m, o, out)
+	if err != nil {
+		return nil, fmt.Errorf("mount writable layer %s: %w", id, err)
+	}
+	return r, nil
+}
+
+// join counts one more user of what is mounted, or is about to be, under a key. The lock is held.
+func (s *Store) join(key string) *mounted {
+	m := s.roots[key]
 	if m == nil {
 		m = &mounted{}
-		s.roots[id] = m
+		s.roots[key] = m
 	}
 	m.users++
-	s.mu.Unlock()
-	m.once.Do(func() { m.dir, m.err = sys.MountOverlay(lower, upper, work) })
+	return m
+}
+
+// show mounts o for the first user of m; out is called when this one leaves.
+func (s *Store) show(key string, m *mounted, o overlaid, out func()) (*Root, error) {
+	m.once.Do(func() { m.dir, m.err = o.mount() })
 	var once sync.Once
 	leave := func() (err error) {
 		once.Do(func() {
-			err = s.leave(id, m)
+			err = s.leave(key, m)
 			out()
 		})
 		return err
 	}
 	if m.err != nil {
 		leave()
-		return nil, fmt.Errorf("mount writable layer %s: %w", id, m.err)
+		return nil, m.err
 	}
 	return &Root{Dir: m.dir, shelf: func() (*os.File, error) { return m.shelf(s.root) }, close: leave}, nil
 }

@@ -19,8 +19,8 @@ import (
 func (s *Store) Space(ctx context.Context) (map[digest.Digest]int64, error) {
 	s.mu.Lock()
 	places := map[string]digest.Digest{} // path → layer that it goes with
-	for id := range s.known.layers {
-		places[s.tree(id)] = id
+	for id, record := range s.known.layers {
+		places[s.tree(id, record)] = id
 	}
 	for chain, fix := range s.known.fixes {
 		if fix.Kind != fixNone {
@@ -50,6 +50,11 @@ func (s *Store) Space(ctx context.Context) (map[digest.Digest]int64, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for name := range s.known.built {
+		if n, known := s.measured[s.builtTree(name)]; known {
+			measured[s.builtTree(name)] = n
+		}
+	}
 	s.measured = measured
 	return total, nil
 }

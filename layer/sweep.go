@@ -14,12 +14,12 @@ import (
 // Remove deletes layers. Absent ones are no error. The caller knows that nobody uses them.
 func (s *Store) Remove(diffIDs ...digest.Digest) error {
 	s.mu.Lock()
-	layers, fixes := s.forget(diffIDs)
+	gone := s.forget(diffIDs)
 	s.mu.Unlock()
-	return s.delete(layers, fixes)
+	return s.delete(gone)
 }
 
-// Sweep deletes the layers that keep returns false for, except those that a writable layer lies on, and tells how
+// Sweep deletes the layers that keep returns false for, except those that a writable or built layer lies on, and tells how
 // many and how many bytes.
 func (s *Store) Sweep(keep func(diffID digest.Digest) bool) (removed int, freed int64, err error) {
 	s.mu.Lock()
@@ -35,17 +35,22 @@ func (s *Store) Sweep(keep func(diffID digest.Digest) bool) (removed int, freed 
 	for _, id := range unwanted {
 		freed += s.known.layers[id].Size
 	}
-	layers, fixes := s.forget(unwanted)
+	gone := s.forget(unwanted)
 	s.mu.Unlock()
-	return len(layers), freed, s.delete(layers, fixes)
+	return len(gone.layers), freed, s.delete(gone)
 }
 
-// usedLayers are the layers that writable ones, and their snapshots, lie on. The lock is held.
+// usedLayers are the layers that writable ones, their snapshots and built ones lie on. The lock is held.
 func (s *Store) usedLayers() map[digest.Digest]bool {
 	used := map[digest.Digest]bool{}
 	for _, record := range s.known.writable {
 		for _, id := range record.DiffIDs {
 			used[id] = true
+		}
+	}
+	for _, record := range s.known.built {
+		for _, name := range record.Below {
+			used[digest.Digest(name)] = true
 		}
 	}
 	return used
@@ -62,24 +67,51 @@ func (s *Store) Unwanted(keep func(diffID digest.Digest) bool) []digest.Digest {
 
 // forget takes layers, and the fixes of chains that they are part of, out of what is known, for delete to delete; who
 // wants to make one of them anew waits for that. The lock is held.
-func (s *Store) forget(diffIDs []digest.Digest) (layers, fixes []digest.Digest) {
+func (s *Store) forget(diffIDs []digest.Digest) (gone forgotten) {
 	for _, id := range diffIDs {
-		if _, ok := s.known.layers[id]; ok {
-			layers = append(layers, id)
-			delete(s.known.layers, id)
+		record, ok := s.known.layers[id]
+		if !ok {
+			continue
+		}
+		gone.layers = append(gone.layers, id)
+		delete(s.known.layers, id)
+		if _, stays := s.known.built[record.Built]; record.Built != "" && !stays {
+			gone.built = append(gone.built, record.Built)
 		}
 	}
 	for chain, record := range s.known.fixes {
-		if slices.ContainsFunc(record.DiffIDs, func(id digest.Digest) bool { return slices.Contains(layers, id) }) {
-			fixes = append(fixes, chain)
+		if slices.ContainsFunc(record.DiffIDs, func(id digest.Digest) bool { return slices.Contains(gone.layers, id) }) {
+			gone.fixes = append(gone.fixes, chain)
 			delete(s.known.fixes, chain)
 		}
 	}
-	gone := &work{done: make(chan struct{})}
-	for _, key := range keys(layers, fixes) {
-		s.working[key] = gone
+	s.occupy(keys(gone.layers, gone.fixes))
+	return gone
+}
+
+// forgotten is what forget took out: layers, fixes, and folders of builds that were trees of these layers only.
+type forgotten struct {
+	layers, fixes []digest.Digest
+	built         []string
+}
+
+// occupy has whoever wants to work on what has these keys wait, until vacate. The lock is held.
+func (s *Store) occupy(keys []string) {
+	mine := &work{done: make(chan struct{})}
+	for _, key := range keys {
+		s.working[key] = mine
 	}
-	return layers, fixes
+}
+
+func (s *Store) vacate(keys []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(keys) > 0 {
+		close(s.working[keys[0]].done) // all share it
+	}
+	for _, key := range keys {
+		delete(s.working, key)
+	}
 }
 
 // keys are the names under which layers and fixes are worked on.
@@ -95,19 +127,12 @@ func keys(layers, fixes []digest.Digest) []string {
 }
 
 // delete removes records, in one go, and then trees.
-func (s *Store) delete(layers, fixes []digest.Digest) error {
+func (s *Store) delete(gone forgotten) error {
+	layers, fixes := gone.layers, gone.fixes
 	if len(layers) == 0 && len(fixes) == 0 {
 		return nil
 	}
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		all := keys(layers, fixes)
-		close(s.working[all[0]].done) // all share it
-		for _, key := range all {
-			delete(s.working, key)
-		}
-	}()
+	defer s.vacate(keys(layers, fixes))
 	err := s.db.Update(func(tx *state.Tx) error {
 		for _, chain := range fixes {
 			if err := s.fixes.DeleteIn(tx, chain.String()); err != nil {
@@ -129,6 +154,9 @@ func (s *Store) delete(layers, fixes []digest.Digest) error {
 	}
 	for _, id := range layers {
 		err = errors.Join(err, s.discard("trees", id.Encoded()))
+	}
+	for _, name := range gone.built {
+		err = errors.Join(err, s.discard("built", name))
 	}
 	if err != nil {
 		return fmt.Errorf("remove layers: %w", err)

@@ -24,6 +24,12 @@ func (s *Store) Verify(ctx context.Context, diffID digest.Digest, tar io.Reader,
 	if !ok {
 		return nil, fmt.Errorf("verify layer %s: %w", diffID, errdefs.ErrNotFound)
 	}
+	if record.Built != "" {
+		if differs, err = s.verifyAdopted(ctx, diffID, record, tar, unused); err != nil {
+			return nil, fmt.Errorf("verify layer %s: %w", diffID, err)
+		}
+		return differs, nil
+	}
 	path, err := os.MkdirTemp(s.path("making"), "")
 	if err != nil {
 		return nil, fmt.Errorf("verify layer %s: %w", diffID, err)
@@ -61,7 +67,7 @@ func (s *Store) compare(ctx context.Context, path string, diffID digest.Digest, 
 	if _, err := s.unpack(ctx, fresh, diffID, tar, nil); err != nil {
 		return nil, err
 	}
-	tree, err := os.Open(s.tree(diffID))
+	tree, err := os.Open(s.tree(diffID, record))
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +95,7 @@ func (s *Store) exchange(path string, diffID digest.Digest) error {
 	base, name := sys.Borrow(making), path[len(s.path("making"))+1:]
 	err = errors.Join(sys.SyncFileSystem(base), sys.ExchangeAt(base, name, sys.Borrow(trees), diffID.Encoded()))
 	s.mu.Lock()
-	delete(s.measured, s.tree(diffID))
+	delete(s.measured, s.tree(diffID, layerRecord{}))
 	s.mu.Unlock()
 	return err
 }

@@ -98,7 +98,7 @@ func (s *Store) rootAttributes(record writableRecord) (*archive.Attributes, erro
 	s.mu.Lock()
 	for _, diffID := range slices.Backward(record.DiffIDs) {
 		if s.known.layers[diffID].RootListed {
-			dir = s.tree(diffID)
+			dir = s.tree(diffID, s.known.layers[diffID])
 			break
 		}
 	}
@@ -132,20 +132,29 @@ func (s *Store) Overlay(id string) (lower []string, upper, work string, err erro
 	s.quiet(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.overlay(id)
+	if record, ok := s.known.built[id]; ok && record.Bare {
+		record.Bare = false
+		s.known.built[id] = record
+	}
+	o, err := s.overlay(id)
+	return o.lower, o.upper, o.work, err
 }
 
 // overlay is Overlay for callers that hold the lock and the layer.
-func (s *Store) overlay(id string) (lower []string, upper, work string, err error) {
+func (s *Store) overlay(id string) (overlaid, error) {
+	if built, ok := s.known.built[id]; ok {
+		return s.builtOverlay(id, built)
+	}
 	record, ok := s.known.writable[id]
 	if !ok {
-		return nil, "", "", noWritable(id)
+		return overlaid{}, noWritable(id)
 	}
-	if lower, err = s.pile(record.DiffIDs, record.Below); err != nil {
-		return nil, "", "", fmt.Errorf("writable layer %s: %w", id, err)
+	lower, err := s.pile(record.DiffIDs, record.Below)
+	if err != nil {
+		return overlaid{}, fmt.Errorf("writable layer %s: %w", id, err)
 	}
 	tree := record.tree(id)
-	return lower, s.upper(tree), s.path("writable", tree, "work"), nil
+	return overlaid{lower, s.upper(tree), s.path("writable", tree, "work")}, nil
 }
 
 // pile is stack with frozen trees on top.
