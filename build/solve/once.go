@@ -1,0 +1,74 @@
+package solve
+
+import (
+	"context"
+	"sync"
+)
+
+// once is a value that is made when somebody asks first. While it is made others wait for it; when all of them have gone
+// making it ends, and the next to ask begins anew. An error of its own stays, too.
+type once[T any] struct {
+	mu  sync.Mutex
+	now *attempt[T]
+}
+
+type attempt[T any] struct {
+	waiting int // guarded by once.mu
+	cancel  context.CancelFunc
+	done    chan struct{}
+	value   T
+	err     error
+	gone    bool // ended because nobody waited
+}
+
+func (o *once[T]) get(ctx context.Context, do func(context.Context) (T, error)) (T, error) {
+	for {
+		o.mu.Lock()
+		a := o.now
+		if a == nil || a.gone {
+			a = o.start(ctx, do)
+		}
+		a.waiting++
+		o.mu.Unlock()
+
+		err := ctx.Err()
+		if err == nil {
+			select {
+			case <-a.done:
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		o.mu.Lock()
+		a.waiting--
+		last := a.waiting == 0 && err != nil
+		o.mu.Unlock()
+		if last {
+			a.cancel()
+			<-a.done
+		}
+		if err != nil {
+			var none T
+			return none, err
+		}
+		if a.gone {
+			continue
+		}
+		return a.value, a.err
+	}
+}
+
+func (o *once[T]) start(ctx context.Context, do func(context.Context) (T, error)) *attempt[T] {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	a := &attempt[T]{cancel: cancel, done: make(chan struct{})}
+	o.now = a
+	go func() {
+		value, err := do(own)
+		o.mu.Lock()
+		a.value, a.err, a.gone = value, err, err != nil && own.Err() != nil
+		o.mu.Unlock()
+		cancel()
+		close(a.done)
+	}()
+	return a
+}
