@@ -267,4 +267,3 @@ func (j *Job[R, M]) learn(ctx context.Context, n *Node[R, M], asked Key[R, M], k
 		j.solver.cache.Alias(member, combine("key", asked.Digest, keys), key)
 	}
 }
-
