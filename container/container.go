@@ -72,8 +72,11 @@ type Mount struct {
 	Type mount.Type
 	// Name and Driver are set for a volume.
 	Name, Driver string
-	// Source is the host path of a bind; a volume's is asked of the volume store at start.
+	// Source is the host path of a bind, an image's name as it was given; a volume's is asked of the volume store at start.
 	Source string
+	// Image and DiffIDs are what is shown of an image.
+	Image   digest.Digest   `json:",omitempty"`
+	DiffIDs []digest.Digest `json:",omitempty"`
 	Target string
 	RW     bool
 	// Mode is what the user wrote after the second colon of -v.

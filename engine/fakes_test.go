@@ -128,6 +128,10 @@ func (f fakeLayers) Create(_ context.Context, id string, _ []digest.Digest) erro
 	return f.in(func() { f.layers[id] = true })
 }
 
+func (f fakeLayers) Stack(context.Context, []digest.Digest) ([]string, error) {
+	return nil, f.in(func() {})
+}
+
 func (f fakeLayers) Overlay(string) ([]string, string, string, error) {
 	return []string{"/lower"}, "/upper", "/work", f.in(func() {})
 }

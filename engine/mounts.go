@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/containerd/errdefs"
-	ct "github.com/moby/moby/api/types/container"
 	et "github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
 	vt "github.com/moby/moby/api/types/volume"
@@ -15,6 +14,7 @@ import (
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
 	"github.com/cove-containers/cove/spec"
+	"github.com/cove-containers/cove/volume"
 )
 
 // inheritedMounts are those of the containers named with --volumes-from.
@@ -56,13 +56,32 @@ func (e *Engine) createVolumes(ctx context.Context, c *container.Container, moun
 	}
 	for i := range mounts {
 		m := &mounts[i]
-		if m.Type == mount.TypeVolume {
+		switch m.Type {
+		case mount.TypeVolume:
 			if err := e.createVolume(ctx, c, m, undo); err != nil {
+				return err
+			}
+		case mount.TypeImage:
+			if err := e.findImage(ctx, m); err != nil {
 				return err
 			}
 		}
 		c.Mounts = append(c.Mounts, m.Mount)
 	}
+	return nil
+}
+
+// findImage has the image of a mount ready.
+func (e *Engine) findImage(ctx context.Context, m *plan.Mount) error {
+	img, err := e.images.Get(ctx, m.Source, nil)
+	if err == nil {
+		err = e.images.Unpacked(ctx, img)
+	}
+	if err != nil {
+		// Not of kind not found: clients would think it is the container's image that is missing.
+		return errdefs.ErrInvalidArgument.WithMessage("mount image " + m.Source + ": " + err.Error())
+	}
+	m.Image, m.DiffIDs = img.ID, img.DiffIDs
 	return nil
 }
 
@@ -120,81 +139,37 @@ func (e *Engine) copyUp(ctx context.Context, c *container.Container, mounts []pl
 func (e *Engine) Mounts(c *container.Container) ([]spec.Mount, error) {
 	out := make([]spec.Mount, 0, len(c.Mounts))
 	for _, m := range c.Mounts {
-		var s spec.Mount
-		var err error
-		switch m.Type {
-		case mount.TypeVolume:
-			s, err = e.volumeMount(m)
-		case mount.TypeTmpfs:
-			s, err = tmpfsMount(m)
-		default:
-			s, err = bindMount(m)
+		s, err := plan.Document(m)
+		switch {
+		case err != nil:
+		case m.Type == mount.TypeVolume:
+			var v volume.Mount
+			v, err = e.volumes.Mount(m.Name)
+			s.Type, s.Source, s.Options = v.Type, v.Source, v.Options
+		case m.Type == mount.TypeImage:
+			var lower []string
+			lower, err = e.layers.Stack(context.Background(), m.DiffIDs)
+			s = plan.OnLayers(s, lower)
+		case plan.Makes(m):
+			err = makeSource(m.Source)
 		}
 		if err != nil {
 			return nil, err
 		}
-		s.Target, s.ReadOnly = m.Target, !m.RW
 		out = append(out, s)
 	}
 	return out, nil
 }
 
-func (e *Engine) volumeMount(m container.Mount) (spec.Mount, error) {
-	v, err := e.volumes.Mount(m.Name)
-	if err != nil {
-		return spec.Mount{}, err
-	}
-	s := spec.Mount{Type: v.Type, Source: v.Source, Options: v.Options}
-	if m.Spec != nil && m.Spec.VolumeOptions != nil {
-		s.Subpath = m.Spec.VolumeOptions.Subpath
-	}
-	return s, nil
-}
-
-func tmpfsMount(m container.Mount) (spec.Mount, error) {
-	s := spec.Mount{Type: "tmpfs", Source: "tmpfs"}
-	var err error
-	if m.Spec != nil {
-		s.Options, err = plan.TmpfsOptions(m.Spec.TmpfsOptions, m.Spec.ReadOnly)
-	} else {
-		s.Options, err = plan.FlagOptions(m.Options)
-	}
-	return s, err
-}
-
-func bindMount(m container.Mount) (spec.Mount, error) {
-	s := spec.Mount{Type: "bind", Source: m.Source, Propagation: string(m.Propagation)}
-	create := m.Spec == nil
-	if m.Spec != nil && m.Spec.BindOptions != nil {
-		o := m.Spec.BindOptions
-		s.NonRecursive, s.ReadOnlyNonRecursive = o.NonRecursive, o.ReadOnlyNonRecursive
-		create = o.CreateMountpoint
-	}
-	if !create {
-		return s, nil
-	}
-	if err := os.MkdirAll(m.Source, 0o755); err != nil {
-		if info, statErr := os.Stat(m.Source); statErr == nil && !info.IsDir() {
-			return s, nil
+// makeSource makes a directory to bind, unless there is something else already.
+func makeSource(source string) error {
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		if info, statErr := os.Stat(source); statErr == nil && !info.IsDir() {
+			return nil
 		}
-		return s, fmt.Errorf("error while creating mount source path '%s': %w", m.Source, err)
+		return fmt.Errorf("error while creating mount source path '%s': %w", source, err)
 	}
-	return s, nil
-}
-
-// mountPoints are the container's mounts as the API shows them.
-func (e *Engine) mountPoints(c *container.Container) []ct.MountPoint {
-	out := []ct.MountPoint{}
-	for _, m := range c.Mounts {
-		if m.FromTmpfs {
-			continue
-		}
-		out = append(out, ct.MountPoint{
-			Type: m.Type, Name: m.Name, Source: m.Source, Destination: m.Target, Driver: m.Driver,
-			Mode: m.Mode, RW: m.RW, Propagation: m.Propagation,
-		})
-	}
-	return out
+	return nil
 }
 
 // volumeEvents tells which volumes a container began or ceased to use.

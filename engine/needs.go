@@ -31,6 +31,7 @@ type layers interface {
 	Create(ctx context.Context, id string, diffIDs []digest.Digest) error
 	Overlay(id string) (lower []string, upper, work string, err error)
 	Look(ctx context.Context, id string, see func(root *os.File) error) error
+	Stack(ctx context.Context, diffIDs []digest.Digest) ([]string, error)
 	layerEnds
 }
 

@@ -122,6 +122,11 @@ func (e *Engine) imageUsers() []image.User {
 			u.Manifest = c.Manifest.Digest
 		}
 		out = append(out, u)
+		for _, m := range c.Mounts {
+			if m.Image != "" {
+				out = append(out, image.User{ID: c.ID, Image: m.Image, Running: c.State.Busy()})
+			}
+		}
 	}
 	return out
 }

@@ -230,7 +230,7 @@ func parseSpec(s mount.Mount) (Mount, error) {
 	if err := checkSpec(s); err != nil {
 		return Mount{}, invalid("invalid mount config for type %q: %v", s.Type, err)
 	}
-	if s.Type == mount.TypeImage || s.Type == mount.TypeCluster || s.Type == mount.TypeNamedPipe {
+	if s.Type == mount.TypeCluster || s.Type == mount.TypeNamedPipe {
 		return Mount{}, errdefs.ErrNotImplemented.WithMessage("mounts of type \"" + string(s.Type) + "\" are not supported")
 	}
 	m := Mount{Mount: container.Mount{Type: s.Type, Target: s.Target, RW: !s.ReadOnly, Spec: &s}}
@@ -240,6 +240,8 @@ func parseSpec(s mount.Mount) (Mount, error) {
 		if s.BindOptions != nil {
 			m.Propagation = or(s.BindOptions.Propagation, m.Propagation)
 		}
+	case mount.TypeImage:
+		m.Source, m.RW = s.Source, false
 	case mount.TypeVolume:
 		m.Name, m.Mode, m.CopyUp = s.Source, "z", true
 		if o := s.VolumeOptions; o != nil {
@@ -279,7 +281,9 @@ func checkSpec(s mount.Mount) error {
 		}
 		_, err := TmpfsOptions(s.TmpfsOptions, s.ReadOnly)
 		return err
-	case mount.TypeImage, mount.TypeCluster, mount.TypeNamedPipe:
+	case mount.TypeImage:
+		return checkImage(s)
+	case mount.TypeCluster, mount.TypeNamedPipe:
 		return nil
 	}
 	return reason("mount type unknown")
@@ -324,11 +328,25 @@ func checkVolume(s mount.Mount) error {
 	if s.Source == "" {
 		return reason("must not set Subpath when using anonymous volumes")
 	}
-	sub := path.Clean(s.VolumeOptions.Subpath)
-	if path.IsAbs(sub) || sub == ".." || strings.HasPrefix(sub, "../") {
+	if !inside(s.VolumeOptions.Subpath) {
 		return reason("subpath must be a relative path within the volume")
 	}
 	return nil
+}
+
+func checkImage(s mount.Mount) error {
+	switch {
+	case s.Source == "":
+		return reason("field Source must not be empty")
+	case s.ImageOptions != nil && s.ImageOptions.Subpath != "" && !inside(s.ImageOptions.Subpath):
+		return reason("subpath must be a relative path within the image")
+	}
+	return nil
+}
+
+func inside(subpath string) bool {
+	clean := path.Clean(subpath)
+	return !path.IsAbs(clean) && clean != ".." && !strings.HasPrefix(clean, "../")
 }
 
 // VolumesFrom reads a value of --volumes-from: a container and, after a colon, rw or ro.

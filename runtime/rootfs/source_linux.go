@@ -162,6 +162,9 @@ func (r *Root) put(m *mount) error {
 			return m.failed(err)
 		}
 		m.source = f
+		if err := m.narrow(); err != nil {
+			return m.failed(err)
+		}
 	}
 	defer closeFile(&m.source)
 	if m.options.copyUp && !m.options.bind {
@@ -170,6 +173,26 @@ func (r *Root) put(m *mount) error {
 		}
 	}
 	return r.attach(m)
+}
+
+// narrow has a file system show a part of itself, where that was asked for. It is not attached yet, and copied only since
+// Linux 6.15.
+func (m *mount) narrow() error {
+	if m.options.subpath == "" {
+		return nil
+	}
+	found, err := sys.OpenPathInRoot(m.source, m.options.subpath, true)
+	if err != nil {
+		return fmt.Errorf("cannot access path %s: %w", m.options.subpath, err)
+	}
+	defer found.Close()
+	part, err := sys.CopyMount(sys.Borrow(found), "", false)
+	if err != nil {
+		return fmt.Errorf("show %s alone: %w", m.options.subpath, err)
+	}
+	m.source.Close()
+	m.source = part
+	return nil
 }
 
 // attach moves a finished mount to its place.
