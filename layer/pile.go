@@ -66,6 +66,21 @@ func (s *Store) Movable(p Pile) bool {
 	return true
 }
 
+// PileDirs are the directories that a pile consists of, the topmost first, each with overlayfs' whiteouts: for whoever
+// reads what the layers hold one by one. A pile with nothing in it has one, or none.
+func (s *Store) PileDirs(p Pile) ([]string, error) {
+	if len(p) == 0 {
+		return nil, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dirs, err := s.directories(p)
+	if err != nil {
+		return nil, fmt.Errorf("layers of pile: %w", err)
+	}
+	return dirs, nil
+}
+
 // directories are the directories of a pile as overlayfs wants them, topmost first; those of layers with nothing in them
 // are left out. The lock is held.
 func (s *Store) directories(p Pile) ([]string, error) {
