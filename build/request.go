@@ -25,8 +25,9 @@ type Request struct {
 	FrontEnd string
 	Options  map[string]string
 	Inputs   map[string]*pb.Definition
-	// OnClient is a build whose front end is the client itself: it calls Bridge.
-	OnClient bool
+	// Front is a front end of the caller's own, called with the build's gateway instead of FrontEnd: the client itself, say,
+	// when it steers the build. Nil is FrontEnd's.
+	Front client.BuildFunc
 
 	Exporters    []Exporter
 	CacheImports []client.CacheOptionsEntry
