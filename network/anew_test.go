@@ -93,7 +93,7 @@ func TestBridgeOfSomebodyElse(t *testing.T) {
 	name := fmt.Sprintf("br%d", os.Getpid())
 	subnet := userSubnet(0)
 	host := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
-	if _, err := bridge.Ensure(bridge.Wish{Name: name, Address: host, MTU: 1500}); err != nil {
+	if _, err := bridge.Ensure(bridge.Wish{Name: name, Addresses: []netip.Prefix{host}, MTU: 1500}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { bridge.Remove(name) })
@@ -118,7 +118,7 @@ func TestBridgeOfSomebodyElse(t *testing.T) {
 	if err := in.Remove(context.Background(), "n"); err != nil {
 		t.Fatal(err)
 	}
-	if got := bridge.Address(name); got != host {
+	if got := bridge.Addresses(name); len(got) != 1 || got[0] != host {
 		t.Errorf("after the network is gone the bridge has %v, had %v", got, host)
 	}
 }
@@ -132,7 +132,7 @@ func TestHalfMadeNetworks(t *testing.T) {
 	in.crash()
 	lost, foreign := in.cfg.userBridge("11111111"), in.cfg.userBridge("22222222")
 	for name, tag := range map[string]string{lost: in.cfg.tableName(), foreign: "cove-another"} {
-		if _, err := bridge.Ensure(bridge.Wish{Name: name, Address: netip.PrefixFrom(userSubnet(2).Addr().Next(), 27), MTU: 1500, Tag: tag}); err != nil {
+		if _, err := bridge.Ensure(bridge.Wish{Name: name, Addresses: []netip.Prefix{netip.PrefixFrom(userSubnet(2).Addr().Next(), 27)}, MTU: 1500, Tag: tag}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { bridge.Remove(name) })

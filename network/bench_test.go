@@ -3,11 +3,12 @@ package network
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"testing"
 	"time"
 
 	nt "github.com/moby/moby/api/types/network"
+
+	"github.com/cove-containers/cove/network/ipam"
 )
 
 func BenchmarkJoin(b *testing.B) {
@@ -58,7 +59,7 @@ func BenchmarkMakeAhead(b *testing.B) {
 	cfg.Warm = -1
 	in := start(b, cfg)
 	for b.Loop() {
-		r, err := in.makeOn(in.lans["bridge"], netip.Addr{})
+		r, err := in.makeOn(in.lans["bridge"], ipam.Pair{})
 		if err != nil {
 			b.Fatal(err)
 		}

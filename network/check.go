@@ -132,13 +132,13 @@ func (k *Keeper) strayDevice(name string) api.Fault {
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
+			alias := bridge.Alias(name)
 			if err := bridge.RemovePort(name); err != nil {
 				return err
 			}
-			address, _ := addressOfVeth(name)
 			for _, l := range k.all() {
-				if l.subnet.Contains(address) {
-					k.graves.add(grave{veth: name, lan: l, address: address, forget: true})
+				if p := l.addressesOf(name, alias); p.IsValid() {
+					k.graves.add(grave{veth: name, lan: l, addresses: p, forget: true})
 				}
 			}
 			return nil

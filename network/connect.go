@@ -41,7 +41,7 @@ func (k *Keeper) Connect(ctx context.Context, containerID, ref string, req Reque
 	}
 	defer ns.Seal()
 	now := m.clone()
-	err = bridge.ForwardIPv4()
+	err = k.forward()
 	if err == nil {
 		err = k.attach(ns, now, wished{name, wish})
 	}
@@ -61,7 +61,7 @@ func (k *Keeper) Connect(ctx context.Context, containerID, ref string, req Reque
 		if err := bridge.RemovePort(e.veth); err != nil {
 			k.log.Warn("remove network device", "device", e.veth, "err", err)
 		}
-		k.graves.add(grave{veth: e.veth, lan: e.lan, address: e.address})
+		k.graves.add(grave{veth: e.veth, lan: e.lan, addresses: e.addresses})
 		return nil, err
 	}
 	if now.resolver != m.resolver {
@@ -113,13 +113,13 @@ func (k *Keeper) Disconnect(ctx context.Context, containerID, ref string, req Re
 		if err := bridge.RemovePort(e.veth); err != nil {
 			return nil, err
 		}
-		published := len(m.published) > 0 && m.carrier == name
+		published := len(m.published) > 0 && m.carries(name)
 		if err := k.resettle(ns, m, now, req); err != nil {
 			// The device is gone, so the container is off the network whatever else went wrong.
 			k.log.Error("settle a container after it left a network", "container", containerID, "network", name, "error", err)
 			k.enter(now)
 		}
-		k.graves.add(grave{veth: e.veth, lan: e.lan, address: e.address, forget: published})
+		k.graves.add(grave{veth: e.veth, lan: e.lan, addresses: e.addresses, forget: published})
 		return k.changed(now, req), nil
 	}
 	k.enter(now)
@@ -143,10 +143,10 @@ func (k *Keeper) running(containerID, ref string) (string, *member, error) {
 
 // resettle moves default route and published ports to where they belong now, and makes now known in the place of before.
 func (k *Keeper) resettle(ns *bridge.Namespace, before, now *member, req Request) error {
-	if err := ns.SetGateway(k.gateway(now)); err != nil {
+	if err := ns.SetGateways(k.gateways(now)); err != nil {
 		return err
 	}
-	if carrier := k.carrier(now); carrier != before.carrier {
+	if k.settle(now); now.carrier != before.carrier || now.carrier6 != before.carrier6 {
 		if err := k.withdraw(before); err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (k *Keeper) resettle(ns *bridge.Namespace, before, now *member, req Request
 			// As it was, so that nothing is lost by the attempt; where that is gone there is nothing to keep.
 			if e := before.endpoints[before.carrier]; e != nil && now.endpoints[before.carrier] != nil {
 				k.republish(before)
-				ns.SetGateway(k.gateway(before))
+				ns.SetGateways(k.gateways(before))
 			}
 			return err
 		}
@@ -175,7 +175,7 @@ func (k *Keeper) changed(m *member, req Request) *Sandbox {
 	for network, e := range m.endpoints {
 		box.Endpoints[network] = k.shownEndpoint(e, req.Networks[network])
 	}
-	if m.carrier != "" {
+	if m.carrier != "" || m.carrier6 != "" {
 		box.Ports = publish.Shown(req.Exposed, m.published)
 	}
 	return box

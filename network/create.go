@@ -46,7 +46,7 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 	if err != nil {
 		return nt.CreateResponse{}, err
 	}
-	if err := k.chooseSubnet(&r, foreign); err != nil {
+	if err := k.chooseSubnets(&r, foreign, enabled(req.EnableIPv4, true), enabled(req.EnableIPv6, false)); err != nil {
 		return nt.CreateResponse{}, err
 	}
 	l, err := k.openLan(req.Name, r)
@@ -117,11 +117,9 @@ func draft(req nt.CreateRequest) (record, error) {
 	}
 	if req.IPAM != nil {
 		r.IPAMOptions = maps.Clone(req.IPAM.Options)
-		config, err := ipamConfig(req.IPAM)
-		if err != nil {
+		if err := r.configure(req); err != nil {
 			return r, err
 		}
-		r.Config = config
 	}
 	_, err := r.settings()
 	return r, err
@@ -142,10 +140,8 @@ func drafted(req nt.CreateRequest, driver string) error {
 		return errdefs.ErrNotFound.WithMessage("could not find plugin " + driver + ": plugin \"" + driver + "\" not found")
 	}
 	switch {
-	case req.EnableIPv6 != nil && *req.EnableIPv6:
-		return absent("IPv6 networks are")
-	case req.EnableIPv4 != nil && !*req.EnableIPv4:
-		return absent("networks without IPv4 are")
+	case !enabled(req.EnableIPv4, true) && !enabled(req.EnableIPv6, false):
+		return errdefs.ErrInvalidArgument.WithMessage("IPv4 or IPv6 must be enabled")
 	case req.Scope != "" && req.Scope != "local":
 		return absent("networks of scope " + req.Scope + " are")
 	case req.ConfigOnly || req.ConfigFrom != nil:
@@ -158,87 +154,126 @@ func drafted(req nt.CreateRequest, driver string) error {
 	return nil
 }
 
-// ipamConfig is the one IPv4 subnet that the request describes; the zero value leaves the choice to the engine.
-func ipamConfig(in *nt.IPAM) (nt.IPAMConfig, error) {
-	var c nt.IPAMConfig
-	switch len(in.Config) {
-	case 0:
-		return c, nil
-	case 1:
-	default:
-		return c, errdefs.ErrPermissionDenied.WithMessage("bridge driver doesn't support multiple subnets")
+// enabled reads a switch that may be left out.
+func enabled(flag *bool, otherwise bool) bool {
+	if flag == nil {
+		return otherwise
 	}
-	c = in.Config[0]
-	bad := func(format string, args ...any) error {
-		return errdefs.ErrInvalidArgument.WithMessage("invalid network config:\n" + fmt.Sprintf(format, args...))
+	return *flag
+}
+
+// configure takes the subnets that the request describes, one of each family at most; without one the choice is the
+// engine's. What is said of a family that the network does not have is passed over, as Docker does.
+func (r *record) configure(req nt.CreateRequest) error {
+	for _, c := range req.IPAM.Config {
+		if !c.Subnet.IsValid() {
+			if c.Gateway.IsValid() || c.IPRange.IsValid() || len(c.AuxAddress) > 0 {
+				return badConfig("a subnet is needed for a gateway, a range or auxiliary addresses")
+			}
+			continue
+		}
+		to, has := &r.Config, enabled(req.EnableIPv4, true)
+		if c.Subnet.Addr().Is6() {
+			to, has = &r.Config6, enabled(req.EnableIPv6, false)
+		}
+		if !has {
+			continue
+		}
+		if to.Subnet.IsValid() {
+			return errdefs.ErrPermissionDenied.WithMessage("bridge driver doesn't support multiple subnets")
+		}
+		if err := validConfig(c); err != nil {
+			return err
+		}
+		*to = c
 	}
+	return nil
+}
+
+func badConfig(format string, args ...any) error {
+	return errdefs.ErrInvalidArgument.WithMessage("invalid network config:\n" + fmt.Sprintf(format, args...))
+}
+
+// validConfig checks what can be checked of a subnet without the host.
+func validConfig(c nt.IPAMConfig) error {
 	switch {
-	case !c.Subnet.IsValid() && (c.Gateway.IsValid() || c.IPRange.IsValid() || len(c.AuxAddress) > 0):
-		return c, bad("a subnet is needed for a gateway, a range or auxiliary addresses")
-	case !c.Subnet.IsValid():
-		return c, nil
-	case !c.Subnet.Addr().Is4():
-		return c, errdefs.ErrNotImplemented.WithMessage("IPv6 networks are not implemented by this engine")
-	case c.Subnet.Addr().IsMulticast() || c.Subnet.Addr().IsUnspecified() || c.Subnet.Addr().As4()[0] >= 240:
-		return c, bad("invalid subnet %s: no host can have an address in it", c.Subnet)
+	case !forHosts(c.Subnet.Addr()):
+		return badConfig("invalid subnet %s: no host can have an address in it", c.Subnet)
 	case c.Subnet != c.Subnet.Masked():
-		return c, bad("invalid subnet %s: it should be %s", c.Subnet, c.Subnet.Masked())
+		return badConfig("invalid subnet %s: it should be %s", c.Subnet, c.Subnet.Masked())
 	case c.IPRange.IsValid() && c.IPRange != c.IPRange.Masked():
-		return c, bad("invalid ip-range %s: it should be %s", c.IPRange, c.IPRange.Masked())
+		return badConfig("invalid ip-range %s: it should be %s", c.IPRange, c.IPRange.Masked())
 	case c.IPRange.IsValid() && (!c.Subnet.Contains(c.IPRange.Addr()) || c.IPRange.Bits() < c.Subnet.Bits()):
-		return c, bad("invalid ip-range %s: parent subnet %s does not contain it", c.IPRange, c.Subnet)
+		return badConfig("invalid ip-range %s: parent subnet %s does not contain it", c.IPRange, c.Subnet)
 	case c.Gateway.IsValid() && (!c.Subnet.Contains(c.Gateway) || c.Gateway == c.Subnet.Addr()):
-		return c, bad("invalid gateway %s: parent subnet %s does not contain it", c.Gateway, c.Subnet)
+		return badConfig("invalid gateway %s: parent subnet %s does not contain it", c.Gateway, c.Subnet)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.AuxAddress)) {
 		if a := c.AuxAddress[name]; !c.Subnet.Contains(a) {
-			return c, bad("invalid auxiliary address %s: parent subnet %s does not contain it", a, c.Subnet)
+			return badConfig("invalid auxiliary address %s: parent subnet %s does not contain it", a, c.Subnet)
 		}
 	}
 	// Whether it has room at all.
 	_, err := ipam.NewSubnet(c.Subnet, c.IPRange)
-	return c, err
+	return err
 }
 
-// chooseSubnet decides the bridge's address: in the subnet asked for, else that of the bridge of somebody else that it is to
-// be on, else in one from the pools.
-func (k *Keeper) chooseSubnet(r *record, foreign string) error {
+// forHosts tells whether hosts can have addresses where this one begins, and be found by them from another link.
+func forHosts(a netip.Addr) bool {
+	return !a.IsMulticast() && !a.IsUnspecified() && !a.IsLoopback() && !a.Is4In6() &&
+		!(a.Is4() && a.As4()[0] >= 240) && !(a.Is6() && a.IsLinkLocalUnicast())
+}
+
+// chooseSubnets decides the bridge's address in each family: in the subnet asked for, else that of the bridge of somebody else
+// that it is to be on, else in one from the pools.
+func (k *Keeper) chooseSubnets(r *record, foreign string, four, six bool) error {
 	used := k.subnets()
 	host, err := bridge.Taken(foreign)
 	if err != nil {
 		return err
 	}
-	has := bridge.Address(foreign)
-	if _, clash := ipam.Overlap(has, used); has.IsValid() && !clash && !r.Config.Subnet.IsValid() {
-		r.Bridge = has
-		return nil
+	has := bridge.Addresses(foreign)
+	if four {
+		if r.Bridge, err = chooseSubnet(r.Config, familyOf(has, false), used, host, k.pools(false)); err != nil {
+			return err
+		}
 	}
-	if c := r.Config; c.Subnet.IsValid() {
-		if _, clash := ipam.Overlap(c.Subnet, used); clash {
-			return errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
-		}
-		// A bridge over one of the host's own routes would cut the host off from what is there.
-		if route, clash := ipam.Overlap(c.Subnet, host); clash {
-			return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("invalid pool request: Pool overlaps with the host's route to %s", route))
-		}
-		gateway := c.Gateway
-		if !gateway.IsValid() && has.Masked() == c.Subnet {
-			gateway = has.Addr()
-		}
-		if !gateway.IsValid() {
-			if gateway, err = firstFree(c); err != nil {
-				return err
+	if six {
+		r.Bridge6, err = chooseSubnet(r.Config6, familyOf(has, true), used, host, k.pools(true))
+	}
+	return err
+}
+
+func chooseSubnet(c nt.IPAMConfig, has, used, host []netip.Prefix, pools []ipam.Pool) (netip.Prefix, error) {
+	if !c.Subnet.IsValid() {
+		for _, p := range has {
+			if _, clash := ipam.Overlap(p, used); !clash {
+				return p, nil
 			}
 		}
-		r.Bridge = netip.PrefixFrom(gateway, c.Subnet.Bits())
-		return nil
+		subnet, err := ipam.Choose(pools, append(slices.Clone(host), used...))
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		return netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits()), nil
 	}
-	subnet, err := ipam.Choose(k.pools(), append(host, used...))
-	if err != nil {
-		return err
+	if _, clash := ipam.Overlap(c.Subnet, used); clash {
+		return netip.Prefix{}, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
 	}
-	r.Bridge = netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
-	return nil
+	// A bridge over one of the host's own routes would cut the host off from what is there.
+	if route, clash := ipam.Overlap(c.Subnet, host); clash {
+		return netip.Prefix{}, errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("invalid pool request: Pool overlaps with the host's route to %s", route))
+	}
+	gateway, err := c.Gateway, error(nil)
+	for _, p := range has {
+		if !gateway.IsValid() && p.Masked() == c.Subnet {
+			gateway = p.Addr()
+		}
+	}
+	if !gateway.IsValid() {
+		gateway, err = firstFree(c)
+	}
+	return netip.PrefixFrom(gateway, c.Subnet.Bits()), err
 }
 
 // firstFree is the gateway of a subnet whose user named none.
@@ -256,9 +291,7 @@ func (k *Keeper) subnets() []netip.Prefix {
 	defer k.mu.Unlock()
 	var all []netip.Prefix
 	for _, r := range k.records {
-		if r.Bridge.IsValid() {
-			all = append(all, r.Bridge.Masked())
-		}
+		all = append(all, r.subnets()...)
 	}
 	return all
 }

@@ -2,12 +2,12 @@ package network
 
 import (
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/ipam"
 )
 
 const (
@@ -17,13 +17,13 @@ const (
 	patience = 2 * time.Second
 )
 
-// grave is a device whose container has left. It goes with its namespace; its address on lan is free afterwards.
+// grave is a device whose container has left. It goes with its namespace; its addresses on lan are free afterwards.
 type grave struct {
-	veth    string
-	index   int // of the device: a later one may have its name
-	lan     *lan
-	address netip.Addr
-	// forget tells to drop the connections of the address: at once, so that a client of a port that was published
+	veth      string
+	index     int // of the device: a later one may have its name
+	lan       *lan
+	addresses ipam.Pair
+	// forget tells to drop the connections of the addresses: at once, so that a client of a port that was published
 	// does not go on talking to nobody, and again when nothing can make new ones.
 	forget bool
 	since  time.Time
@@ -120,18 +120,26 @@ func (g *graves) round() (left int, closed bool) {
 func (one grave) open() bool { return one.index > 0 && bridge.Index(one.veth) == one.index }
 
 func (g *graves) forgetFlows(one grave) {
-	if err := bridge.ForgetFlows(one.address); err != nil {
-		g.log.Warn("forget connections", "address", one.address, "err", err)
+	for _, address := range one.addresses.All() {
+		if err := bridge.ForgetFlows(address); err != nil {
+			g.log.Warn("forget connections", "address", address, "err", err)
+		}
 	}
 }
 
-// hasten removes the device with this address on l now, for a container that comes back and is to have it again. It waits
-// for the kernel, so it is for who cannot have another.
-func (g *graves) hasten(l *lan, address netip.Addr) {
+// hasten removes the devices with these addresses on l now, for a container that comes back and is to have them again. It
+// waits for the kernel, so it is for who cannot have others.
+func (g *graves) hasten(l *lan, addresses ipam.Pair) {
 	g.burial.Lock()
 	defer g.burial.Unlock()
+	for range addresses.All() { // each may be another's
+		g.hastenOne(l, addresses)
+	}
+}
+
+func (g *graves) hastenOne(l *lan, addresses ipam.Pair) {
 	g.mu.Lock()
-	at := slices.IndexFunc(g.open, func(one grave) bool { return one.lan == l && one.address == address })
+	at := slices.IndexFunc(g.open, func(one grave) bool { return one.lan == l && one.addresses.Shares(addresses) })
 	if at < 0 {
 		g.mu.Unlock()
 		return

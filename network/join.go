@@ -14,7 +14,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
-	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/publish"
 )
 
@@ -89,22 +89,16 @@ func (k *Keeper) Validate(req Request) error {
 	return err
 }
 
-// validEndpoint refuses what Docker refuses on the networks that every engine has.
+// validEndpoint refuses what no network can give, and what Docker refuses on the networks that every engine has.
 func validEndpoint(network string, e *nt.EndpointSettings) error {
 	if e == nil {
 		return nil
 	}
-	if c := e.IPAMConfig; c != nil && (c.IPv6Address.IsValid() || len(c.LinkLocalIPs) > 0) && !predefined(network) {
-		return errdefs.ErrNotImplemented.WithMessage("IPv6 and link-local addresses are not implemented by this engine")
-	}
-	if !predefined(network) {
-		return nil
-	}
-	var faults []string
-	if c := e.IPAMConfig; c != nil && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
+	faults := invalidAddresses(e.IPAMConfig)
+	if c := e.IPAMConfig; predefined(network) && c != nil && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
 		faults = append(faults, "user specified IP address is supported on user defined networks only")
 	}
-	if len(e.Aliases) > 0 {
+	if predefined(network) && len(e.Aliases) > 0 {
 		faults = append(faults, "network-scoped aliases are only supported for user-defined networks")
 	}
 	if len(faults) == 0 {
@@ -112,6 +106,25 @@ func validEndpoint(network string, e *nt.EndpointSettings) error {
 	}
 	return errdefs.ErrInvalidArgument.WithMessage(
 		fmt.Sprintf("invalid config for network %s: invalid endpoint settings:\n%s", network, strings.Join(faults, "\n")))
+}
+
+// invalidAddresses tells in Docker's words which of the addresses an endpoint cannot have.
+func invalidAddresses(c *nt.EndpointIPAMConfig) (faults []string) {
+	if c == nil {
+		return nil
+	}
+	if a := c.IPv4Address; a.IsValid() && (!a.Is4() || a.IsUnspecified()) {
+		faults = append(faults, "invalid IPv4 address: "+a.String())
+	}
+	if a := c.IPv6Address; a.IsValid() && (!a.Is6() || a.Is4In6() || a.Zone() != "" || a.IsUnspecified()) {
+		faults = append(faults, "invalid IPv6 address: "+a.String())
+	}
+	for _, a := range c.LinkLocalIPs {
+		if !a.IsLinkLocalUnicast() || a.Is4In6() || a.Zone() != "" {
+			faults = append(faults, "invalid link-local IP address: "+a.String())
+		}
+	}
+	return faults
 }
 
 func predefined(network string) bool {
@@ -156,7 +169,7 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	switch first {
 	case nt.NetworkHost:
 	case nt.NetworkNone: // or it was taken off all its networks
-		r, err := k.bare.Take(netip.Addr{})
+		r, err := k.bare.Take(ipam.Pair{})
 		if err != nil {
 			return nil, err
 		}
@@ -174,6 +187,24 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	m.resolver.start()
 	box.Named = m.resolver != nil
 	return box, nil
+}
+
+// forward has the host pass packets on for networks.
+func (k *Keeper) forward() error {
+	if err := bridge.ForwardIPv4(); err != nil {
+		return err
+	}
+	for _, l := range k.all() {
+		if l.space.V6 == nil {
+			continue
+		}
+		raised, err := bridge.ForwardIPv6()
+		if len(raised) > 0 {
+			k.log.Info("devices of the host go on listening to IPv6 routers while it forwards: accept_ra is 2", "devices", raised)
+		}
+		return err
+	}
+	return nil
 }
 
 // wished is an endpoint that is to be.
@@ -220,7 +251,7 @@ func (k *Keeper) wishedEndpoints(req Request) ([]wished, error) {
 
 // joinLans makes the namespace of a container that is on networks of the bridge driver.
 func (k *Keeper) joinLans(box *Sandbox, m *member, wanted []wished, req Request) (err error) {
-	if err := bridge.ForwardIPv4(); err != nil {
+	if err := k.forward(); err != nil {
 		return err
 	}
 	r, err := k.joinFirst(m, wanted[0])
@@ -240,7 +271,7 @@ func (k *Keeper) joinLans(box *Sandbox, m *member, wanted []wished, req Request)
 		}
 	}
 	if len(wanted) > 1 {
-		if err := r.ns.SetGateway(k.gateway(m)); err != nil {
+		if err := r.ns.SetGateways(k.gateways(m)); err != nil {
 			return err
 		}
 	}
@@ -302,24 +333,23 @@ func (k *Keeper) joinFirst(m *member, w wished) (*ready, error) {
 		k.graves.hasten(l, want)
 	}
 	r, err := pool.Take(want)
-	if err != nil && want.IsValid() && !must {
-		r, err = pool.Take(netip.Addr{})
+	if err != nil && want != must {
+		r, err = pool.Take(must)
+	}
+	if errdefs.IsAlreadyExists(err) {
+		var addresses ipam.Pair
+		if addresses, err = k.claim(l, must, must); err == nil {
+			r, err = k.makeWith(l, addresses)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	e := endpointOf(l, m, w.EndpointSettings, r.port)
-	if wish := wishedMAC(w.EndpointSettings); wish != nil {
-		e.mac = wish
-		err := k.table.Admit(nft.Member{Device: r.port.Name, MAC: net.HardwareAddr(wish), Address: e.address})
-		if err == nil {
-			err = r.ns.SetMAC(r.port.Inside, net.HardwareAddr(wish))
-		}
-		if err != nil {
-			k.drop(r)
-			return nil, err
-		}
+	if err := k.fit(r.ns, &r.port, w.EndpointSettings); err != nil {
+		k.drop(r)
+		return nil, err
 	}
+	e := endpointOf(l, m, w.EndpointSettings, r.port)
 	m.endpoints[w.network] = e
 	return r, nil
 }
@@ -337,59 +367,32 @@ func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished) error {
 	if want.IsValid() {
 		k.graves.hasten(l, want)
 	}
-	address, err := l.take(want)
-	if err != nil && want.IsValid() && !must {
-		address, err = l.take(netip.Addr{})
-	}
-	if errdefs.IsAlreadyExists(err) && must || errdefs.IsResourceExhausted(err) {
-		if !must {
-			want = netip.Addr{}
-		}
-		if yielded := k.yield(l, want); yielded.IsValid() {
-			address, err = yielded, nil
-		}
-	}
+	addresses, err := k.claim(l, want, must)
 	if err != nil {
 		return err
 	}
 	inside, err := ns.FreeName(l.settings.prefix)
 	if err == nil {
-		p := k.port(l, address, inside)
-		p.Gateway = netip.Addr{}
+		p := k.port(l, addresses, inside)
+		p.Gateways = nil
 		if wish := wishedMAC(w.EndpointSettings); wish != nil {
 			p.MAC = net.HardwareAddr(wish)
 		}
+		p.LinkLocal = wishedLinkLocal(w.EndpointSettings)
 		if err = k.plug(l, ns, p); err == nil {
 			m.endpoints[w.network] = endpointOf(l, m, w.EndpointSettings, p)
 			return nil
 		}
 	}
-	l.subnet.Free(address)
+	l.space.Free(addresses)
 	return err
 }
 
-// yield has the pool of l give up a namespace that it keeps ready with this address, or any, and gives the address to the
-// caller; the zero value where the pool has none.
-func (k *Keeper) yield(l *lan, address netip.Addr) netip.Addr {
-	k.mu.Lock()
-	pool := l.warm
-	k.mu.Unlock()
-	if pool == nil {
-		return netip.Addr{}
+func wishedLinkLocal(e *nt.EndpointSettings) []netip.Addr {
+	if e == nil || e.IPAMConfig == nil {
+		return nil
 	}
-	r, ok := pool.Find(address)
-	if !ok {
-		return netip.Addr{}
-	}
-	r.close()
-	address = r.port.Address.Addr()
-	if err := bridge.RemovePort(r.port.Name); err != nil {
-		k.log.Warn("remove network device", "device", r.port.Name, "err", err)
-		k.graves.add(grave{veth: r.port.Name, lan: l, address: address})
-		return netip.Addr{}
-	}
-	k.unplug(l, address)
-	return address
+	return e.IPAMConfig.LinkLocalIPs
 }
 
 func wishedMAC(e *nt.EndpointSettings) nt.HardwareAddr {
@@ -416,7 +419,7 @@ func (k *Keeper) Forget(containerID string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, l := range k.lans {
-		l.subnet.Forget(containerID)
+		l.space.Forget(containerID)
 	}
 }
 
@@ -426,7 +429,7 @@ func (k *Keeper) bury(m *member) error {
 	err := k.withdraw(m)
 	for _, e := range m.endpoints {
 		if e.veth != "" {
-			k.graves.add(grave{veth: e.veth, lan: e.lan, address: e.address, forget: e.network == m.carrier && len(m.published) > 0})
+			k.graves.add(grave{veth: e.veth, lan: e.lan, addresses: e.addresses, forget: m.carries(e.network) && len(m.published) > 0})
 		}
 	}
 	return err

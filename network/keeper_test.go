@@ -222,13 +222,13 @@ func outside(t *testing.T, cfg Config) (*bridge.Namespace, string) {
 	subnet := cfg.BIP.Addr().As4()
 	hostEnd := netip.AddrFrom4([4]byte{198, 19, subnet[2], 1})
 	world := netip.AddrFrom4([4]byte{198, 19, subnet[2], 2})
-	host, err := bridge.Ensure(bridge.Wish{Name: name, Address: netip.PrefixFrom(hostEnd, 24), MTU: 1400})
+	host, err := bridge.Ensure(bridge.Wish{Name: name, Addresses: []netip.Prefix{netip.PrefixFrom(hostEnd, 24)}, MTU: 1400})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ns.Close(); bridge.Remove(name) })
-	err = host.Attach(ns, bridge.Port{Name: "cx" + cfg.Mark, Inside: "eth0", MTU: 1400, Address: netip.PrefixFrom(world, 24),
-		MAC: []byte{2, 0, 0, 0, 0, 9}, Gateway: netip.AddrFrom4([4]byte{198, 19, subnet[2], 9})})
+	err = host.Attach(ns, bridge.Port{Name: "cx" + cfg.Mark, Inside: "eth0", MTU: 1400, Addresses: []netip.Prefix{netip.PrefixFrom(world, 24)},
+		MAC: []byte{2, 0, 0, 0, 0, 9}, Gateways: []netip.Addr{netip.AddrFrom4([4]byte{198, 19, subnet[2], 9})}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -28,13 +29,13 @@ type lan struct {
 	name, id string
 	device   bridge.Device // the first, which has the address
 	spans    *bridge.Spans
-	gateway  netip.Addr
-	subnet   *ipam.Subnet
+	gateways ipam.Pair
+	space    ipam.Space
 	settings settings
 	mtu      int
 	closed   bool
-	// static tells that its user chose the subnet, and so may choose addresses.
-	static bool
+	// static4 and static6 tell that its user chose the subnet, and so may choose addresses.
+	static4, static6 bool
 	// warm are namespaces ready on it; nil for none. Guarded by the keeper's lock, as are the names.
 	warm  *warm.Pool[*ready]
 	names names
@@ -49,8 +50,14 @@ type ready struct {
 	names *Sockets
 }
 
-// Address is the one that the namespace has on its network.
-func (r *ready) Address() netip.Addr { return r.port.Address.Addr() }
+// Addresses are those that the namespace has on its network.
+func (r *ready) Addresses() ipam.Pair {
+	var all []netip.Addr
+	for _, p := range r.port.Addresses {
+		all = append(all, p.Addr())
+	}
+	return ipam.PairOf(all...)
+}
 
 // close lets go of the namespace.
 func (r *ready) close() {
@@ -67,16 +74,18 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 		return nil, err
 	}
 	l := &lan{
-		name: name, id: r.ID, gateway: r.Bridge.Addr(), settings: set, mtu: cmp.Or(set.mtu, k.mtu),
-		closed: r.Internal, static: r.Config.Subnet.IsValid(), names: newNames(),
+		name: name, id: r.ID, gateways: ipam.Pair{V4: r.Bridge.Addr(), V6: r.Bridge6.Addr()}, settings: set, mtu: cmp.Or(set.mtu, k.mtu),
+		closed: r.Internal, static4: r.Config.Subnet.IsValid(), static6: r.Config6.Subnet.IsValid(), names: newNames(),
 	}
-	reserved := append(slices.Collect(maps.Values(r.Config.AuxAddress)), l.gateway)
-	if l.subnet, err = ipam.NewSubnet(r.Bridge, r.Config.IPRange, reserved...); err != nil {
+	if l.space.V4, err = subnetOf(r.Bridge, r.Config); err != nil {
+		return nil, err
+	}
+	if l.space.V6, err = subnetOf(r.Bridge6, r.Config6); err != nil {
 		return nil, err
 	}
 	tag, device := k.cfg.tableName(), k.deviceOf(name, r)
 	chosen := set.bridge != "" || name == nt.NetworkBridge && k.cfg.Bridge != ""
-	if l.device, err = bridge.Ensure(bridge.Wish{Name: device, Address: r.Bridge, MTU: l.mtu, Tag: tag, Chosen: chosen}); err != nil {
+	if l.device, err = bridge.Ensure(bridge.Wish{Name: device, Addresses: r.addresses(), MTU: l.mtu, Tag: tag, Chosen: chosen}); err != nil {
 		return nil, err
 	}
 	l.spans = bridge.NewSpans(l.device, func(n int) (bridge.Device, error) {
@@ -87,6 +96,14 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 		return further, err
 	})
 	return l, nil
+}
+
+// subnetOf is what a network has to give of one family; nil where it has not the family.
+func subnetOf(bridge netip.Prefix, c nt.IPAMConfig) (*ipam.Subnet, error) {
+	if !bridge.IsValid() {
+		return nil, nil
+	}
+	return ipam.NewSubnet(bridge, c.IPRange, append(slices.Collect(maps.Values(c.AuxAddress)), bridge.Addr())...)
 }
 
 // deviceOf is the name of a network's bridge.
@@ -130,7 +147,7 @@ func (l *lan) removeDevice() error {
 // walls are what the firewall is told of the network.
 func (l *lan) walls() []nft.Bridge {
 	out := []nft.Bridge{{
-		Name: l.device.Name, Subnet: l.subnet.Prefix(), Masquerade: l.settings.masquerade, Closed: l.closed, Apart: !l.settings.icc,
+		Name: l.device.Name, Subnet: l.space.V4.Prefix(), Masquerade: l.settings.masquerade, Closed: l.closed, Apart: !l.settings.icc,
 	}}
 	for _, further := range l.spans.Devices()[1:] {
 		out = append(out, spanWall(further))
@@ -176,36 +193,57 @@ func (k *Keeper) lan(name string) *lan {
 	return k.lans[name]
 }
 
+// stray is a device that no container has claimed yet.
+type stray struct {
+	lan       *lan
+	addresses ipam.Pair
+}
+
 // findVeths notes the devices that an earlier engine left on the bridge and keeps their addresses from being given away.
 func (k *Keeper) findVeths(l *lan) error {
-	found, err := l.spans.Find(func(n int) string { return k.cfg.spanName(l.id, n) }, addressOfVeth, k.cfg.vethPrefix())
+	found, err := l.spans.Find(func(n int) string { return k.cfg.spanName(l.id, n) }, k.cfg.vethPrefix())
 	if err != nil {
 		return err
 	}
-	for device, address := range found {
-		if l.subnet.Take(address) == nil {
-			k.found[device] = l
+	for device, alias := range found {
+		if p := l.addressesOf(device, alias); p.IsValid() {
+			l.space.Keep(p)
+			k.found[device] = stray{l, p}
 		}
 	}
 	return nil
 }
 
-func (k *Keeper) vethName(a netip.Addr) string {
-	b := a.As4()
-	return k.cfg.vethPrefix() + hex.EncodeToString(b[:])
+// vethName is the device of the endpoint with these addresses: who has the address next has the name.
+func (k *Keeper) vethName(p ipam.Pair) string {
+	if p.V4.IsValid() {
+		b := p.V4.As4()
+		return k.cfg.vethPrefix() + hex.EncodeToString(b[:])
+	}
+	b := p.V6.As16()
+	sum := sha256.Sum256(b[:])
+	return k.cfg.vethPrefix() + hex.EncodeToString(sum[:4])
 }
 
-func addressOfVeth(name string) (netip.Addr, bool) {
-	b, err := hex.DecodeString(name[max(0, len(name)-8):])
-	if err != nil || len(b) != 4 {
-		return netip.Addr{}, false
+// addressesOf are those of the endpoint with this device on l, which has this alias.
+func (l *lan) addressesOf(device, alias string) ipam.Pair {
+	var p ipam.Pair
+	if b, err := hex.DecodeString(device[max(0, len(device)-8):]); err == nil && len(b) == 4 {
+		p.V4 = netip.AddrFrom4([4]byte(b))
 	}
-	return netip.AddrFrom4([4]byte(b)), true
+	p.V6, _ = netip.ParseAddr(alias)
+	if !l.space.V4.Contains(p.V4) {
+		p.V4 = netip.Addr{}
+	}
+	if !l.space.V6.Contains(p.V6) {
+		p.V6 = netip.Addr{}
+	}
+	return p
 }
 
 // pool makes namespaces on l ahead.
 func (k *Keeper) pool(l *lan, size int) *warm.Pool[*ready] {
-	return warm.New(k.log, size, func(want netip.Addr) (*ready, error) { return k.makeOn(l, want) }, k.drop)
+	return warm.New(k.log, size, func(want ipam.Pair) (*ready, error) { return k.makeOn(l, want) }, k.drop)
 }
 
 // warmed is the pool of l, made when the network is used for the first time.
@@ -218,18 +256,23 @@ func (k *Keeper) warmed(l *lan) *warm.Pool[*ready] {
 	return l.warm
 }
 
-// makeOn makes a namespace with an address and a device on l. The address is the one wanted, or any.
-func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
-	address, err := l.take(want)
+// makeOn makes a namespace with a device on l and its addresses: the ones wanted, or any.
+func (k *Keeper) makeOn(l *lan, want ipam.Pair) (*ready, error) {
+	addresses, err := l.space.Take(want)
 	if err != nil {
 		return nil, err
 	}
+	return k.makeWith(l, addresses)
+}
+
+// makeWith is makeOn with addresses that are taken; when it fails they are given back.
+func (k *Keeper) makeWith(l *lan, addresses ipam.Pair) (*ready, error) {
 	ns, err := bridge.NewNamespace()
 	if err != nil {
-		l.subnet.Free(address)
+		l.space.Free(addresses)
 		return nil, err
 	}
-	r := &ready{ns: ns, lan: l, port: k.port(l, address, l.settings.prefix+"0")}
+	r := &ready{ns: ns, lan: l, port: k.port(l, addresses, l.settings.prefix+"0")}
 	if l.named() {
 		r.names, err = listenNames(ns.File)
 	}
@@ -238,7 +281,7 @@ func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
 	}
 	if err != nil {
 		r.close()
-		l.subnet.Free(address)
+		l.space.Free(addresses)
 		return nil, err
 	}
 	return r, nil
@@ -246,75 +289,97 @@ func (k *Keeper) makeOn(l *lan, want netip.Addr) (*ready, error) {
 
 // plug gives a namespace a device on one of the network's bridges, from which it can send as itself alone.
 func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
-	address := p.Address.Addr()
-	device, err := l.spans.Take(address)
+	device, err := l.spans.Take(p.Name)
 	if err != nil {
 		return err
 	}
 	if err = device.Attach(ns, p); err == nil {
-		if err = k.table.Admit(nft.Member{Device: p.Name, MAC: p.MAC, Address: address}); err != nil {
+		if err = k.table.Admit(memberOf(p)); err == nil {
+			err = ns.Announce(p)
+		}
+		if err != nil {
 			bridge.RemovePort(p.Name)
 		}
 	}
 	if err != nil {
-		l.spans.Free(address)
+		l.spans.Free(p.Name)
 	}
 	return err
 }
 
-// free gives an address back, and the room on the bridge, when its device is gone.
-func (k *Keeper) free(l *lan, address netip.Addr) {
-	k.unplug(l, address)
-	l.subnet.Free(address)
+// memberOf is who the firewall is told that a device is.
+func memberOf(p bridge.Port) nft.Member {
+	return nft.Member{Device: p.Name, MAC: p.MAC, Addresses: p.Sends()}
 }
 
-// unplug ends what plug began, when the device is gone. The address stays taken.
-func (k *Keeper) unplug(l *lan, address netip.Addr) {
-	if err := k.table.Expel(k.vethName(address)); err != nil {
-		k.log.Warn("forget network device", "address", address, "err", err)
+// free gives addresses back, and the room on the bridge, when their device is gone.
+func (k *Keeper) free(l *lan, device string, addresses ipam.Pair) {
+	k.unplug(l, device)
+	l.space.Free(addresses)
+}
+
+// unplug ends what plug began, when the device is gone. The addresses stay taken.
+func (k *Keeper) unplug(l *lan, device string) {
+	if err := k.table.Expel(device); err != nil {
+		k.log.Warn("forget network device", "device", device, "err", err)
 	}
-	l.spans.Free(address)
+	l.spans.Free(device)
 }
 
 // named tells whether containers on the network find one another by name: on users' networks they do.
 func (l *lan) named() bool { return l.name != nt.NetworkBridge }
 
 // port is the device of an endpoint on l.
-func (k *Keeper) port(l *lan, address netip.Addr, inside string) bridge.Port {
+func (k *Keeper) port(l *lan, addresses ipam.Pair, inside string) bridge.Port {
 	p := bridge.Port{
-		Name: k.vethName(address), Inside: inside, MTU: l.mtu, Address: netip.PrefixFrom(address, l.subnet.Prefix().Bits()),
-		MAC: net.HardwareAddr(ipam.MAC(address)), Gateway: l.gateway, Apart: !l.settings.icc,
+		Name: k.vethName(addresses), Inside: inside, MTU: l.mtu, MAC: net.HardwareAddr(ipam.MAC(addresses.First())), Apart: !l.settings.icc,
 	}
-	if l.closed {
-		p.Gateway = netip.Addr{}
+	if addresses.V4.IsValid() {
+		p.Addresses = append(p.Addresses, netip.PrefixFrom(addresses.V4, l.space.V4.Prefix().Bits()))
+	}
+	if addresses.V6.IsValid() {
+		p.Addresses = append(p.Addresses, netip.PrefixFrom(addresses.V6, l.space.V6.Prefix().Bits()))
+		p.Alias = addresses.V6.String()
+	}
+	if !l.closed {
+		p.Gateways = l.gateways.All()
 	}
 	return p
 }
 
-// take takes an address: the one wanted, or any.
-func (l *lan) take(want netip.Addr) (netip.Addr, error) {
-	if !want.IsValid() {
-		return l.subnet.Next()
+// wanted are the addresses that an endpoint asks for, or had last; zero values are any. must are those of them that no other
+// will do for.
+func (l *lan) wanted(containerID string, wish *nt.EndpointSettings) (want, must ipam.Pair, err error) {
+	want = l.space.Recall(containerID)
+	if wish == nil || wish.IPAMConfig == nil {
+		return want, must, nil
 	}
-	return want, l.subnet.Take(want)
-}
-
-// wanted is the address that an endpoint asks for, or had last; the zero value is any. must tells that no other will do.
-func (l *lan) wanted(containerID string, wish *nt.EndpointSettings) (want netip.Addr, must bool, err error) {
-	if wish == nil || wish.IPAMConfig == nil || !wish.IPAMConfig.IPv4Address.IsValid() {
-		want, _ = l.subnet.Recall(containerID)
-		return want, false, nil
+	for _, of := range []struct {
+		asked      netip.Addr
+		subnet     *ipam.Subnet
+		static     bool
+		want, must *netip.Addr
+	}{
+		{wish.IPAMConfig.IPv4Address, l.space.V4, l.static4, &want.V4, &must.V4},
+		{wish.IPAMConfig.IPv6Address, l.space.V6, l.static6, &want.V6, &must.V6},
+	} {
+		if !of.asked.IsValid() {
+			continue
+		}
+		*of.want, *of.must = of.asked, of.asked
+		switch {
+		case l.name == nt.NetworkBridge:
+			err = errdefs.ErrInvalidArgument.WithMessage("user specified IP address is supported on user defined networks only")
+		case !of.static:
+			err = errdefs.ErrInvalidArgument.WithMessage("user specified IP address is supported only when connecting to networks with user configured subnets")
+		case !of.subnet.Contains(of.asked):
+			err = errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("no configured subnet contains IP address %s", of.asked))
+		}
+		if err != nil {
+			return want, must, err
+		}
 	}
-	want = wish.IPAMConfig.IPv4Address
-	switch {
-	case l.name == nt.NetworkBridge:
-		return want, true, errdefs.ErrInvalidArgument.WithMessage("user specified IP address is supported on user defined networks only")
-	case !l.static:
-		return want, true, errdefs.ErrInvalidArgument.WithMessage("user specified IP address is supported only when connecting to networks with user configured subnets")
-	case !l.subnet.Contains(want):
-		return want, true, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("no configured subnet contains IP address %s", want))
-	}
-	return want, true, nil
+	return want, must, nil
 }
 
 // busy tells in Docker's words who is on the network; k.mu is held.

@@ -63,7 +63,8 @@ func (k *Keeper) inspect(name string) nt.Inspect {
 	r, l := k.records[name], k.lans[name]
 	n := nt.Inspect{
 		Network: nt.Network{
-			Name: name, ID: r.ID, Created: r.Created, Scope: "local", Driver: r.Driver, EnableIPv4: true,
+			Name: name, ID: r.ID, Created: r.Created, Scope: "local", Driver: r.Driver,
+			EnableIPv4: r.Bridge.IsValid() || r.Driver != "bridge", EnableIPv6: r.Bridge6.IsValid(),
 			Internal: r.Internal, Attachable: r.Attachable,
 			IPAM:    nt.IPAM{Driver: "default", Options: maps.Clone(r.IPAMOptions), Config: []nt.IPAMConfig{}},
 			Options: map[string]string{}, Labels: map[string]string{},
@@ -72,10 +73,14 @@ func (k *Keeper) inspect(name string) nt.Inspect {
 	}
 	maps.Copy(n.Options, r.Options)
 	maps.Copy(n.Labels, r.Labels)
-	if r.Bridge.IsValid() && (l != nil || name != nt.NetworkBridge) {
-		c := r.Config
-		c.Subnet, c.Gateway = r.Bridge.Masked(), r.Bridge.Addr()
-		n.IPAM.Config = append(n.IPAM.Config, c)
+	for _, of := range []struct {
+		bridge netip.Prefix
+		config nt.IPAMConfig
+	}{{r.Bridge, r.Config}, {r.Bridge6, r.Config6}} {
+		if c := of.config; of.bridge.IsValid() && (l != nil || name != nt.NetworkBridge) {
+			c.Subnet, c.Gateway = of.bridge.Masked(), of.bridge.Addr()
+			n.IPAM.Config = append(n.IPAM.Config, c)
+		}
 	}
 	if name == nt.NetworkBridge && l != nil {
 		n.Options = map[string]string{
@@ -93,8 +98,11 @@ func (k *Keeper) inspect(name string) nt.Inspect {
 			continue
 		}
 		shown := nt.EndpointResource{Name: m.name, EndpointID: e.id, MacAddress: e.mac}
-		if e.address.IsValid() && r.Bridge.IsValid() {
-			shown.IPv4Address = netip.PrefixFrom(e.address, r.Bridge.Bits())
+		if e.addresses.V4.IsValid() && r.Bridge.IsValid() {
+			shown.IPv4Address = netip.PrefixFrom(e.addresses.V4, r.Bridge.Bits())
+		}
+		if e.addresses.V6.IsValid() && r.Bridge6.IsValid() {
+			shown.IPv6Address = netip.PrefixFrom(e.addresses.V6, r.Bridge6.Bits())
 		}
 		n.Containers[id] = shown
 	}

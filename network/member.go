@@ -9,6 +9,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/publish"
 )
 
@@ -17,10 +18,11 @@ type member struct {
 	id, name, hostname string
 	sandbox            string               // ID
 	endpoints          map[string]*endpoint // by network
-	// carrier is the network by whose endpoint the published ports are reached, the one with the default route.
-	carrier   string
-	published []publish.Binding
-	resolver  *resolver // nil without a name server
+	// carrier and carrier6 are the networks by whose endpoints the published ports are reached in each family, those with the
+	// default routes.
+	carrier, carrier6 string
+	published         []publish.Binding
+	resolver          *resolver // nil without a name server
 }
 
 // endpoint is a container's place on one network.
@@ -28,7 +30,7 @@ type endpoint struct {
 	id, network string
 	lan         *lan // nil where it is not of the bridge driver, or not real
 	veth        string
-	address     netip.Addr
+	addresses   ipam.Pair
 	mac         nt.HardwareAddr
 	priority    int
 	aliases     []string
@@ -36,8 +38,10 @@ type endpoint struct {
 	links       map[string]string // alias, for this container alone, to the other's name
 }
 
+func addressesOf(p bridge.Port) ipam.Pair { return (&ready{port: p}).Addresses() }
+
 func endpointOf(l *lan, m *member, wish *nt.EndpointSettings, p bridge.Port) *endpoint {
-	e := &endpoint{id: newID(), network: l.name, lan: l, veth: p.Name, address: p.Address.Addr(), mac: nt.HardwareAddr(p.MAC)}
+	e := &endpoint{id: newID(), network: l.name, lan: l, veth: p.Name, addresses: addressesOf(p), mac: nt.HardwareAddr(p.MAC)}
 	if wish != nil {
 		e.priority, e.aliases, e.links = wish.GwPriority, wish.Aliases, links(wish.Links)
 	}
@@ -72,14 +76,22 @@ func links(texts []string) map[string]string {
 	return out
 }
 
-// carrier is the network whose endpoint has the container's default route: that of the highest priority, of these the
-// first by name, among those that lead out at all.
-func (k *Keeper) carrier(m *member) string {
+// carries tells whether the container's default route of a family is by this network.
+func (m *member) carries(network string) bool { return network == m.carrier || network == m.carrier6 }
+
+// settle decides the networks by which the container reaches the world and is reached.
+func (k *Keeper) settle(m *member) {
+	m.carrier, m.carrier6 = k.carrierOf(m, false), k.carrierOf(m, true)
+}
+
+// carrierOf is the network whose endpoint has the container's default route of a family: that of the highest priority, of
+// these the first by name, among those that lead out at all.
+func (k *Keeper) carrierOf(m *member, six bool) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var open []*endpoint
 	for network, e := range m.endpoints {
-		if l := k.lans[network]; l != nil && !l.closed {
+		if l := k.lans[network]; l != nil && !l.closed && (six && e.addresses.V6.IsValid() || !six && e.addresses.V4.IsValid()) {
 			open = append(open, e)
 		}
 	}
@@ -91,12 +103,16 @@ func (k *Keeper) carrier(m *member) string {
 	}).network
 }
 
-// gateway is where the container's default route leads, the zero value for none.
-func (k *Keeper) gateway(m *member) netip.Addr {
-	if l := k.lan(k.carrier(m)); l != nil {
-		return l.gateway
+// gateways are where the container's default routes lead.
+func (k *Keeper) gateways(m *member) []netip.Addr {
+	var p ipam.Pair
+	if l := k.lan(k.carrierOf(m, false)); l != nil {
+		p.V4 = l.gateways.V4
 	}
-	return netip.Addr{}
+	if l := k.lan(k.carrierOf(m, true)); l != nil {
+		p.V6 = l.gateways.V6
+	}
+	return p.All()
 }
 
 // enter makes m known, and returns what was known of the container before.
@@ -119,7 +135,7 @@ func (k *Keeper) enterHeld(m *member) {
 	k.members[m.id] = m
 	for network, e := range m.endpoints {
 		if l := k.lans[network]; l != nil {
-			l.subnet.Remember(m.id, e.address)
+			l.space.Remember(m.id, e.addresses)
 			l.names.add(e)
 		}
 	}
@@ -157,11 +173,19 @@ func (k *Keeper) shownEndpoint(e *endpoint, wish *nt.EndpointSettings) *nt.Endpo
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	shown.NetworkID, shown.EndpointID, shown.DNSNames = k.records[e.network].ID, e.id, e.names
-	shown.MacAddress, shown.IPAddress, shown.Gateway, shown.IPPrefixLen = e.mac, e.address, netip.Addr{}, 0
-	if l := k.lans[e.network]; l != nil && e.address.IsValid() {
-		shown.IPPrefixLen = l.subnet.Prefix().Bits()
+	shown.MacAddress, shown.IPAddress, shown.Gateway, shown.IPPrefixLen = e.mac, e.addresses.V4, netip.Addr{}, 0
+	shown.GlobalIPv6Address, shown.IPv6Gateway, shown.GlobalIPv6PrefixLen = e.addresses.V6, netip.Addr{}, 0
+	l := k.lans[e.network]
+	if l != nil && e.addresses.V4.IsValid() {
+		shown.IPPrefixLen = l.space.V4.Prefix().Bits()
 		if !l.closed {
-			shown.Gateway = l.gateway
+			shown.Gateway = l.gateways.V4
+		}
+	}
+	if l != nil && l.space.V6 != nil && e.addresses.V6.IsValid() {
+		shown.GlobalIPv6PrefixLen = l.space.V6.Prefix().Bits()
+		if !l.closed {
+			shown.IPv6Gateway = l.gateways.V6
 		}
 	}
 	return shown

@@ -18,7 +18,9 @@ func newNames() names {
 
 func (n names) add(e *endpoint) {
 	if len(e.names) > 0 {
-		n.at[e.address] = e
+		for _, a := range e.addresses.All() {
+			n.at[a] = e
+		}
 	}
 	for _, name := range e.names {
 		key := strings.ToLower(name)
@@ -29,8 +31,10 @@ func (n names) add(e *endpoint) {
 }
 
 func (n names) remove(e *endpoint) {
-	if n.at[e.address] == e {
-		delete(n.at, e.address)
+	for _, a := range e.addresses.All() {
+		if n.at[a] == e {
+			delete(n.at, a)
+		}
 	}
 	for _, name := range e.names {
 		key := strings.ToLower(name)
@@ -63,8 +67,10 @@ func (k *Keeper) Lookup(containerID, name string) (addresses []netip.Addr, known
 			}
 			for _, e := range l.names.called[asked] {
 				known = true
-				if e.address.IsValid() && !slices.Contains(addresses, e.address) {
-					addresses = append(addresses, e.address)
+				for _, a := range e.addresses.All() {
+					if !slices.Contains(addresses, a) {
+						addresses = append(addresses, a)
+					}
 				}
 			}
 		}

@@ -5,7 +5,8 @@
 // the mark; "cb", five digits of the mark and eight of the ID for a user's network that names none; the table's name is
 // written on each as its alias, and a bridge without it that a user names is somebody else's), the firewall table
 // (see network/nft), and one veth per endpoint whose name says which instance and address it is for: "cv", five digits
-// of the mark, eight of the IPv4 address. Namespaces are mounted nowhere; they live as long as somebody has them open or
+// of the mark, eight of the IPv4 address, or of the hash of the IPv6 one where that is all it has; an IPv6 address is the
+// veth's alias. Namespaces are mounted nowhere; they live as long as somebody has them open or
 // a process in them, so nothing is left of the unused ones when the daemon is killed.
 //
 //	cove.db
@@ -25,7 +26,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containerd/errdefs"
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
@@ -51,7 +51,11 @@ type Config struct {
 	Bridge string
 	// BIP is the bridge's address and subnet; the zero value picks one from Pools.
 	BIP netip.Prefix
-	// Pools are the ranges to pick from; nil for Docker's.
+	// IPv6 gives the default network IPv6, too. BIP6 is the bridge's address and subnet there, Range6 what containers get
+	// their addresses from; the zero values are the first address of Range6, and a subnet from Pools.
+	IPv6         bool
+	BIP6, Range6 netip.Prefix
+	// Pools are the ranges to pick from; those of a family that has none are Docker's.
 	Pools []Pool
 	// MTU of the containers' devices; 0 takes the host's.
 	MTU int
@@ -113,9 +117,9 @@ type Keeper struct {
 	records map[string]record
 	lans    map[string]*lan
 	members map[string]*member
-	found   map[string]*lan // veths that were there at Open and no container has claimed
-	coming  map[string]int  // how many containers are about to be on a network
-	swept   bool            // what ran when the engine started has been taken up
+	found   map[string]stray // veths that were there at Open and no container has claimed
+	coming  map[string]int   // how many containers are about to be on a network
+	swept   bool             // what ran when the engine started has been taken up
 	// neighbours is how many containers the host's table of neighbours is known to have room for.
 	neighbours int
 }
@@ -125,11 +129,11 @@ type record struct {
 	ID      string
 	Created time.Time
 	Driver  string
-	// Bridge is the bridge's address and subnet.
-	Bridge netip.Prefix `json:",omitzero"`
-	// What the user asked for; Config is the zero value where the subnet was left to the engine.
+	// Bridge and Bridge6 are the bridge's addresses and subnets; the zero value where it has not the family.
+	Bridge, Bridge6 netip.Prefix `json:",omitzero"`
+	// What the user asked for; Config and Config6 are the zero value where the subnet was left to the engine.
 	Labels, Options, IPAMOptions map[string]string `json:",omitempty"`
-	Config                       nt.IPAMConfig     `json:",omitzero"`
+	Config, Config6              nt.IPAMConfig     `json:",omitzero"`
 	Internal, Attachable         bool              `json:",omitempty"`
 }
 
@@ -138,7 +142,7 @@ type record struct {
 func Open(cfg Config, db *state.DB) (*Keeper, error) {
 	k := &Keeper{
 		cfg: cfg, log: cfg.Log, mtu: cfg.MTU,
-		lans: map[string]*lan{}, members: map[string]*member{}, found: map[string]*lan{}, coming: map[string]int{},
+		lans: map[string]*lan{}, members: map[string]*member{}, found: map[string]stray{}, coming: map[string]int{},
 	}
 	if k.log == nil {
 		k.log = slog.Default()
@@ -223,9 +227,12 @@ func (k *Keeper) openLans() error {
 		k.lans[name] = l
 	}
 	var walls []nft.Bridge
-	for _, l := range k.lans {
+	for name, l := range k.lans {
 		if err := k.findVeths(l); err != nil {
-			return err
+			// Addresses of containers that run could be given to others.
+			k.log.Error("a network cannot be taken up: its containers will not start", "network", name, "error", err)
+			delete(k.lans, name)
+			continue
 		}
 		walls = append(walls, l.walls()...)
 	}
@@ -271,12 +278,11 @@ func (k *Keeper) sweepBridges() error {
 func (k *Keeper) openDefault() error {
 	name := k.cfg.bridgeName()
 	r := k.records[nt.NetworkBridge]
-	address, err := k.chooseAddress(name, r.Bridge)
-	if err != nil {
+	before := [2]netip.Prefix{r.Bridge, r.Bridge6}
+	if err := k.chooseAddresses(name, &r); err != nil {
 		return err
 	}
-	if address != r.Bridge {
-		r.Bridge = address
+	if before != [2]netip.Prefix{r.Bridge, r.Bridge6} {
 		if err := k.store.Put(nt.NetworkBridge, r); err != nil {
 			return fmt.Errorf("record network bridge: %w", err)
 		}
@@ -288,52 +294,6 @@ func (k *Keeper) openDefault() error {
 	}
 	k.lans[nt.NetworkBridge] = l
 	return nil
-}
-
-// chooseAddress decides the default bridge's address: as configured, else as last time where the host routes nothing
-// there since, else from the pools.
-func (k *Keeper) chooseAddress(name string, last netip.Prefix) (netip.Prefix, error) {
-	taken, err := bridge.Taken(name)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	if k.cfg.BIP.IsValid() {
-		if !k.cfg.BIP.Addr().Is4() || k.cfg.BIP.Bits() > 30 || k.cfg.BIP.Addr() == k.cfg.BIP.Masked().Addr() {
-			return netip.Prefix{}, fmt.Errorf("bridge address %s: want an IPv4 address with its prefix length, such as 10.20.0.1/24: %w", k.cfg.BIP, errdefs.ErrInvalidArgument)
-		}
-		if other, clash := ipam.Overlap(k.cfg.BIP, taken); clash {
-			return netip.Prefix{}, fmt.Errorf("bridge address %s overlaps the host's route to %s: %w", k.cfg.BIP, other, errdefs.ErrConflict)
-		}
-		return k.cfg.BIP, nil
-	}
-	for other, r := range k.records {
-		if other != nt.NetworkBridge && r.Bridge.IsValid() {
-			taken = append(taken, r.Bridge.Masked())
-		}
-	}
-	// Containers that kept running hold on to the bridge as it is.
-	for _, known := range []netip.Prefix{bridge.Address(name), last} {
-		if _, clash := ipam.Overlap(known, taken); known.IsValid() && !clash {
-			return known, nil
-		}
-	}
-	subnet, err := ipam.Choose(k.pools(), taken)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits()), nil
-}
-
-// pools are the ranges that subnets are cut from.
-func (k *Keeper) pools() []ipam.Pool {
-	if k.cfg.Pools == nil {
-		return ipam.Defaults()
-	}
-	var pools []ipam.Pool
-	for _, p := range k.cfg.Pools {
-		pools = append(pools, ipam.Pool(p))
-	}
-	return pools
 }
 
 // tableGone is called when a table was deleted: a reload of the host's firewall may have taken ours with it.
@@ -348,7 +308,7 @@ func (k *Keeper) tableGone() {
 	k.log.Warn("the firewall table had been removed and was put back", "table", k.cfg.tableName())
 }
 
-func (k *Keeper) makeBare(netip.Addr) (*ready, error) {
+func (k *Keeper) makeBare(ipam.Pair) (*ready, error) {
 	ns, err := bridge.NewNamespace()
 	if err != nil {
 		return nil, err
@@ -360,11 +320,11 @@ func (k *Keeper) makeBare(netip.Addr) (*ready, error) {
 func (k *Keeper) drop(r *ready) {
 	r.close()
 	if r.port.Name != "" {
-		k.graves.add(grave{veth: r.port.Name, lan: r.lan, address: r.port.Address.Addr()})
+		k.graves.add(grave{veth: r.port.Name, lan: r.lan, addresses: r.Addresses()})
 	}
 }
 
-// buried gives back the address of a device that is gone from the host.
+// buried gives back the addresses of a device that is gone from the host.
 func (k *Keeper) buried(g grave) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -373,11 +333,11 @@ func (k *Keeper) buried(g grave) {
 	}
 	for _, l := range k.lans {
 		// Its network is gone, and another has the addresses now, perhaps a device of that name, too.
-		if l != g.lan && l.subnet.Contains(g.address) {
+		if l != g.lan && l.space.Overlaps(g.addresses) {
 			return
 		}
 	}
-	k.free(g.lan, g.address)
+	k.free(g.lan, g.veth, g.addresses)
 }
 
 // Close stops making namespaces. Containers keep their network; what is on the host of networks without any is removed.
@@ -403,8 +363,8 @@ func (k *Keeper) Close() error {
 			inUse[k.lans[network]] = true
 		}
 	}
-	for _, l := range k.found {
-		inUse[l] = true
+	for _, s := range k.found {
+		inUse[s.lan] = true
 	}
 	delete(inUse, nil)
 	var err error
@@ -426,7 +386,7 @@ func (k *Keeper) HostGateway() netip.Addr {
 		return k.cfg.HostGateway
 	}
 	if l := k.lan(nt.NetworkBridge); l != nil {
-		return l.gateway
+		return l.gateways.First()
 	}
 	return netip.Addr{}
 }

@@ -20,7 +20,8 @@ func (r Request) published() publish.Asked {
 // publish takes the ports that the request wants and lets them reach m by the endpoint with its default route; all or
 // none. On networks that lead nowhere nothing is published.
 func (k *Keeper) publish(m *member, req Request) error {
-	m.carrier, m.published = k.carrier(m), nil
+	k.settle(m)
+	m.published = nil
 	l := k.lan(m.carrier)
 	if l == nil {
 		return nil
@@ -42,7 +43,7 @@ func (k *Keeper) publish(m *member, req Request) error {
 		}
 		var at netip.AddrPort
 		if at, err = k.ports.Take(w); err == nil {
-			done = append(done, publish.Binding{Inside: w.Inside, Host: at, Target: netip.AddrPortFrom(e.address, w.Inside.Num())})
+			done = append(done, publish.Binding{Inside: w.Inside, Host: at, Target: netip.AddrPortFrom(e.addresses.V4, w.Inside.Num())})
 		} else if who := k.publisher(w); who != "" {
 			err = fmt.Errorf("%w: container %s has it", err, who)
 		}

@@ -85,7 +85,7 @@ func (k *Keeper) servers(containerID string, in ResolvInput) []dns.Server {
 	k.mu.Lock()
 	m := k.members[containerID]
 	k.mu.Unlock()
-	if m != nil && k.carrier(m) != "" {
+	if m != nil && (k.carrierOf(m, false) != "" || k.carrierOf(m, true) != "") {
 		return all
 	}
 	return slices.DeleteFunc(all, func(s dns.Server) bool { return s.Host })

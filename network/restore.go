@@ -11,7 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/cove-containers/cove/network/bridge"
-	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/publish"
 )
 
@@ -26,31 +26,30 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 			continue
 		}
 		one := &endpoint{
-			id: e.EndpointID, network: network, mac: e.MacAddress, address: e.IPAddress, priority: e.GwPriority,
+			id: e.EndpointID, network: network, mac: e.MacAddress, addresses: ipam.PairOf(e.IPAddress, e.GlobalIPv6Address), priority: e.GwPriority,
 			aliases: e.Aliases, links: links(e.Links),
 		}
 		if l := k.lan(network); l != nil {
-			if !e.IPAddress.Is4() {
+			if !one.addresses.IsValid() {
 				errs = append(errs, fmt.Errorf("endpoint on network %s has no address: %w", network, errdefs.ErrDataLoss))
 				continue
 			}
-			one.lan, one.veth = l, k.vethName(e.IPAddress)
+			one.lan, one.veth = l, k.vethName(one.addresses)
 			if l.named() {
 				one.names = m.dnsNames(e.Aliases) // not those of its start: it may have been renamed
 			}
-			errs = append(errs, k.table.Admit(nft.Member{Device: one.veth, MAC: net.HardwareAddr(one.mac), Address: one.address}))
+			port := k.port(l, one.addresses, "")
+			port.MAC, port.LinkLocal = net.HardwareAddr(one.mac), wishedLinkLocal(e)
+			errs = append(errs, k.table.Admit(memberOf(port)))
 			k.mu.Lock()
-			if k.found[one.veth] == nil {
-				// The address is this container's, whether or not its device was seen.
-				l.subnet.Take(one.address)
-			}
+			l.space.Keep(one.addresses) // they are this container's, whether or not its device was seen
 			delete(k.found, one.veth)
 			k.mu.Unlock()
 		}
 		m.endpoints[network] = one
 	}
-	if m.carrier = k.carrier(m); m.carrier != "" {
-		m.published = publish.Bindings(m.endpoints[m.carrier].address, was.Ports)
+	if k.settle(m); m.carrier != "" {
+		m.published = publish.Bindings(m.endpoints[m.carrier].addresses.V4, was.Ports)
 	}
 	if was.Names != nil && was.NetNS != nil {
 		var err error
@@ -77,7 +76,7 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 func (k *Keeper) Remember(containerID string, last map[string]netip.Addr) {
 	for network, address := range last {
 		if l := k.lan(network); l != nil {
-			l.subnet.Remember(containerID, address)
+			l.space.Remember(containerID, ipam.PairOf(address))
 		}
 	}
 }
@@ -86,7 +85,7 @@ func (k *Keeper) Remember(containerID string, last map[string]netip.Addr) {
 func (k *Keeper) Sweep() error {
 	k.mu.Lock()
 	found := k.found
-	k.found = map[string]*lan{}
+	k.found = map[string]stray{}
 	k.swept = true
 	used := map[netip.AddrPort]bool{}
 	restored := slices.Collect(maps.Values(k.members))
@@ -100,14 +99,12 @@ func (k *Keeper) Sweep() error {
 		m.resolver.start()
 	}
 	var errs []error
-	for veth, l := range found {
+	for veth, s := range found {
 		k.log.Info("remove network device that no container has", "device", veth)
 		if err := bridge.RemovePort(veth); err != nil {
 			errs = append(errs, err)
 		}
-		if address, ok := addressOfVeth(veth); ok {
-			k.graves.add(grave{veth: veth, lan: l, address: address, forget: true})
-		}
+		k.graves.add(grave{veth: veth, lan: s.lan, addresses: s.addresses, forget: true})
 	}
 	owned, _ := k.owned()
 	for _, device := range k.table.Admitted() {

@@ -6,9 +6,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -25,16 +27,17 @@ type Device struct {
 
 // Wish is the bridge that is to be.
 type Wish struct {
-	Name    string
-	Address netip.Prefix
-	MTU     int
+	Name string
+	// Addresses are the host's on it, one of each family that the network has.
+	Addresses []netip.Prefix
+	MTU       int
 	// Tag is written on what is made, as the device's alias: by it the maker knows its own.
 	Tag string
 	// Chosen tells that the name is a user's: a bridge that is there without the tag is somebody else's.
 	Chosen bool
 }
 
-// Ensure makes sure that a bridge exists, is up and has exactly the IPv4 address given; one of somebody else has it besides
+// Ensure makes sure that a bridge exists, is up and has exactly the addresses given; one of somebody else has them besides
 // its own. A device of another kind under that name is an error and is left alone. When it fails, nothing is left that
 // was not there.
 func Ensure(w Wish) (d Device, err error) {
@@ -56,18 +59,17 @@ func Ensure(w Wish) (d Device, err error) {
 	}
 	d = Device{Name: name, Index: link.Attrs().Index, Foreign: w.Chosen && link.Attrs().Alias != w.Tag}
 	if d.Foreign {
-		return d, lodge(link, w.Address)
+		return d, lodge(link, w.Addresses)
 	}
 	if link.Attrs().Alias != w.Tag {
 		if err := netlink.LinkSetAlias(link, w.Tag); err != nil {
 			return Device{}, fmt.Errorf("mark bridge %s: %w", name, err)
 		}
 	}
-	// Without IPv6 networks nothing answers there: no link-local address of the host that containers could reach.
-	if err := setSysctl("ipv6/conf/"+name+"/disable_ipv6", "1"); err != nil {
+	if err := preferIPv6(name, slices.ContainsFunc(w.Addresses, six)); err != nil {
 		return Device{}, err
 	}
-	if err := setAddress(link, w.Address); err != nil {
+	if err := setAddresses(link, w.Addresses); err != nil {
 		return Device{}, fmt.Errorf("set address of bridge %s: %w", name, err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
@@ -76,12 +78,13 @@ func Ensure(w Wish) (d Device, err error) {
 	return d, nil
 }
 
-// lodge gives somebody else's bridge one more address, and leaves the rest to them.
-func lodge(link netlink.Link, address netip.Prefix) error {
+// lodge gives somebody else's bridge further addresses, and leaves the rest to them.
+func lodge(link netlink.Link, addresses []netip.Prefix) error {
 	name := link.Attrs().Name
-	err := netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(address)})
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("set address of bridge %s: %w", name, err)
+	for _, a := range addresses {
+		if err := netlink.AddrAdd(link, address(a)); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("set address of bridge %s: %w", name, err)
+		}
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set bridge %s up: %w", name, err)
@@ -128,25 +131,32 @@ func create(name, tag string, mtu int) (netlink.Link, error) {
 	return link, err
 }
 
-func setAddress(link netlink.Link, want netip.Prefix) error {
-	have, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_V4) })
+// setAddresses gives the bridge exactly these addresses. What IPv6 has on every link is left alone.
+func setAddresses(link netlink.Link, want []netip.Prefix) error {
+	have, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return err
 	}
-	found := false
+	missing := slices.Clone(want)
 	for _, a := range have {
-		if p, ok := prefixOf(a.IPNet); ok && p == want {
-			found = true
+		p, ok := prefixOf(a.IPNet)
+		if at := slices.Index(missing, p); ok && at >= 0 {
+			missing = slices.Delete(missing, at, at+1)
+			continue
+		}
+		if six(p) && p.Addr().IsLinkLocalUnicast() {
 			continue
 		}
 		if err := netlink.AddrDel(link, &a); err != nil {
 			return err
 		}
 	}
-	if found {
-		return nil
+	for _, p := range missing {
+		if err := netlink.AddrAdd(link, address(p)); err != nil {
+			return err
+		}
 	}
-	return netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(want)})
+	return nil
 }
 
 // Extend makes a further bridge, with a tag, for the ports that the first has no room for, connected to it by a pair of
@@ -237,33 +247,46 @@ func (d Device) Clear() error {
 	return Remove(d.Name)
 }
 
-// Address is the first IPv4 address of the bridge called name; the zero value when there is no such bridge.
-func Address(name string) netip.Prefix {
+// Addresses are the first address of each family of the bridge called name; none when there is no such bridge.
+func Addresses(name string) []netip.Prefix {
 	link, err := netlink.LinkByName(name)
 	if err != nil || link.Type() != "bridge" {
-		return netip.Prefix{}
+		return nil
 	}
-	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_V4) })
-	if err != nil || len(addrs) == 0 {
-		return netip.Prefix{}
+	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil
 	}
-	p, _ := prefixOf(addrs[0].IPNet)
-	return p
+	var found []netip.Prefix
+	for _, a := range addrs {
+		p, ok := prefixOf(a.IPNet)
+		known := slices.ContainsFunc(found, func(o netip.Prefix) bool { return six(o) == six(p) })
+		if ok && !known && !(six(p) && p.Addr().IsLinkLocalUnicast()) {
+			found = append(found, p)
+		}
+	}
+	return found
 }
 
 // Ports returns the names of the devices on the bridge that begin with prefix.
 func (d Device) Ports(prefix string) ([]string, error) {
+	ports, err := d.ports(prefix)
+	return slices.Collect(maps.Keys(ports)), err
+}
+
+// ports are the devices on the bridge that begin with prefix, with their aliases.
+func (d Device) ports(prefix string) (map[string]string, error) {
 	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list devices on %s: %w", d.Name, err)
 	}
-	var names []string
+	found := map[string]string{}
 	for _, l := range links {
 		if a := l.Attrs(); a.MasterIndex == d.Index && l.Type() == "veth" && strings.HasPrefix(a.Name, prefix) {
-			names = append(names, a.Name)
+			found[a.Name] = a.Alias
 		}
 	}
-	return names, nil
+	return found, nil
 }
 
 // PortNames is Ports by the kernel's files, which also on a busy host give the whole list at once.
@@ -279,6 +302,15 @@ func (d Device) PortNames(prefix string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Alias is what is written on the device called name.
+func Alias(name string) string {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return ""
+	}
+	return link.Attrs().Alias
 }
 
 // Exists tells whether the host has a device called name.
@@ -352,8 +384,11 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 		return netip.Prefix{}, false
 	}
 	addr, ok := netip.AddrFromSlice(n.IP)
-	ones, _ := n.Mask.Size()
-	if addr = addr.Unmap(); !ok || !addr.Is4() {
+	ones, bits := n.Mask.Size()
+	if bits == 32 {
+		addr = addr.Unmap()
+	}
+	if !ok || addr.BitLen() != bits {
 		return netip.Prefix{}, false
 	}
 	return netip.PrefixFrom(addr, ones), true

@@ -13,44 +13,52 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Taken returns every IPv4 range that the host routes or has an address in, except those of the device called own.
+// Taken returns every range that the host routes or has an address in, except those of the device called own, and except
+// what every link has.
 func Taken(own string) ([]netip.Prefix, error) {
 	index := -1
 	if link, err := netlink.LinkByName(own); err == nil {
 		index = link.Attrs().Index
 	}
 	var taken []netip.Prefix
-	routes, err := routesOf(unix.RT_TABLE_UNSPEC)
-	if err != nil {
-		return nil, fmt.Errorf("read the host's routes: %w", err)
-	}
-	for _, r := range routes {
-		if p, ok := prefixOf(r.Dst); ok && r.LinkIndex != index {
-			taken = append(taken, p)
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := routesOf(family, unix.RT_TABLE_UNSPEC)
+		if err != nil {
+			return nil, fmt.Errorf("read the host's routes: %w", err)
+		}
+		for _, r := range routes {
+			if p, ok := prefixOf(r.Dst); ok && r.LinkIndex != index && !(six(p) && ofEveryLink(p)) {
+				taken = append(taken, p)
+			}
 		}
 	}
-	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
+	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("read the host's addresses: %w", err)
 	}
 	for _, a := range addrs {
-		if p, ok := prefixOf(a.IPNet); ok && a.LinkIndex != index {
+		if p, ok := prefixOf(a.IPNet); ok && a.LinkIndex != index && !(six(p) && ofEveryLink(p)) {
 			taken = append(taken, p.Masked())
 		}
 	}
 	return taken, nil
 }
 
-// routesOf reads a routing table, or all of them.
-func routesOf(table int) ([]netlink.Route, error) {
+// ofEveryLink tells ranges of IPv6 that are on each link anew.
+func ofEveryLink(p netip.Prefix) bool {
+	return p.Addr().IsLinkLocalUnicast() || p.Addr().IsMulticast() || p.Addr().IsLoopback()
+}
+
+// routesOf reads a routing table of a family, or all of them.
+func routesOf(family, table int) ([]netlink.Route, error) {
 	return whole(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+		return netlink.RouteListFiltered(family, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
 	})
 }
 
 // DefaultMTU is the MTU of the device that the host's default route leaves by; 1500 without one.
 func DefaultMTU() int {
-	routes, err := routesOf(unix.RT_TABLE_MAIN)
+	routes, err := routesOf(netlink.FAMILY_V4, unix.RT_TABLE_MAIN)
 	if err != nil {
 		return 1500
 	}
@@ -67,7 +75,10 @@ func DefaultMTU() int {
 }
 
 // isDefault tells whether a route leads everywhere.
-func isDefault(r netlink.Route) bool { return r.Dst == nil || r.Dst.String() == "0.0.0.0/0" }
+func isDefault(r netlink.Route) bool {
+	p, ok := prefixOf(r.Dst)
+	return !ok || p.Bits() == 0
+}
 
 // ForwardIPv4 has the host pass packets on between its devices. It changes nothing where that is on already.
 func ForwardIPv4() error {
@@ -77,15 +88,17 @@ func ForwardIPv4() error {
 	return setSysctl("ipv4/ip_forward", "1")
 }
 
-// RoomForNeighbours sees to it that the host's table of neighbours, one for all network namespaces, has room for n
-// containers that talk to one another: with the 1,024 entries it has by default a few hundred busy ones are too many, and
+// RoomForNeighbours sees to it that the host's tables of neighbours, one for each family and all network namespaces, have room for n
+// containers that talk to one another: with the 1,024 entries they have by default a few hundred busy ones are too many, and
 // packets are dropped (arp(7), gc_thresh3). It only ever raises the limits.
 func RoomForNeighbours(n int) error {
-	for name, want := range map[string]int{"gc_thresh3": 4 * n, "gc_thresh2": 2 * n} {
-		name = "ipv4/neigh/default/" + name
+	for name, want := range map[string]int{
+		"ipv4/neigh/default/gc_thresh3": 4 * n, "ipv4/neigh/default/gc_thresh2": 2 * n,
+		"ipv6/neigh/default/gc_thresh3": 4 * n, "ipv6/neigh/default/gc_thresh2": 2 * n,
+	} {
 		text, err := os.ReadFile(filepath.Join("/proc/sys/net", name))
 		if err != nil {
-			return nil // not this host's business, or not ours
+			continue // not this host's business, or not ours
 		}
 		if now, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && now < want {
 			if err := setSysctl(name, strconv.Itoa(want)); err != nil {
@@ -96,7 +109,7 @@ func RoomForNeighbours(n int) error {
 	return nil
 }
 
-// ForgetFlows removes what the kernel remembers of connections to and from address, so that the next container
+// ForgetFlows removes what the kernel remembers of connections to and from an address, so that the next container
 // with it meets none of them, and a UDP client does not go on talking to a port that is no longer published.
 func ForgetFlows(address netip.Addr) error {
 	var filters []netlink.CustomConntrackFilter
@@ -107,7 +120,11 @@ func ForgetFlows(address netip.Addr) error {
 		}
 		filters = append(filters, f)
 	}
-	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...)
+	family := netlink.InetFamily(unix.AF_INET)
+	if address.Is6() {
+		family = unix.AF_INET6
+	}
+	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filters...)
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("forget connections of %s: %w", address, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
@@ -173,26 +174,27 @@ func (n *Namespace) FreeName(prefix string) (string, error) {
 	}
 }
 
-// SetGateway makes gateway, by the device that has its subnet, the namespace's only default route; the zero value
-// leaves it without one.
-func (n *Namespace) SetGateway(gateway netip.Addr) error {
-	routes, err := whole(func() ([]netlink.Route, error) { return n.handle.RouteList(nil, netlink.FAMILY_V4) })
-	if err != nil {
-		return fmt.Errorf("read routes of network namespace: %w", err)
-	}
-	for _, r := range routes {
-		if !isDefault(r) {
-			continue
+// SetGateways makes the gateways, of either family and by the devices that have their subnets, the namespace's only default
+// routes.
+func (n *Namespace) SetGateways(gateways []netip.Addr) error {
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := whole(func() ([]netlink.Route, error) { return n.handle.RouteList(nil, family) })
+		if err != nil {
+			return fmt.Errorf("read routes of network namespace: %w", err)
 		}
-		if err := n.handle.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("remove default route: %w", err)
+		for _, r := range routes {
+			if !isDefault(r) {
+				continue
+			}
+			if err := n.handle.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("remove default route: %w", err)
+			}
 		}
 	}
-	if !gateway.IsValid() {
-		return nil
-	}
-	if err := n.handle.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()}); err != nil {
-		return fmt.Errorf("route by %s: %w", gateway, err)
+	for _, gateway := range gateways {
+		if err := n.handle.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()}); err != nil {
+			return fmt.Errorf("route by %s: %w", gateway, err)
+		}
 	}
 	return nil
 }
@@ -202,17 +204,36 @@ type Port struct {
 	// Name is the end on the host, Inside the one in the namespace.
 	Name, Inside string
 	MTU          int
-	Address      netip.Prefix
-	MAC          net.HardwareAddr
-	// Gateway is where the default route leads; the zero value makes none.
-	Gateway netip.Addr
+	// Addresses are those of the one inside, LinkLocal further ones that are its own on this link alone.
+	Addresses []netip.Prefix
+	LinkLocal []netip.Addr
+	MAC       net.HardwareAddr
+	// Gateways are where the default routes lead.
+	Gateways []netip.Addr
+	// Alias is written on the end on the host.
+	Alias string
 	// Apart keeps it from talking to the bridge's other ports of this kind.
 	Apart bool
 }
 
-// Attach gives the namespace a device connected to the bridge, with its address and default route. Both ends are made
+// Sends are the addresses that the one inside may send as.
+func (p Port) Sends() []netip.Addr {
+	all := slices.Clone(p.LinkLocal)
+	for _, a := range p.Addresses {
+		all = append(all, a.Addr())
+	}
+	if p.IPv6() {
+		all = append(all, LinkLocal(p.MAC))
+	}
+	return all
+}
+
+// Attach gives the namespace a device connected to the bridge, with its addresses and default routes. Both ends are made
 // by one message, the inner one where it belongs: moving it there costs thirty times as much.
 func (d Device) Attach(n *Namespace, p Port) error {
+	if err := p.mayHave(p.LinkLocal); err != nil {
+		return err
+	}
 	err := d.createPair(n, p)
 	if errors.Is(err, unix.EEXIST) {
 		// What an earlier daemon had at this address: the kernel takes its time over the end of a namespace.
@@ -254,6 +275,11 @@ func (d Device) configure(n *Namespace, p Port) error {
 		return err
 	}
 	outer := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: indexOf(p.Name), Name: p.Name}}
+	if p.Alias != "" {
+		if err := netlink.LinkSetAlias(outer, p.Alias); err != nil {
+			return fmt.Errorf("mark device %s: %w", p.Name, err)
+		}
+	}
 	if err := netlink.LinkSetUp(outer); err != nil {
 		return fmt.Errorf("set device %s up: %w", p.Name, err)
 	}
@@ -266,21 +292,79 @@ func (d Device) configure(n *Namespace, p Port) error {
 	if err != nil {
 		return fmt.Errorf("find %s in network namespace: %w", p.Inside, err)
 	}
+	if p.IPv6() {
+		if err := n.allowIPv6(p.Inside); err != nil {
+			return err
+		}
+	}
 	if err := n.handle.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set %s up in network namespace: %w", p.Inside, err)
 	}
-	addr := &netlink.Addr{IPNet: ipNet(p.Address), Broadcast: broadcast(p.Address)}
-	if err := n.handle.AddrAdd(link, addr); err != nil {
-		return fmt.Errorf("give %s the address %s: %w", p.Inside, p.Address, err)
-	}
-	if p.Gateway.IsValid() {
-		route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: p.Gateway.AsSlice()}
-		if err := n.handle.RouteAdd(route); err != nil {
-			return fmt.Errorf("route by %s: %w", p.Gateway, err)
-		}
+	if err := n.address(link, p); err != nil {
+		return err
 	}
 	settle(outer.Index)
 	settle(d.Index) // a bridge has a carrier from its first port on, and drops everything before
+	return nil
+}
+
+// address gives the device in the namespace its addresses and routes.
+func (n *Namespace) address(link netlink.Link, p Port) error {
+	all := slices.Clone(p.Addresses)
+	if p.IPv6() {
+		all = append(all, netip.PrefixFrom(LinkLocal(p.MAC), linkBits6))
+	}
+	if err := n.give(link, append(all, ofLink(p.LinkLocal)...)); err != nil {
+		return err
+	}
+	for _, gateway := range p.Gateways {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice()}
+		if err := n.handle.RouteAdd(route); err != nil {
+			return fmt.Errorf("route by %s: %w", gateway, err)
+		}
+	}
+	return nil
+}
+
+// give gives a device addresses. One that it has already is no error.
+func (n *Namespace) give(link netlink.Link, all []netip.Prefix) error {
+	for _, a := range all {
+		if err := n.handle.AddrAdd(link, address(a)); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("give %s the address %s: %w", link.Attrs().Name, a, err)
+		}
+	}
+	return nil
+}
+
+// ofLink are link-local addresses with how long their prefixes are.
+func ofLink(addresses []netip.Addr) (all []netip.Prefix) {
+	for _, a := range addresses {
+		bits := linkBits4
+		if a.Is6() {
+			bits = linkBits6
+		}
+		all = append(all, netip.PrefixFrom(a, bits))
+	}
+	return all
+}
+
+// GiveLinkLocal gives a device of the namespace further addresses that hold on its link alone. One of IPv6 where the
+// device has none is errdefs.ErrInvalidArgument.
+func (n *Namespace) GiveLinkLocal(p Port, addresses []netip.Addr) error {
+	if err := p.mayHave(addresses); err != nil {
+		return err
+	}
+	link, err := n.handle.LinkByName(p.Inside)
+	if err != nil {
+		return fmt.Errorf("find %s in network namespace: %w", p.Inside, err)
+	}
+	return n.give(link, ofLink(addresses))
+}
+
+func (p Port) mayHave(linkLocal []netip.Addr) error {
+	if !p.IPv6() && slices.ContainsFunc(linkLocal, netip.Addr.Is6) {
+		return errdefs.ErrInvalidArgument.WithMessage("a link-local IPv6 address needs a network with IPv6")
+	}
 	return nil
 }
 
@@ -297,11 +381,16 @@ func settle(index int) {
 	}
 }
 
-// SetMAC changes the hardware address of a device of the namespace.
-func (n *Namespace) SetMAC(inside string, mac net.HardwareAddr) error {
-	link, err := n.handle.LinkByName(inside)
+// SetMAC changes the hardware address of a device of the namespace, and with it the address that IPv6 makes from it.
+func (n *Namespace) SetMAC(p Port, mac net.HardwareAddr) error {
+	link, err := n.handle.LinkByName(p.Inside)
 	if err == nil {
 		err = n.handle.LinkSetHardwareAddr(link, mac)
+	}
+	if before, after := LinkLocal(p.MAC), LinkLocal(mac); err == nil && p.IPv6() && before != after {
+		if err = n.handle.AddrDel(link, address(netip.PrefixFrom(before, linkBits6))); err == nil || errors.Is(err, unix.EADDRNOTAVAIL) {
+			err = n.handle.AddrAdd(link, address(netip.PrefixFrom(after, linkBits6)))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("set hardware address %s: %w", mac, err)
@@ -309,11 +398,20 @@ func (n *Namespace) SetMAC(inside string, mac net.HardwareAddr) error {
 	return nil
 }
 
-func broadcast(p netip.Prefix) net.IP {
-	ip := net.IP(p.Addr().AsSlice())
-	mask := net.CIDRMask(p.Bits(), 32)
-	for i := range ip {
-		ip[i] |= ^mask[i]
+// address is one of a device as the kernel is told of it. Who has which address is decided by the engine, so none is
+// asked for on the link before it can be used, as IPv6 does.
+func address(p netip.Prefix) *netlink.Addr {
+	a := &netlink.Addr{IPNet: ipNet(p)}
+	if p.Addr().IsLinkLocalUnicast() {
+		a.Scope = int(netlink.SCOPE_LINK)
 	}
-	return ip
+	if six(p) {
+		a.Flags = unix.IFA_F_NODAD
+		return a
+	}
+	a.Broadcast = slices.Clone(a.IP)
+	for i := range a.Broadcast {
+		a.Broadcast[i] |= ^a.Mask[i]
+	}
+	return a
 }

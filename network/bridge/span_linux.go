@@ -1,12 +1,11 @@
 package bridge
 
 import (
-	"net/netip"
 	"slices"
 	"sync"
 )
 
-// spanPorts is how many containers one bridge takes: the kernel stops at 1,023 ports, of which some lead to further bridge.
+// spanPorts is how many containers one bridge takes: the kernel stops at 1,023 ports, of which some lead to further
 // bridges. Those hang on the first like the points of a star, so that any number of containers is on one network.
 const spanPorts = 960
 
@@ -17,7 +16,7 @@ type Spans struct {
 
 	mu  sync.Mutex
 	all []*span
-	of  map[netip.Addr]*span
+	of  map[string]*span // by the device of the endpoint
 	// extend makes the nth further bridge.
 	extend func(n int) (Device, error)
 }
@@ -29,11 +28,11 @@ type span struct {
 
 // NewSpans is a network on its first bridge alone; extend makes the nth further one.
 func NewSpans(first Device, extend func(n int) (Device, error)) *Spans {
-	return &Spans{Most: spanPorts, all: []*span{{device: first}}, of: map[netip.Addr]*span{}, extend: extend}
+	return &Spans{Most: spanPorts, all: []*span{{device: first}}, of: map[string]*span{}, extend: extend}
 }
 
-// Take finds room for the endpoint with this address.
-func (s *Spans) Take(address netip.Addr) (Device, error) {
+// Take finds room for the endpoint with this device.
+func (s *Spans) Take(port string) (Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.all, func(one *span) bool { return one.ports < s.Most })
@@ -45,25 +44,25 @@ func (s *Spans) Take(address netip.Addr) (Device, error) {
 		i = len(s.all)
 		s.all = append(s.all, &span{device: device})
 	}
-	s.put(s.all[i], address)
+	s.put(s.all[i], port)
 	return s.all[i].device, nil
 }
 
 // put notes an endpoint; s.mu is held.
-func (s *Spans) put(one *span, address netip.Addr) {
-	if s.of[address] == nil {
-		s.of[address] = one
+func (s *Spans) put(one *span, port string) {
+	if s.of[port] == nil {
+		s.of[port] = one
 		one.ports++
 	}
 }
 
 // Free gives the endpoint's room back. It is no error where it has none.
-func (s *Spans) Free(address netip.Addr) {
+func (s *Spans) Free(port string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if one := s.of[address]; one != nil {
+	if one := s.of[port]; one != nil {
 		one.ports--
-		delete(s.of, address)
+		delete(s.of, port)
 	}
 }
 
@@ -78,8 +77,9 @@ func (s *Spans) Devices() []Device {
 	return out
 }
 
-// Find takes up the bridges, and the ports on them, that an earlier engine left; name gives the name of the nth.
-func (s *Spans) Find(name func(n int) string, port func(device string) (netip.Addr, bool), prefix string) (found map[string]netip.Addr, err error) {
+// Find takes up the bridges, and the ports on them whose names begin with prefix, that an earlier engine left; name gives
+// the name of the nth bridge. It returns the ports' aliases by their names.
+func (s *Spans) Find(name func(n int) string, prefix string) (found map[string]string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for n := len(s.all); Exists(name(n)); n++ {
@@ -89,17 +89,15 @@ func (s *Spans) Find(name func(n int) string, port func(device string) (netip.Ad
 		}
 		s.all = append(s.all, &span{device: device})
 	}
-	found = map[string]netip.Addr{}
+	found = map[string]string{}
 	for _, one := range s.all {
-		names, err := one.device.Ports(prefix)
+		ports, err := one.device.ports(prefix)
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range names {
-			if address, ok := port(name); ok {
-				found[name] = address
-				s.put(one, address)
-			}
+		for port, alias := range ports {
+			found[port] = alias
+			s.put(one, port)
 		}
 	}
 	return found, nil

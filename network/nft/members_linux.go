@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -16,96 +17,179 @@ import (
 
 // Member is an endpoint's device on a bridge and who it is.
 type Member struct {
-	Device  string // on the host
-	MAC     net.HardwareAddr
-	Address netip.Addr
+	Device string // on the host
+	MAC    net.HardwareAddr
+	// Addresses are all that it may send as, of both families.
+	Addresses []netip.Addr
 }
 
-// membersSet is the name of the set of members.
-const membersSet = "members"
+// membersSets are the names of the sets of members, by family.
+var membersSets = [2]string{"members", "members6"}
 
-// element is the member in the kernel's bytes.
-func (m Member) element() nftables.SetElement {
-	key := append(ifname(m.Device), m.MAC...)
-	key = append(key, 0, 0)
-	return nftables.SetElement{Key: append(key, m.Address.AsSlice()...)}
+// members are the sets of members, by family.
+type members [2]*nftables.Set
+
+// elements are the member in the kernel's bytes, by family.
+func (m Member) elements() (out [2][]nftables.SetElement) {
+	for _, a := range m.Addresses {
+		key := append(ifname(m.Device), m.MAC...)
+		key = append(append(key, 0, 0), a.AsSlice()...)
+		out[familyOf(a)] = append(out[familyOf(a)], nftables.SetElement{Key: key})
+	}
+	return out
+}
+
+// familyOf is 0 for IPv4 and 1 for IPv6.
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// same tells whether two members may send as the same.
+func (m Member) same(o Member) bool {
+	return bytes.Equal(m.MAC, o.MAC) && len(m.Addresses) == len(o.Addresses) &&
+		!slices.ContainsFunc(m.Addresses, func(a netip.Addr) bool { return !slices.Contains(o.Addresses, a) })
 }
 
 func memberOf(e nftables.SetElement) (Member, bool) {
-	if len(e.Key) != unix.IFNAMSIZ+8+4 {
+	const head = unix.IFNAMSIZ + 8
+	if len(e.Key) != head+4 && len(e.Key) != head+16 {
 		return Member{}, false
 	}
 	name, _, _ := bytes.Cut(e.Key[:unix.IFNAMSIZ], []byte{0})
-	rest := e.Key[unix.IFNAMSIZ:]
-	return Member{string(name), bytes.Clone(rest[:6]), netip.AddrFrom4([4]byte(rest[8:]))}, true
+	a, _ := netip.AddrFromSlice(e.Key[head:])
+	return Member{string(name), bytes.Clone(e.Key[unix.IFNAMSIZ:][:6]), []netip.Addr{a}}, true
 }
 
 // buildBorder puts the table of the bridge family into the batch: what comes from a container's device must have its
-// hardware address and its address, as sender of packets and in answers to who has an address. All else from there is
-// dropped, so that no container can pass for another or for the host. It returns the set of members, empty.
-func buildBorder(conn *nftables.Conn, name, prefix string) *nftables.Set {
+// hardware address and one of its addresses, as sender of packets and in answers to who has an address. All else from there
+// is dropped, so that no container can pass for another or for the host, nor tell others where their router is. It returns
+// the sets of members, empty.
+func buildBorder(conn *nftables.Conn, name, prefix string) members {
 	table := &nftables.Table{Name: name, Family: nftables.TableFamilyBridge}
 	conn.AddTable(table)
 	conn.DelTable(table)
 	conn.AddTable(table)
-	members := &nftables.Set{
-		Table: table, Name: membersSet, Concatenation: true, KeyByteOrder: binaryutil.NativeEndian,
-		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr, nftables.TypeIPAddr),
+	var sets members
+	for i, address := range []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIP6Addr} {
+		sets[i] = &nftables.Set{
+			Table: table, Name: membersSets[i], Concatenation: true, KeyByteOrder: binaryutil.NativeEndian,
+			KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr, address),
+		}
+		conn.AddSet(sets[i], nil)
 	}
-	conn.AddSet(members, nil)
 	chain := conn.AddChain(&nftables.Chain{
 		Name: "border", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 	})
-	kind := func(ether uint16) []expr.Any {
-		return []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 12, Len: 2},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, ether)},
-		}
-	}
-	// Registers of four bytes: 8 to 11 the device, 12 and 13 the hardware address, 14 the address.
-	is := func(mac *expr.Payload, address uint32) []expr.Any {
-		mac.DestRegister, mac.Len = 12, 6
-		return []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 8},
-			mac,
-			&expr.Payload{DestRegister: 14, Base: expr.PayloadBaseNetworkHeader, Offset: address, Len: 4},
-			&expr.Lookup{SourceRegister: 8, SetName: members.Name, SetID: members.ID},
-		}
-	}
-	sender := func() *expr.Payload { return &expr.Payload{Base: expr.PayloadBaseLLHeader, Offset: 6} }
 	foreign := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte(prefix)},
 	}
-	for _, r := range []rule{
-		join(foreign, verdict(expr.VerdictAccept)),
-		join(kind(unix.ETH_P_IP), is(sender(), 12), verdict(expr.VerdictAccept)),
-		join(kind(unix.ETH_P_ARP), is(sender(), 14), is(&expr.Payload{Base: expr.PayloadBaseNetworkHeader, Offset: 8}, 14), verdict(expr.VerdictAccept)),
-		{&expr.Verdict{Kind: expr.VerdictDrop}},
-	} {
+	rules := []rule{join(foreign, verdict(expr.VerdictAccept))}
+	rules = append(append(rules, sets.border4()...), sets.border6()...)
+	for _, r := range append(rules, verdict(expr.VerdictDrop)) {
 		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: r})
 	}
-	return members
+	return sets
+}
+
+// ether matches the kind of a frame.
+func ether(kind uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 12, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, kind)},
+	}
+}
+
+// sender is the hardware address that a frame says it is from.
+func sender() *expr.Payload { return &expr.Payload{Base: expr.PayloadBaseLLHeader, Offset: 6} }
+
+// are matches frames whose device, hardware address and address, these two at the places given, are a member's; not: are none's.
+func (m members) are(family int, mac, address *expr.Payload, not bool) []expr.Any {
+	// Registers of four bytes: 8 to 11 the device, 12 and 13 the hardware address, 14 and on the address.
+	mac.DestRegister, mac.Len, address.DestRegister, address.Len = 12, 6, 14, [2]uint32{4, 16}[family]
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 8}, mac, address,
+		&expr.Lookup{SourceRegister: 8, SetName: m[family].Name, SetID: m[family].ID, Invert: not},
+	}
+}
+
+func (m members) border4() []rule {
+	at := func(offset uint32) *expr.Payload {
+		return &expr.Payload{Base: expr.PayloadBaseNetworkHeader, Offset: offset}
+	}
+	accept := verdict(expr.VerdictAccept)
+	return []rule{
+		join(ether(unix.ETH_P_IP), m.are(0, sender(), at(12), false), accept),
+		join(ether(unix.ETH_P_ARP), m.are(0, sender(), at(14), false), m.are(0, at(8), at(14), false), accept),
+	}
+}
+
+// border6: who has an address is said, and asked, by messages that are IPv6 packets themselves.
+func (m members) border6() []rule {
+	message := func(kind byte) []expr.Any {
+		return join(ether(unix.ETH_P_IPV6), []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMPV6}},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{kind}},
+		})
+	}
+	const routerAdvertisement, neighbourAdvertisement, redirect = 134, 136, 137
+	source := &expr.Payload{Base: expr.PayloadBaseNetworkHeader, Offset: 8}
+	target := &expr.Payload{Base: expr.PayloadBaseTransportHeader, Offset: 8}
+	drop := verdict(expr.VerdictDrop)
+	return []rule{
+		join(message(routerAdvertisement), drop),
+		join(message(redirect), drop),
+		join(message(neighbourAdvertisement), m.are(1, sender(), target, true), drop),
+		join(ether(unix.ETH_P_IPV6), m.are(1, sender(), source, false), verdict(expr.VerdictAccept)),
+	}
+}
+
+// admittedElements are those of all members, by family.
+func (t *Table) admittedElements() (all [2][]nftables.SetElement) {
+	for _, m := range t.admitted {
+		for family, elements := range m.elements() {
+			all[family] = append(all[family], elements...)
+		}
+	}
+	return all
 }
 
 // Admit lets a device send as who it is; what it was before, it is no more.
 func (t *Table) Admit(m Member) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now, known := t.admitted[m.Device]; known && now.Address == m.Address && bytes.Equal(now.MAC, m.MAC) {
+	if now, known := t.admitted[m.Device]; known && now.same(m) {
 		return nil
 	}
 	if err := t.expel(m.Device); err != nil {
 		return err
 	}
 	t.admitted[m.Device] = m
-	err := t.conn.SetAddElements(t.members, []nftables.SetElement{m.element()})
+	err := t.members.change(m, t.conn.SetAddElements)
 	if err == nil {
 		err = t.conn.Flush()
 	}
 	if err = t.heal(err); err != nil {
 		delete(t.admitted, m.Device)
 		return fmt.Errorf("admit device %s: %w", m.Device, err)
+	}
+	return nil
+}
+
+// change puts the elements of a member into the sets, or takes them out.
+func (m members) change(one Member, how func(*nftables.Set, []nftables.SetElement) error) error {
+	for family, elements := range one.elements() {
+		if len(elements) == 0 {
+			continue
+		}
+		if err := how(m[family], elements); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -123,7 +207,7 @@ func (t *Table) expel(device string) error {
 		return nil
 	}
 	delete(t.admitted, device)
-	err := t.conn.SetDeleteElements(t.members, []nftables.SetElement{m.element()})
+	err := t.members.change(m, t.conn.SetDeleteElements)
 	if err == nil {
 		err = t.conn.Flush()
 	}
@@ -145,24 +229,28 @@ func (t *Table) Admitted() []string {
 	return all
 }
 
-// readMembers reads the set of members that is in the kernel, if there is one: containers of an earlier engine go on sending.
+// readMembers reads the sets of members that are in the kernel, if there are any: containers of an earlier engine go on
+// sending.
 func (t *Table) readMembers() (map[string]Member, error) {
 	there := map[string]Member{}
 	table, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyBridge)
 	if err != nil {
 		return there, nil
 	}
-	set, err := t.conn.GetSetByName(table, membersSet)
-	if err != nil {
-		return there, nil
-	}
-	elements, err := t.conn.GetSetElements(set)
-	if err != nil {
-		return nil, fmt.Errorf("read members of table %s: %w", t.name, err)
-	}
-	for _, e := range elements {
-		if m, ok := memberOf(e); ok {
-			there[m.Device] = m
+	for _, name := range membersSets {
+		set, err := t.conn.GetSetByName(table, name)
+		if err != nil {
+			continue // of an earlier engine that knew no such set
+		}
+		elements, err := t.conn.GetSetElements(set)
+		if err != nil {
+			return nil, fmt.Errorf("read members of table %s: %w", t.name, err)
+		}
+		for _, e := range elements {
+			if m, ok := memberOf(e); ok {
+				m.Addresses = append(there[m.Device].Addresses, m.Addresses...)
+				there[m.Device] = m
+			}
 		}
 	}
 	return there, nil

@@ -77,7 +77,7 @@ func (s sets) of(b Bridge) map[*nftables.Set][]nftables.SetElement {
 	if !b.Apart {
 		out[s.inside] = []nftables.SetElement{{Key: append(append([]byte{}, name...), name...)}}
 	}
-	if b.Masquerade && !b.Closed {
+	if b.Masquerade && !b.Closed && b.Subnet.IsValid() {
 		first := b.Subnet.Masked().Addr().As4()
 		end := binary.BigEndian.Uint32(first[:]) + 1<<(32-b.Subnet.Bits())
 		out[s.subnets] = []nftables.SetElement{

@@ -15,7 +15,8 @@
 //	    chain forward      what may reach a container
 //	    chain postrouting  what leaves under the host's address
 //	table bridge <name>
-//	    set members        device . hardware address . address of each endpoint
+//	    set members        device . hardware address . IPv4 address of each endpoint
+//	    set members6       the same of IPv6
 //	    chain border       what comes from a container's device: only what is its own
 package nft
 
@@ -48,7 +49,7 @@ type Table struct {
 	ports   map[key]Publication // what is in the kernel's map
 	// admitted is what is in the kernel's set of members, by device.
 	admitted map[string]Member
-	members  *nftables.Set
+	members  members
 	rules    int // how many there are in all
 	conn     *nftables.Conn
 	sets     sets
@@ -137,14 +138,14 @@ func (t *Table) count() (n int) {
 func (t *Table) write() error {
 	t.sets = build(t.conn, t.name, t.bridges)
 	t.members = buildBorder(t.conn, t.name, t.prefix)
-	var published, admitted []nftables.SetElement
+	var published []nftables.SetElement
 	for _, p := range t.ports {
 		published = append(published, p.element(true))
 	}
-	for _, m := range t.admitted {
-		admitted = append(admitted, m.element())
-	}
-	for set, elements := range map[*nftables.Set][]nftables.SetElement{t.sets.ports: published, t.members: admitted} {
+	admitted := t.admittedElements()
+	for set, elements := range map[*nftables.Set][]nftables.SetElement{
+		t.sets.ports: published, t.members[0]: admitted[0], t.members[1]: admitted[1],
+	} {
 		if len(elements) == 0 {
 			continue
 		}

@@ -111,8 +111,8 @@ func TestMembersAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one := Member{"cvtest1", net.HardwareAddr{2, 0, 0, 0, 0, 1}, netip.MustParseAddr("198.18.77.2")}
-	two := Member{"cvtest2", net.HardwareAddr{2, 0, 0, 0, 0, 2}, netip.MustParseAddr("198.18.77.3")}
+	one := Member{"cvtest1", net.HardwareAddr{2, 0, 0, 0, 0, 1}, []netip.Addr{netip.MustParseAddr("198.18.77.2")}}
+	two := Member{"cvtest2", net.HardwareAddr{2, 0, 0, 0, 0, 2}, []netip.Addr{netip.MustParseAddr("198.18.77.3"), netip.MustParseAddr("fd77::3"), netip.MustParseAddr("fe80::3")}}
 	for _, m := range []Member{one, two, one} {
 		if err := table.Admit(m); err != nil {
 			t.Fatal(err)
@@ -151,7 +151,10 @@ func TestMembersAreKept(t *testing.T) {
 }
 
 // String makes members comparable.
-func (m Member) String() string { return fmt.Sprint(m.Device, " ", m.MAC, " ", m.Address) }
+func (m Member) String() string {
+	slices.SortFunc(m.Addresses, netip.Addr.Compare)
+	return fmt.Sprint(m.Device, " ", m.MAC, " ", m.Addresses)
+}
 
 // TestChangesHeal: what is published, admitted or opened just when somebody has removed the tables is there all the same, and
 // so is what was there before.
@@ -171,7 +174,7 @@ func TestChangesHeal(t *testing.T) {
 	for what, change := range map[string]func() error{
 		"publish": func() error { return table.Publish([]Publication{other}) },
 		"admit": func() error {
-			return table.Admit(Member{Device: "cvtest1", MAC: mac, Address: netip.MustParseAddr("198.18.77.2")})
+			return table.Admit(Member{Device: "cvtest1", MAC: mac, Addresses: []netip.Addr{netip.MustParseAddr("198.18.77.2")}})
 		},
 		"a bridge": func() error {
 			return table.AddBridge(Bridge{Name: "cvtest-b", Subnet: netip.MustParsePrefix("198.18.77.0/24"), Masquerade: true})

@@ -3,12 +3,13 @@ package warm
 
 import (
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/cove-containers/cove/network/ipam"
 )
 
 const (
@@ -23,14 +24,14 @@ const (
 
 // Thing is what is made ahead.
 type Thing interface {
-	// Address is the one it has; the zero value where it has none.
-	Address() netip.Addr
+	// Addresses are those it has; the zero value where it has none.
+	Addresses() ipam.Pair
 }
 
 // Pool keeps things ready. Its goroutine ends with Close.
 type Pool[T Thing] struct {
 	log  *slog.Logger
-	make func(want netip.Addr) (T, error)
+	make func(want ipam.Pair) (T, error)
 	drop func(T)
 	wake chan struct{}
 	stop chan struct{}
@@ -45,7 +46,7 @@ type Pool[T Thing] struct {
 }
 
 // New keeps size things ready, made by build; drop lets go of one that nobody got.
-func New[T Thing](log *slog.Logger, size int, build func(want netip.Addr) (T, error), drop func(T)) *Pool[T] {
+func New[T Thing](log *slog.Logger, size int, build func(want ipam.Pair) (T, error), drop func(T)) *Pool[T] {
 	p := &Pool[T]{
 		log: log, make: build, drop: drop, least: size, want: size,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
@@ -54,9 +55,9 @@ func New[T Thing](log *slog.Logger, size int, build func(want netip.Addr) (T, er
 	return p
 }
 
-// Take gives a thing that is ready, with the address wanted or, where that is the zero value, any; or makes one while
+// Take gives a thing that is ready, with the addresses wanted or, where that is the zero value, any; or makes one while
 // the caller waits. When there was none the pool grows for the next time.
-func (p *Pool[T]) Take(want netip.Addr) (T, error) {
+func (p *Pool[T]) Take(want ipam.Pair) (T, error) {
 	r, ok := p.first(want)
 	select {
 	case p.wake <- struct{}{}:
@@ -69,7 +70,7 @@ func (p *Pool[T]) Take(want netip.Addr) (T, error) {
 }
 
 // first takes out what is ready; without an address in particular, what has been so for longest.
-func (p *Pool[T]) first(want netip.Addr) (r T, ok bool) {
+func (p *Pool[T]) first(want ipam.Pair) (r T, ok bool) {
 	if want.IsValid() {
 		return p.Find(want)
 	}
@@ -86,19 +87,28 @@ func (p *Pool[T]) first(want netip.Addr) (r T, ok bool) {
 	return r, true
 }
 
-// Find takes out the thing that is ready, or being made, with this address, or any.
-func (p *Pool[T]) Find(address netip.Addr) (r T, ok bool) {
+// Find takes out the thing that is ready, or being made, with these addresses, or any.
+func (p *Pool[T]) Find(want ipam.Pair) (r T, ok bool) {
+	return p.pick(func(has ipam.Pair) bool { return has.Meets(want) })
+}
+
+func (p *Pool[T]) pick(fits func(ipam.Pair) bool) (r T, ok bool) {
 	p.making.Lock()
 	defer p.making.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at := slices.IndexFunc(p.ready, func(r T) bool { return !address.IsValid() || r.Address() == address })
+	at := slices.IndexFunc(p.ready, func(r T) bool { return fits(r.Addresses()) })
 	if at < 0 {
 		return r, false
 	}
 	r = p.ready[at]
 	p.ready = slices.Delete(slices.Clone(p.ready), at, at+1)
 	return r, true
+}
+
+// Yield takes out one that has an address that is wanted, though not all of those.
+func (p *Pool[T]) Yield(want ipam.Pair) (r T, ok bool) {
+	return p.pick(func(has ipam.Pair) bool { return has.Shares(want) })
 }
 
 // Ready are those that are ready, once the one that is being made ahead is finished.
@@ -146,7 +156,7 @@ func (p *Pool[T]) step() time.Duration {
 	}
 	p.making.Lock()
 	defer p.making.Unlock()
-	r, err := p.make(netip.Addr{})
+	r, err := p.make(ipam.Pair{})
 	if errdefs.IsResourceExhausted(err) {
 		return -1 // all addresses are in use: there is none for the next who comes either
 	}

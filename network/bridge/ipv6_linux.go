@@ -1,0 +1,145 @@
+package bridge
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// How long the prefixes of addresses are that hold on one link.
+const (
+	linkBits4 = 16
+	linkBits6 = 64
+)
+
+func six(p netip.Prefix) bool { return p.Addr().Is6() }
+
+// IPv6 tells whether the device has this family.
+func (p Port) IPv6() bool { return slices.ContainsFunc(p.Addresses, six) }
+
+// LinkLocal is the address that IPv6 makes from a hardware address for the link (RFC 4291, appendix A).
+func LinkLocal(mac net.HardwareAddr) netip.Addr {
+	if len(mac) != 6 {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]})
+}
+
+// preferIPv6 turns IPv6 on for a bridge of ours, or off: without it nothing answers there, no address of the host's that
+// containers could reach. Nobody on the bridge tells the host what its addresses and routes are.
+func preferIPv6(name string, on bool) error {
+	if !on {
+		return setSysctl("ipv6/conf/"+name+"/disable_ipv6", "1")
+	}
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
+		return errdefs.ErrFailedPrecondition.WithMessage("this host has no IPv6: it was switched off when the kernel was started")
+	}
+	return setAll("ipv6/conf/"+name+"/", "accept_ra", "0", "accept_dad", "0", "disable_ipv6", "0")
+}
+
+// allowIPv6 turns IPv6 on for a device of the namespace, which is not up yet. Its addresses are the engine's to give: none
+// are made from what others on the link say, nor from its hardware address.
+func (n *Namespace) allowIPv6(inside string) error {
+	return Within(n.File, func() error {
+		return setAll("ipv6/conf/"+inside+"/", "accept_ra", "0", "accept_dad", "0", "addr_gen_mode", "1", "disable_ipv6", "0")
+	})
+}
+
+// setAll writes settings, given by name and value in turn.
+func setAll(prefix string, settings ...string) error {
+	for pair := range slices.Chunk(settings, 2) {
+		if err := setSysctl(prefix+pair[0], pair[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ForwardIPv6 has the host pass packets on between its devices. It changes nothing where that is on already.
+//
+// A host that forwards does not listen to routers any more, unless told to (accept_ra 2, not 1), and so would lose its own
+// addresses and default route: the devices that listen now are told to, and their names returned. Devices that come later
+// are left what they would have been.
+func ForwardIPv6() (raised []string, err error) {
+	if readSysctl("all/forwarding") == "1" {
+		return nil, nil
+	}
+	devices, err := os.ReadDir("/proc/sys/net/ipv6/conf")
+	if err != nil {
+		return nil, fmt.Errorf("read the host's IPv6 settings: %w", err)
+	}
+	for _, d := range devices {
+		name := d.Name()
+		if slices.Contains([]string{"all", "default", "lo"}, name) {
+			continue
+		}
+		if readSysctl(name+"/accept_ra") == "1" && readSysctl(name+"/forwarding") == "0" && readSysctl(name+"/disable_ipv6") == "0" {
+			if err := setSysctl("ipv6/conf/"+name+"/accept_ra", "2"); err != nil {
+				return raised, err
+			}
+			raised = append(raised, name)
+		}
+	}
+	later := readSysctl("default/forwarding") // which goes with that of all
+	return raised, setAll("ipv6/conf/", "all/forwarding", "1", "default/forwarding", later)
+}
+
+// readSysctl is a setting below net.ipv6.conf, "" where there is none.
+func readSysctl(name string) string {
+	text, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// Announce tells the neighbours of a device of the namespace that its IPv6 addresses are at its hardware address now: who
+// spoke to the last one that had an address would go on sending to nobody for some seconds.
+func (n *Namespace) Announce(p Port) error {
+	if !p.IPv6() {
+		return nil
+	}
+	link, err := n.handle.LinkByName(p.Inside)
+	if err != nil {
+		return fmt.Errorf("find %s in network namespace: %w", p.Inside, err)
+	}
+	err = Within(n.File, func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		// Neighbours listen only to what cannot have passed a router.
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 255); err != nil {
+			return err
+		}
+		to := &unix.SockaddrInet6{ZoneId: uint32(link.Attrs().Index), Addr: [16]byte{0: 0xff, 1: 2, 15: 1}}
+		for _, a := range p.Addresses {
+			if !six(a) {
+				continue
+			}
+			if err := unix.Sendto(fd, advertisement(a.Addr(), p.MAC), 0, to); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("announce the addresses of %s: %w", p.Inside, err)
+	}
+	return nil
+}
+
+// advertisement is the message that an address is at a hardware address, whatever was said before (RFC 4861, section
+// 4.4). The kernel fills in the checksum.
+func advertisement(address netip.Addr, mac net.HardwareAddr) []byte {
+	const kind, override, option = 136, 0x20, 2
+	message := append([]byte{kind, 0, 0, 0, override, 0, 0, 0}, address.AsSlice()...)
+	return append(append(message, option, 1), mac...)
+}

@@ -1,0 +1,94 @@
+package network
+
+import (
+	"net"
+
+	"github.com/containerd/errdefs"
+	nt "github.com/moby/moby/api/types/network"
+
+	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/ipam"
+)
+
+// fit makes a device that was made ahead what the endpoint asks for.
+func (k *Keeper) fit(ns *bridge.Namespace, p *bridge.Port, wish *nt.EndpointSettings) error {
+	mac, linkLocal := wishedMAC(wish), wishedLinkLocal(wish)
+	if mac == nil && len(linkLocal) == 0 {
+		return nil
+	}
+	now := *p
+	now.LinkLocal = linkLocal
+	if mac != nil {
+		now.MAC = net.HardwareAddr(mac)
+	}
+	if err := k.table.Admit(memberOf(now)); err != nil {
+		return err
+	}
+	if mac != nil {
+		if err := ns.SetMAC(*p, now.MAC); err != nil {
+			return err
+		}
+	}
+	if err := ns.GiveLinkLocal(now, linkLocal); err != nil {
+		return err
+	}
+	*p = now
+	return ns.Announce(now)
+}
+
+// claim takes addresses on l: those wanted, or at least those that must be. What is only kept ready gives way.
+func (k *Keeper) claim(l *lan, want, must ipam.Pair) (ipam.Pair, error) {
+	if want != must {
+		if got, err := l.space.Take(want); err == nil {
+			return got, nil
+		}
+	}
+	var have ipam.Pair
+	for {
+		got, err := l.space.Complete(have, must)
+		if err == nil {
+			return got, nil
+		}
+		var more ipam.Pair
+		if missing := must.Without(have); errdefs.IsAlreadyExists(err) && missing.IsValid() || errdefs.IsResourceExhausted(err) {
+			more = k.yield(l, missing)
+		}
+		if !more.IsValid() {
+			l.space.Free(have)
+			return ipam.Pair{}, err
+		}
+		have = ipam.PairOf(append(have.All(), more.All()...)...)
+	}
+}
+
+// yield has the pool of l give up a namespace that it keeps ready with one of these addresses, or, where there are none, any, and
+// gives what it had of them to the caller; the zero value where the pool has none.
+func (k *Keeper) yield(l *lan, want ipam.Pair) ipam.Pair {
+	k.mu.Lock()
+	pool := l.warm
+	k.mu.Unlock()
+	if pool == nil {
+		return ipam.Pair{}
+	}
+	r, ok := pool.Yield(want)
+	if !want.IsValid() {
+		r, ok = pool.Find(want)
+	}
+	if !ok {
+		return ipam.Pair{}
+	}
+	r.close()
+	had := r.Addresses()
+	if err := bridge.RemovePort(r.port.Name); err != nil {
+		k.log.Warn("remove network device", "device", r.port.Name, "err", err)
+		k.graves.add(grave{veth: r.port.Name, lan: l, addresses: had})
+		return ipam.Pair{}
+	}
+	k.unplug(l, r.port.Name)
+	if !want.IsValid() {
+		return had
+	}
+	rest := had.Without(want)
+	l.space.Free(rest)
+	return had.Without(rest)
+}
