@@ -22,7 +22,7 @@ const module = "github.com/cove-containers/cove"
 // floors, from the ground up. A package imports only from floors below its own. cmd wires and is free.
 var floors = map[string]int{
 	"api": 1, "oci": 1, "ref": 1, "release": 1, "state": 1, "sys": 1,
-	"runtime": 2, "spec": 2, "blob": 2, "archive": 2, "logs": 2, "remote": 2, "client": 2,
+	"runtime": 2, "spec": 2, "blob": 2, "archive": 2, "logs": 2, "cdi": 2, "remote": 2, "client": 2,
 	"container": 3, "image": 3, "layer": 3, "network": 3, "volume": 3, "access": 3, "shim": 3, "repository": 3, "cache": 3, "forward": 3,
 	"engine": 4, "build": 4, "files": 4, "endpoint": 4, "snapshot": 4, "system": 4,
 	"cli": 5, "server": 5, "cri": 5, "registry": 5, "console": 5, "buildkit": 5,
@@ -84,6 +84,8 @@ var guests = map[string][]string{
 	"golang.org/x/sync":                      {"*"},
 	"golang.org/x/sys":                       {"sys", "runtime", "network", "cli"},
 	"golang.org/x/term":                      {"cli"},
+
+	"tags.cncf.io/container-device-interface": {"cdi"},
 }
 
 // file is one Go file of the module, as read from disk.

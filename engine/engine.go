@@ -32,8 +32,9 @@ type Parts struct {
 	Networks   *network.Keeper
 	Volumes    *volume.Store
 	Shims      *shim.Keeper
-	// Forwarding may be nil: no log goes elsewhere then.
+	// Forwarding and Devices may be nil: no log goes elsewhere then, and no device is described.
 	Forwarding forwarding
+	Devices    devices
 	Config     Config
 	// Bus carries events; nil makes one.
 	Bus *Bus

@@ -5,9 +5,11 @@ import (
 	"net/netip"
 	"os"
 
+	ct "github.com/moby/moby/api/types/container"
 	vt "github.com/moby/moby/api/types/volume"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
@@ -91,6 +93,13 @@ type volumeUse interface {
 	Release(name, containerID string)
 	Anonymous(name string) bool
 	Users(name string) []string
+}
+
+// devices are those that vendors describe.
+type devices interface {
+	Inject(doc *specs.Spec, requests []ct.DeviceRequest) error
+	List() []string
+	Dirs() []string
 }
 
 // forwarding sends logs elsewhere.

@@ -27,7 +27,7 @@ func (e *Engine) newView() *view.View {
 			InsecureRegistries: cfg.InsecureRegistries, Mirrors: cfg.Mirrors, Debug: cfg.Debug,
 			SeccompProfile: cfg.SeccompProfile != "", NoNewPrivileges: cfg.NoNewPrivileges,
 		},
-		CgroupPath: e.cgroupPath, MountPoints: plan.MountPoints, ExecIDs: e.execIDs, Bus: e.bus, Closing: e.closing,
+		CgroupPath: e.cgroupPath, MountPoints: plan.MountPoints, Devices: p.Devices, ExecIDs: e.execIDs, Bus: e.bus, Closing: e.closing,
 		Told: func(c *container.Container, action string) { e.event(c, et.Action(action)) },
 	})
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -34,10 +33,6 @@ func (e *Engine) document(c *container.Container) (*document, error) {
 	if err := e.shareNamespaces(c, &s); err != nil {
 		return nil, err
 	}
-	if len(c.HostConfig.DeviceRequests) > 0 {
-		r := c.HostConfig.DeviceRequests[0]
-		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("could not select device driver %q with capabilities: %v", r.Driver, r.Capabilities))
-	}
 	var err error
 	if s.Mounts, err = e.Mounts(c); err != nil {
 		return nil, err
@@ -47,6 +42,11 @@ func (e *Engine) document(c *container.Container) (*document, error) {
 	doc, err := spec.Document(s)
 	if err != nil {
 		return nil, err
+	}
+	if devices := e.parts.Devices; devices != nil {
+		if err := devices.Inject(doc, c.HostConfig.DeviceRequests); err != nil {
+			return nil, err
+		}
 	}
 	log, err := e.logConfig(c)
 	if err != nil {

@@ -284,9 +284,10 @@ func daemon(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(e.TryStart())
 	case "restart":
 		e.Stop()
+		e.Args = append(e.Args, args[1:]...)
 		ts.Check(e.TryStart())
 	default:
-		ts.Fatalf("usage: daemon stop|kill|start|restart")
+		ts.Fatalf("usage: daemon stop|kill|start|restart [FLAG ...]")
 	}
 }
 

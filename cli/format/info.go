@@ -42,6 +42,12 @@ func ServerInfo(w io.Writer, i *system.Info) {
 			fmt.Fprintf(w, "  %s\n", dir)
 		}
 	}
+	if len(i.DiscoveredDevices) > 0 {
+		fmt.Fprintln(w, " Discovered Devices:")
+		for _, d := range i.DiscoveredDevices {
+			fmt.Fprintf(w, "  %s: %s\n", d.Source, d.ID)
+		}
+	}
 	fmt.Fprintln(w, " Swarm:", i.Swarm.LocalNodeState)
 	if len(i.Runtimes) > 0 {
 		fmt.Fprintln(w, " Runtimes:", strings.Join(slices.Sorted(maps.Keys(i.Runtimes)), " "))

@@ -71,9 +71,6 @@ func (c *Container) check() error {
 	if c.swappiness != -1 && (c.swappiness < 0 || c.swappiness > 100) {
 		return fmt.Errorf("invalid value: %d. Valid memory swappiness range is 0-100", c.swappiness)
 	}
-	if c.gpus {
-		return errors.New("--gpus is not supported yet: pass the devices with --device")
-	}
 	return nil
 }
 
@@ -113,6 +110,7 @@ func (c *Container) devicesInto(_ *pflag.FlagSet, _ *container.Config, host *con
 	if len(cdi) > 0 {
 		host.DeviceRequests = []container.DeviceRequest{{Driver: "cdi", DeviceIDs: cdi}}
 	}
+	host.DeviceRequests = append(host.DeviceRequests, c.gpus...)
 	host.DeviceCgroupRules = c.deviceRules
 	return nil
 }

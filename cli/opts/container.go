@@ -26,7 +26,7 @@ type Container struct {
 	ulimits                                      map[string]*container.Ulimit
 	weightDevices                                []*blkiodev.WeightDevice
 	readBps, writeBps, readIOps, writeIOps       []*blkiodev.ThrottleDevice
-	gpus                                         bool
+	gpus                                         []container.DeviceRequest
 	ip4, ip6                                     net.IP
 
 	hostname, domainname, user, workdir, entrypoint string
@@ -198,9 +198,10 @@ func (c *Container) deviceFlags(fs *pflag.FlagSet) {
 		}
 		return err
 	})
-	Func(fs, "gpus", "", "gpu-request", "GPU devices to add to the container (not supported yet)", func(string) error {
-		c.gpus = true
-		return nil
+	Func(fs, "gpus", "", "gpu-request", "GPU devices to add to the container ('all' to pass all GPUs)", func(s string) error {
+		r, err := parseGPUs(s)
+		c.gpus = append(c.gpus, r)
+		return err
 	})
 }
 

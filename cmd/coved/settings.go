@@ -53,6 +53,7 @@ type settings struct {
 	execOptions, labels          []string
 	liveRestore, userlandProxy   bool
 	storageDriver                string
+	cdiDirs                      []string
 	registry                     registrySettings // the daemon serves one when it has addresses to listen on
 
 	level *slog.LevelVar
@@ -63,7 +64,7 @@ type settings struct {
 var keys = map[string]string{
 	"host": "hosts", "insecure-registry": "insecure-registries", "registry-mirror": "registry-mirrors", "log-opt": "log-opts",
 	"dns-opt": "dns-opts", "default-address-pool": "default-address-pools", "exec-opt": "exec-opts", "label": "labels",
-	"default-ulimit": "default-ulimits", "add-runtime": "runtimes",
+	"default-ulimit": "default-ulimits", "add-runtime": "runtimes", "cdi-spec-dir": "cdi-spec-dirs",
 }
 
 // notInFile are flags that mean nothing in the file they lead to.
@@ -119,6 +120,7 @@ func newSettings() *settings {
 	f.BoolVar(&s.liveRestore, "live-restore", true, "Containers go on while the daemon is down (always so)")
 	f.BoolVar(&s.userlandProxy, "userland-proxy", false, "Accepted for compatibility: there is no proxy process")
 	f.StringVarP(&s.storageDriver, "storage-driver", "s", "overlay2", "Storage driver to use")
+	f.StringArrayVar(&s.cdiDirs, "cdi-spec-dir", []string{"/etc/cdi", "/var/run/cdi"}, "Folders with descriptions of devices (Container Device Interface)")
 	f.StringArrayVar(&s.registry.listen, "registry-listen", nil, "Serve a registry of the daemon's own on this address, [HOST]:PORT")
 	s.registry.add(f, "registry-")
 	return s

@@ -17,6 +17,7 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/blob"
+	"github.com/cove-containers/cove/cdi"
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/endpoint"
 	"github.com/cove-containers/cove/engine"
@@ -253,7 +254,7 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 		return parts, err
 	}
 	d.push(forwarding.Close)
-	parts.Forwarding = forwarding
+	parts.Forwarding, parts.Devices = forwarding, cdi.New(s.cdiDirs)
 	if parts.Shims, err = shim.Open(filepath.Join(s.execRoot, "shim"), runtimeBinary); err != nil {
 		return parts, err
 	}

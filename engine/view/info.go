@@ -54,6 +54,12 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 		SecurityOptions: v.securityOptions(), FirewallBackend: &st.FirewallInfo{Driver: "nftables"},
 		CDISpecDirs: []string{}, Warnings: append(h.warnings(), v.parts.Networks.Warnings()...),
 	}
+	if d := v.parts.Devices; d != nil {
+		i.CDISpecDirs = d.Dirs()
+		for _, name := range d.List() {
+			i.DiscoveredDevices = append(i.DiscoveredDevices, st.DeviceInfo{Source: "cdi", ID: name})
+		}
+	}
 	if i.LoggingDriver == "" {
 		i.LoggingDriver = "json-file"
 	}

@@ -27,7 +27,9 @@ type Parts struct {
 	// CgroupPath, MountPoints and ExecIDs tell what only the engine knows of a container.
 	CgroupPath  func(*container.Container) string
 	MountPoints func(*container.Container) []ct.MountPoint
-	ExecIDs     func(containerID string) []string
+	// Devices are those that vendors describe; nil: none.
+	Devices described
+	ExecIDs func(containerID string) []string
 	// Told is called when a view is itself an event: top.
 	Told func(c *container.Container, action string)
 	// Bus carries events; Closing is closed when the daemon ends.
@@ -45,6 +47,11 @@ type Settings struct {
 	InsecureRegistries, Mirrors []string
 	Debug, SeccompProfile       bool
 	NoNewPrivileges             bool
+}
+
+type described interface {
+	List() []string
+	Dirs() []string
 }
 
 // View answers questions. Its methods are safe for concurrent use.
