@@ -186,6 +186,7 @@ type Container struct {
 	// root and mounts keep the root and the mount namespace in being until Destroy: taking them down may have to
 	// write a whole file system's data to disk, which the end of the last process would otherwise wait for.
 	root, mounts *os.File
+	stubs        []Stub
 	// filter, personality and ownTime are what every further process gets, too.
 	filter      filter
 	personality *specs.LinuxPersonality
@@ -194,6 +195,10 @@ type Container struct {
 	destroying sync.Mutex
 	destroyed  bool
 }
+
+// Stubs are what was made in the root to mount something on, in this order. They stay; who wants the root without them
+// removes them when the container is gone.
+func (c *Container) Stubs() []Stub { return c.stubs }
 
 // Cgroup is the container's control group.
 func (c *Container) Cgroup() *Cgroup { return c.cgroup }

@@ -69,6 +69,7 @@ func create(cfg Config, io IO, before func(step string) error) (*Container, erro
 		c.undo.run()
 		return nil, asStartError(err)
 	}
+	c.container.stubs = c.root.Stubs()
 	c.container.root = c.root.Release()
 	c.container.filter, c.container.personality = c.birth.filter, c.birth.personality
 	c.container.ownTime = c.namespaces.has(unix.CLONE_NEWTIME)
@@ -122,7 +123,7 @@ func (c *creation) run(steps []step) error {
 
 func (c *creation) check() error {
 	switch s := c.spec; {
-	case s == nil || s.Process == nil || s.Linux == nil || s.Root == nil && c.cfg.Overlay == nil:
+	case s == nil || s.Process == nil || s.Linux == nil || s.Root == nil && c.cfg.Overlay == nil && c.cfg.Tree == nil:
 		return errdefs.ErrInvalidArgument.WithMessage("the document lacks process, root or linux")
 	case len(s.Process.Args) == 0:
 		return errdefs.ErrInvalidArgument.WithMessage("no command specified")
@@ -247,6 +248,8 @@ func (c *creation) awaitGroup() error {
 func (c *creation) openRoot() error {
 	s := rootfs.Settings{
 		Overlay:    (*rootfs.Overlay)(c.cfg.Overlay),
+		Tree:       c.cfg.Tree,
+		Sources:    c.cfg.Sources,
 		Bundle:     c.cfg.Bundle,
 		Mounts:     c.spec.Mounts,
 		Devices:    c.spec.Linux.Devices,

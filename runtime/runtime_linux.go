@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cove-containers/cove/runtime/cgroup"
+	"github.com/cove-containers/cove/runtime/rootfs"
 )
 
 // Overlay is a root file system of stacked layers, mounted in the container's own mount namespace.
@@ -36,8 +37,11 @@ type Overlay struct {
 type Config struct {
 	ID   string
 	Spec *specs.Spec
-	// Overlay is the root; nil: Spec.Root.Path.
+	// Overlay is the root, or Tree, a detached mount; both nil: Spec.Root.Path.
 	Overlay *Overlay
+	Tree    *os.File `json:"-"`
+	// Sources are detached mounts which bind mounts, one each, name as their source.
+	Sources map[string]*os.File `json:"-"`
 	// User is "user[:group]", by name or number, looked up inside the root; empty: Spec.Process.User as it stands.
 	User string
 	// Groups are additional groups, by name or number, looked up inside the root.
@@ -85,6 +89,9 @@ func (e *StartError) Error() string { return e.Err.Error() }
 
 // Unwrap gives the cause.
 func (e *StartError) Unwrap() error { return e.Err }
+
+// Stub is a folder or file that was made in the root to mount something on.
+type Stub = rootfs.Stub
 
 // Cgroup is a container's control group.
 type Cgroup = cgroup.Cgroup

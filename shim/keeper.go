@@ -90,7 +90,7 @@ func (k *Keeper) bootSpare() {
 	if !wanted {
 		return
 	}
-	b, err := k.boot()
+	b, err := boot(k.dir, k.binary, verbShim)
 	if err != nil {
 		return // the next Launch boots its own, and says what is wrong
 	}
@@ -107,13 +107,19 @@ func (k *Keeper) bootSpare() {
 // programVariable tells a supervisor where its program's file is.
 const programVariable = "COVE_RUNTIME_PROGRAM"
 
+// What cove-runtime is called with, to be a supervisor of either kind.
+const (
+	verbShim  = "shim"
+	verbSteps = "steps"
+)
+
 // titleRoom is argument space for the title a supervisor gives itself: its name and an id.
 const titleRoom = 64
 
 // boot starts a supervisor process. What it says when it crashes goes to a file, because whoever reads our own output
 // must not be kept waiting by a process that outlives us.
-func (k *Keeper) boot() (*booted, error) {
-	words, err := os.OpenFile(filepath.Join(k.dir, logName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+func boot(dir, binary, verb string) (*booted, error) {
+	words, err := os.OpenFile(filepath.Join(dir, logName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("boot supervisor: %w", err)
 	}
@@ -128,16 +134,16 @@ func (k *Keeper) boot() (*booted, error) {
 		return nil, fmt.Errorf("boot supervisor: %w", err)
 	}
 	defer theirs.Close()
-	program, err := sys.OpenProgram(k.binary)
+	program, err := sys.OpenProgram(binary)
 	if err != nil {
 		_ = ours.Close()
 		return nil, fmt.Errorf("boot supervisor: %w", err)
 	}
 	defer program.Close()
 	// Named as ours: the new process moves its own descriptors about before it executes the program.
-	process, err := os.StartProcess(procPath(program), []string{k.binary, "shim", strings.Repeat("-", titleRoom)}, &os.ProcAttr{
+	process, err := os.StartProcess(procPath(program), []string{binary, verb, strings.Repeat("-", titleRoom)}, &os.ProcAttr{
 		Dir:   "/",
-		Env:   append(smallEnv(), "PATH="+os.Getenv("PATH"), programVariable+"="+k.binary),
+		Env:   append(smallEnv(), "PATH="+os.Getenv("PATH"), programVariable+"="+binary),
 		Files: []*os.File{null, null, words, theirs},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
@@ -209,7 +215,7 @@ func (k *Keeper) refillIn(wait time.Duration) {
 }
 
 func (k *Keeper) launchNew(ctx context.Context, id, dir string) (*Shim, error) {
-	b, err := k.boot()
+	b, err := boot(k.dir, k.binary, verbShim)
 	if err != nil {
 		return nil, err
 	}

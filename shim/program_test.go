@@ -23,8 +23,7 @@ func TestProgramIsOutOfReach(t *testing.T) {
 	if err := os.WriteFile(program, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	k := &Keeper{dir: t.TempDir(), binary: program}
-	b, err := k.boot()
+	b, err := boot(t.TempDir(), program, verbShim)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,12 +9,16 @@
 //
 //	shim/
 //	    shim.log           what supervisors say when they crash
+//	    steps/             the same for the steps of builds: steps/<id>/state.json
 //	    <id>/sock          the supervisor listens here
 //	    <id>/state.json    pids and cgroup, for a daemon that finds the supervisor dead
 //	    <id>/exit.json     how the container ended, in place before anybody is told
 //	    <id>/bundle/       config.json, rootfs: only with an external OCI runtime
 //
 // A supervisor lives for one run of its container: a restart takes a new one.
+//
+// The steps of builds, many and short, have one supervisor for all of them, which ends with the daemon that started it, and
+// with it every step: see Steps.
 package shim
 
 import (

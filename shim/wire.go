@@ -45,6 +45,7 @@ const (
 	opKept       = "kept"   // name → the file
 	opDelete     = "delete"
 	opExit       = "exit" // news: ending
+	opStep       = "step" // to the supervisor of steps: a new step, with its connection as a passed file; not answered
 )
 
 // head begins every frame.
@@ -63,6 +64,7 @@ type status struct {
 	Started    bool
 	Exit       *Exit `json:",omitempty"`
 	Execs      []ExecState
+	Stubs      []runtime.Stub `json:",omitempty"` // of a step
 }
 
 type killing struct {

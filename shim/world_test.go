@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "shim" {
 		os.Exit(Main(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "steps" {
+		os.Exit(StepsMain())
+	}
 	if len(os.Args) > 1 && os.Args[1] == "play-daemon" {
 		os.Exit(playDaemon(os.Args[2]))
 	}

@@ -30,6 +30,12 @@ func (d FD) Close() error {
 	return unix.Close(int(d))
 }
 
+// Duplicate gives another descriptor of the same open file.
+func (d FD) Duplicate() (FD, error) {
+	fd, err := unix.FcntlInt(uintptr(d), unix.F_DUPFD_CLOEXEC, 3)
+	return FD(fd), err
+}
+
 // Write writes all of p or says why not.
 func (d FD) Write(p []byte) (int, error) {
 	done := 0

@@ -26,6 +26,8 @@ func main() {
 	switch verb {
 	case "shim":
 		os.Exit(shim.Main(os.Args[2:]))
+	case "steps":
+		os.Exit(shim.StepsMain())
 	case "init":
 		os.Exit(runtime.Init(os.Args[1:]))
 	case "hello":

@@ -44,9 +44,12 @@ type Hierarchy struct {
 
 // Settings says what to build.
 type Settings struct {
-	// Overlay is the root; nil: Path.
+	// Overlay is the root, or Tree, a detached mount; both nil: Path.
 	Overlay *Overlay
+	Tree    *os.File
 	Path    string
+	// Sources are detached mounts which binds, one each, name as their source.
+	Sources map[string]*os.File
 	// Bundle is what relative sources of mounts are relative to.
 	Bundle      string
 	ReadOnly    bool
@@ -65,6 +68,7 @@ type Settings struct {
 type Root struct {
 	settings Settings
 	dir      *os.File
+	made     []Stub
 	mounts   []*mount
 	null     *stamp
 	// hierarchies are known once the container has its cgroup.
@@ -207,11 +211,16 @@ func (r *Root) mountRoot() error {
 	}
 	var err error
 	at := "/"
-	if o := r.settings.Overlay; o != nil {
+	switch o := r.settings.Overlay; {
+	case r.settings.Tree != nil:
+		if r.dir, err = duplicate(r.settings.Tree); err != nil {
+			return fmt.Errorf("mount root: %w", err)
+		}
+	case o != nil:
 		if r.dir, err = sys.MountOverlay(o.Lower, o.Upper, o.Work); err != nil {
 			return fmt.Errorf("mount root: %w", err)
 		}
-	} else {
+	default:
 		// Where hooks expect it; the overlay needs no place on the host and takes the one that always exists.
 		at = r.settings.Path
 		if r.dir, err = sys.CopyMount(sys.WorkingDir, at, true); err != nil {

@@ -28,6 +28,8 @@ func (r *Root) openSource(m *mount) error {
 	}
 	var err error
 	switch pid, path, other := otherRoot(source); {
+	case r.settings.Sources[m.Source] != nil:
+		m.source, err = duplicate(r.settings.Sources[m.Source])
 	case other:
 		m.source, err = openElsewhere(pid, path, m.options.recursive)
 	case m.options.subpath != "":
@@ -55,6 +57,15 @@ func (r *Root) openSource(m *mount) error {
 		}
 	}
 	return nil
+}
+
+// duplicate is another descriptor of the same open file, for a mount that the caller keeps.
+func duplicate(f *os.File) (*os.File, error) {
+	fd, err := sys.Borrow(f).Duplicate()
+	if err != nil {
+		return nil, err
+	}
+	return fd.File(f.Name()), nil
 }
 
 func (m *mount) failed(err error) error {

@@ -101,6 +101,18 @@ func (r *Root) makeTarget(name string, isDir bool) error {
 	return nil
 }
 
+// Stub is a folder, or an empty file, that was made to mount something on.
+type Stub struct {
+	// Dir is the folder it was made in, a path without links from the root; Name is its own.
+	Dir, Name string
+	Folder    bool
+	// Before and After are what the folder it was made in was like.
+	Before, After sys.Stat
+}
+
+// Stubs are those made so far, in this order.
+func (r *Root) Stubs() []Stub { return r.made }
+
 func anyPart(parts []string) bool {
 	for _, p := range parts {
 		if p != "" && p != "." {
@@ -117,12 +129,21 @@ func (r *Root) step(done []string, part string, isDir bool) (link string, err er
 		return "", err
 	}
 	defer dir.Close()
+	stub := Stub{Dir: strings.Join(done, "/"), Name: part, Folder: isDir}
+	if stub.Before, err = sys.StatAt(sys.Borrow(dir), ""); err != nil {
+		return "", err
+	}
 	if isDir {
 		err = unix.Mkdirat(int(dir.Fd()), part, 0o755)
 	} else {
 		err = unix.Mknodat(int(dir.Fd()), part, unix.S_IFREG|0o644, 0)
 	}
-	if err == nil || !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EROFS) {
+	if err == nil {
+		stub.After, err = sys.StatAt(sys.Borrow(dir), "")
+		r.made = append(r.made, stub)
+		return "", err
+	}
+	if !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EROFS) {
 		return "", err
 	}
 	link, linkErr := sys.ReadlinkAt(sys.Borrow(dir), part)
@@ -144,5 +165,8 @@ func (r *Root) MakeDir(name string) error {
 	if !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	return r.makeTarget(name, true)
+	made := r.made
+	err = r.makeTarget(name, true)
+	r.made = made // it is wanted for itself
+	return err
 }
