@@ -21,10 +21,20 @@ import (
 // Parts are what the conductor conducts.
 type Parts struct {
 	Containers *container.Store
-	Networks   *network.Keeper
+	Networks   Networks
 	Run        Run
 	// Tell is told of every change.
 	Tell func(et.Message)
+}
+
+// Networks are the networks, *network.Keeper but in tests.
+type Networks interface {
+	Inspect(ref string) (nt.Inspect, error)
+	Validate(req network.Request) error
+	Connect(ctx context.Context, containerID, ref string, req network.Request) (*network.Sandbox, error)
+	Disconnect(ctx context.Context, containerID, ref string, req network.Request) (*network.Sandbox, error)
+	// Republish publishes what the container asks for by now and ends what it does not.
+	Republish(containerID string, req network.Request) (nt.PortMap, error)
 }
 
 // Run is what the engine knows of how a container runs.
@@ -35,6 +45,8 @@ type Run interface {
 	WriteNames(c *container.Container, box *network.Sandbox) error
 	// KeepNames has its supervisor hold the sockets of its name server.
 	KeepNames(ctx context.Context, containerID string, names *network.Sockets) error
+	// Told tells the world what happened to it.
+	Told(c *container.Container, action et.Action, extra ...string)
 }
 
 // Conductor connects and disconnects. It is safe for concurrent use.
@@ -88,9 +100,11 @@ func (d *Conductor) Connect(ctx context.Context, networkRef, containerRef string
 	if err := d.Networks.Validate(d.Run.NetworkRequest(&next)); err != nil {
 		return err
 	}
-	err = d.change(ctx, &next, func(req network.Request) (*network.Sandbox, error) {
-		return d.Networks.Connect(ctx, c.ID, n.Name, req)
-	})
+	connect := func(req network.Request) (*network.Sandbox, error) { return d.Networks.Connect(ctx, c.ID, n.Name, req) }
+	leave := func(req network.Request) (*network.Sandbox, error) {
+		return d.Networks.Disconnect(ctx, c.ID, n.Name, req)
+	}
+	err = d.change(ctx, c, &next, connect, leave)
 	if err != nil {
 		return err
 	}
@@ -139,9 +153,11 @@ func (d *Conductor) Disconnect(ctx context.Context, networkRef, containerRef str
 	next := *c
 	next.Wished = maps.Clone(c.Wished)
 	delete(next.Wished, n.Name)
-	err = d.change(ctx, &next, func(req network.Request) (*network.Sandbox, error) {
+	leave := func(req network.Request) (*network.Sandbox, error) {
 		return d.Networks.Disconnect(ctx, c.ID, n.Name, req)
-	})
+	}
+	connect := func(req network.Request) (*network.Sandbox, error) { return d.Networks.Connect(ctx, c.ID, n.Name, req) }
+	err = d.change(ctx, c, &next, leave, connect)
 	if err != nil {
 		return err
 	}
@@ -149,18 +165,22 @@ func (d *Conductor) Disconnect(ctx context.Context, networkRef, containerRef str
 	return nil
 }
 
+// deed changes the network of a container that runs.
+type deed func(network.Request) (*network.Sandbox, error)
+
 // change does the deed where the container runs, and records what it is like now: next's wishes, and how they were met.
-// What was done is recorded also where the rest fails.
-func (d *Conductor) change(ctx context.Context, next *container.Container, do func(network.Request) (*network.Sandbox, error)) error {
+// What cannot be recorded is undone; what was done and recorded stays where the rest fails.
+func (d *Conductor) change(ctx context.Context, before, next *container.Container, do, undo deed) error {
 	box := &network.Sandbox{}
 	defer func() { box.Close() }()
+	var ns *os.File
 	if next.State.Alive() {
-		req := d.Run.NetworkRequest(next)
-		ns, err := os.Open(filepath.Join("/proc", strconv.Itoa(next.State.Pid), "ns/net"))
-		if err != nil {
+		var err error
+		if ns, err = os.Open(filepath.Join("/proc", strconv.Itoa(next.State.Pid), "ns/net")); err != nil {
 			return fmt.Errorf("open the container's network namespace: %w", err)
 		}
 		defer ns.Close()
+		req := d.Run.NetworkRequest(next)
 		req.NetNS = ns
 		done, err := do(req)
 		if err != nil {
@@ -177,6 +197,15 @@ func (d *Conductor) change(ctx context.Context, next *container.Container, do fu
 		}
 		return nil
 	})
+	if err != nil && next.State.Alive() {
+		req := d.Run.NetworkRequest(before)
+		req.NetNS = ns
+		again, undone := undo(req)
+		if undone == nil {
+			defer again.Close()
+		}
+		return withUndone(err, undone)
+	}
 	if err != nil || !next.State.Alive() {
 		return err
 	}
@@ -186,6 +215,14 @@ func (d *Conductor) change(ctx context.Context, next *container.Container, do fu
 		}
 	}
 	return d.Run.WriteNames(now, box)
+}
+
+// withUndone is why something could not be recorded, and, where that went wrong too, undone.
+func withUndone(err, undone error) error {
+	if undone != nil {
+		return fmt.Errorf("%w (and it could not be undone: %v)", err, undone)
+	}
+	return err
 }
 
 // tell publishes the event of a running container's change, as Docker does.

@@ -23,7 +23,7 @@ func (e *Engine) NetworkRequest(c *container.Container) network.Request {
 	r := network.Request{
 		Mode: string(h.NetworkMode), Name: c.Name, Networks: c.Wished,
 		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
-		Ports: h.PortBindings, Exposed: c.Config.ExposedPorts, PublishAll: h.PublishAllPorts,
+		Ports: h.PortBindings, Exposed: c.Config.ExposedPorts, PublishAll: h.PublishAllPorts, Annotations: h.Annotations,
 		Resolv: e.etc.ResolvOf(c),
 	}
 	if c.Config.NetworkDisabled {

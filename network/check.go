@@ -158,41 +158,34 @@ func (k *Keeper) lostDevice(name, container string) api.Fault {
 
 // checkPorts compares what is published with what containers want published.
 func (k *Keeper) checkPorts(found *api.Findings) error {
-	have := k.table.Published()
-	want := k.wanted()
-	found.Count("published ports", len(want))
-	for _, p := range have {
-		if !slices.Contains(want, p) {
-			found.Add(api.Fault{
-				Kind: "network", Name: p.Host.String(), Problem: "the port is published and no container has it", Remedy: "withdrawn",
-				Persists: func() bool {
-					return slices.Contains(k.table.Published(), p) && !slices.Contains(k.wanted(), p)
-				},
-				Mend: func(context.Context) error { return k.table.Withdraw([]nft.Publication{p}) },
-			})
-		}
+	stray := func() nft.Published { return k.table.Published().Without(k.wanted()) }
+	missing := func() nft.Published { return k.wanted().Without(k.table.Published()) }
+	found.Count("published ports", k.wanted().Count())
+	for _, p := range stray().Ports {
+		found.Add(api.Fault{
+			Kind: "network", Name: p.Host.String(), Problem: "the port is published and no container has it", Remedy: "withdrawn",
+			Persists: func() bool { return slices.Contains(stray().Ports, p) },
+			Mend:     func(context.Context) error { return k.table.Withdraw(nft.Published{Ports: []nft.Publication{p}}) },
+		})
 	}
-	for _, p := range want {
-		if !slices.Contains(have, p) {
-			found.Add(api.Fault{
-				Kind: "network", Name: p.Host.String(), Problem: "the port of a container is not published", Remedy: "published",
-				Persists: func() bool {
-					return !slices.Contains(k.table.Published(), p) && slices.Contains(k.wanted(), p)
-				},
-				Mend: func(context.Context) error { return k.table.Publish([]nft.Publication{p}) },
-			})
-		}
+	for _, p := range missing().Ports {
+		found.Add(api.Fault{
+			Kind: "network", Name: p.Host.String(), Problem: "the port of a container is not published", Remedy: "published",
+			Persists: func() bool { return slices.Contains(missing().Ports, p) },
+			Mend:     func(context.Context) error { return k.table.Publish(missing()) },
+		})
 	}
 	return nil
 }
 
 // wanted is what all containers have published.
-func (k *Keeper) wanted() []nft.Publication {
+func (k *Keeper) wanted() nft.Published {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var all []nft.Publication
+	var all nft.Published
 	for _, m := range k.members {
-		all = append(all, publish.Publications(m.published)...)
+		one := publish.Published(m.published, m.sources)
+		all.Ports, all.Limits = append(all.Ports, one.Ports...), append(all.Limits, one.Limits...)
 	}
 	return all
 }

@@ -66,7 +66,7 @@ func TestCheck(t *testing.T) {
 			return in.table.Withdraw(in.wanted())
 		}},
 		{"a port of nobody's", "the port is published and no container has it: withdrawn", func() error {
-			return in.table.Publish([]nft.Publication{stray})
+			return in.table.Publish(nft.Published{Ports: []nft.Publication{stray}})
 		}},
 		{"a device of nobody's", "no container has this device: removed", func() error {
 			bridge, err := netlink.LinkByName(in.cfg.bridgeName())

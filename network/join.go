@@ -31,6 +31,8 @@ type Request struct {
 	Ports      nt.PortMap
 	Exposed    nt.PortSet
 	PublishAll bool
+	// Annotations are the container's, of which one says who may connect to what it publishes.
+	Annotations map[string]string
 	// Resolv is what the container asks of name resolution.
 	Resolv ResolvInput
 	// NetNS is the namespace of the other container for mode "container:ID", where it is handed back in the sandbox,
@@ -84,6 +86,9 @@ func (k *Keeper) Validate(req Request) error {
 		if err := validEndpoint(network, e); err != nil {
 			return err
 		}
+	}
+	if _, err := publish.ReadSources(req.Annotations); err != nil {
+		return err
 	}
 	_, err := publish.Wishes(req.published(), k.defaultHostIP())
 	return err

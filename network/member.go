@@ -22,7 +22,8 @@ type member struct {
 	// default routes.
 	carrier, carrier6 string
 	published         []publish.Binding
-	resolver          *resolver // nil without a name server
+	sources           publish.Sources // who may connect to them
+	resolver          *resolver       // nil without a name server
 }
 
 // endpoint is a container's place on one network.

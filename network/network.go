@@ -61,6 +61,8 @@ type Config struct {
 	MTU int
 	// HostIP is where ports are published that name no host address; the zero value is 0.0.0.0.
 	HostIP netip.Addr
+	// PublishAllow are who may connect to published ports from outside; nil for everybody.
+	PublishAllow []netip.Prefix
 	// HostGateway is what "host-gateway" means in extra hosts; the zero value is the bridge's address.
 	HostGateway netip.Addr
 	// Warm is how many namespaces are kept ready; 0 for the default, negative for none.
@@ -237,7 +239,7 @@ func (k *Keeper) openLans() error {
 		walls = append(walls, l.walls()...)
 	}
 	var err error
-	if k.table, err = nft.Open(k.cfg.tableName(), k.cfg.vethPrefix(), walls); err != nil {
+	if k.table, err = nft.Open(nft.Config{Name: k.cfg.tableName(), Prefix: k.cfg.vethPrefix(), Bridges: walls, Allowed: k.cfg.PublishAllow}); err != nil {
 		return err
 	}
 	if k.watch, err = nft.NewWatch(k.cfg.tableName(), k.tableGone); err != nil {

@@ -50,6 +50,9 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 	}
 	if k.settle(m); m.carrier != "" {
 		m.published = publish.Bindings(m.endpoints[m.carrier].addresses.V4, was.Ports)
+		var err error
+		m.sources, err = publish.ReadSources(req.Annotations)
+		errs = append(errs, err)
 	}
 	if was.Names != nil && was.NetNS != nil {
 		var err error
@@ -87,13 +90,7 @@ func (k *Keeper) Sweep() error {
 	found := k.found
 	k.found = map[string]stray{}
 	k.swept = true
-	used := map[netip.AddrPort]bool{}
 	restored := slices.Collect(maps.Values(k.members))
-	for _, m := range restored {
-		for _, b := range m.published {
-			used[b.Target] = true
-		}
-	}
 	k.mu.Unlock()
 	for _, m := range restored {
 		m.resolver.start()
@@ -112,5 +109,5 @@ func (k *Keeper) Sweep() error {
 			errs = append(errs, k.table.Expel(device))
 		}
 	}
-	return errors.Join(append(errs, k.withdrawAllBut(used))...)
+	return errors.Join(append(errs, k.table.Replace(k.table.Published(), k.wanted()))...)
 }

@@ -173,6 +173,8 @@ type Networks interface {
 type Endpoints interface {
 	Connect(ctx context.Context, network, container string, wish *nt.EndpointSettings) error
 	Disconnect(ctx context.Context, network, container string, force bool) error
+	AddPorts(ctx context.Context, container string, change api.PortChange) error
+	RemovePorts(ctx context.Context, container string, change api.PortChange) error
 }
 
 // Registry asks registries.

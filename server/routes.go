@@ -84,6 +84,8 @@ func (s *Server) keeperRows() []route {
 		{"POST /networks/{id}/connect", Operate, s.networkConnect},
 		{"POST /networks/{id}/disconnect", Operate, s.networkDisconnect},
 		{"DELETE /networks/{id}", Manage, s.networkRemove},
+		{"POST /cove/containers/{id}/ports", Operate, s.portAdd},
+		{"DELETE /cove/containers/{id}/ports", Operate, s.portRemove},
 	}
 }
 

@@ -24,6 +24,8 @@ type Wishes struct {
 	Pin bool
 	// SameVolumes mounts the anonymous volumes the container has; else it gets new ones.
 	SameVolumes bool
+	// Docker writes it for docker's command line.
+	Docker bool
 }
 
 // Line is what follows "run".

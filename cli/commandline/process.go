@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cove-containers/cove/api"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 )
@@ -123,7 +124,12 @@ func (w *writer) user() {
 			w.option("--label", key+"="+c.Labels[key])
 		}
 	}
-	w.pairs("--annotation", w.host.Annotations)
+	annotations := maps.Clone(w.host.Annotations)
+	if from := annotations[api.PublishFrom]; from != "" && !w.wishes.Docker {
+		w.options("--publish-from", strings.Split(from, ",")...)
+		delete(annotations, api.PublishFrom)
+	}
+	w.pairs("--annotation", annotations)
 	if w.host.Umask != nil {
 		w.note("no option sets the umask (" + strconv.FormatUint(uint64(*w.host.Umask), 8) + ")")
 	}

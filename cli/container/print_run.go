@@ -14,7 +14,7 @@ import (
 
 func PrintRun(a *command.App) *cobra.Command {
 	var wishes commandline.Wishes
-	var pretty, docker bool
+	var pretty bool
 	cmd := &cobra.Command{
 		Use:   "print-run [OPTIONS] CONTAINER [CONTAINER...]",
 		Short: "Print the command line that would make a container again",
@@ -24,7 +24,7 @@ func PrintRun(a *command.App) *cobra.Command {
 		ValidArgsFunction: a.CompleteContainers,
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			program := []string{command.Name, "run"}
-			if docker {
+			if wishes.Docker {
 				program[0] = "docker"
 			}
 			var errs []error
@@ -43,7 +43,7 @@ func PrintRun(a *command.App) *cobra.Command {
 		}),
 	}
 	fs := cmd.Flags()
-	fs.BoolVar(&docker, "docker", false, "Write it for docker's command line")
+	fs.BoolVar(&wishes.Docker, "docker", false, "Write it for docker's command line")
 	fs.BoolVar(&wishes.Pin, "pin", false, "Name the image by its ID, whatever its tag means by now")
 	fs.BoolVar(&pretty, "pretty", false, "Put every option on a line of its own")
 	fs.BoolVar(&wishes.SameVolumes, "same-volumes", false, "Mount the container's anonymous volumes instead of making new ones")

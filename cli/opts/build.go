@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cove-containers/cove/api"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
@@ -140,6 +141,13 @@ func (c *Container) processInto(fs *pflag.FlagSet, config *container.Config, hos
 	}
 	if fs.Changed("init") {
 		host.Init = &c.init
+	}
+	if len(c.publishFrom) > 0 {
+		if _, both := c.annotations[api.PublishFrom]; both {
+			return errors.New("conflicting options: --publish-from and the annotation " + api.PublishFrom)
+		}
+		c.annotations = maps.Clone(notNil(c.annotations))
+		c.annotations[api.PublishFrom] = strings.Join(c.publishFrom, ",")
 	}
 	host.ContainerIDFile, host.AutoRemove, host.Runtime = c.cidFile, c.autoRemove, c.runtime
 	host.GroupAdd, host.Annotations, host.Isolation = c.groupAdd, notNil(c.annotations), container.Isolation(c.isolation)

@@ -16,6 +16,7 @@ import (
 type Container struct {
 	attach, env, envFiles, labels, labelFiles    []string
 	volumes, volumesFrom, tmpfs, publish, expose []string
+	publishFrom                                  []string
 	links, aliases, linkLocalIPs, extraHosts     []string
 	dns, dnsSearch, dnsOptions                   []string
 	devices, deviceRules, capAdd, capDrop        []string
@@ -121,6 +122,7 @@ func (c *Container) networkFlags(fs *pflag.FlagSet) {
 	List(fs, &c.linkLocalIPs, "link-local-ip", "", "Link-local addresses of the container", checkIP)
 	fs.StringVar(&c.mac, "mac-address", "", "MAC address of the container (e.g., 92:d0:c6:0a:29:33)")
 	List(fs, &c.publish, "publish", "p", "Publish ports of the container on the host", nil)
+	List(fs, &c.publishFrom, "publish-from", "", "Publish ports only to who comes from these addresses (CIDR)", CheckRange)
 	fs.BoolVarP(&c.publishAll, "publish-all", "P", false, "Publish every exposed port on a free port of the host")
 	attach := func(s string) error {
 		a, err := parseNetwork(s)

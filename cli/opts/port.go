@@ -27,6 +27,17 @@ func ParsePorts(specs []string) (network.PortSet, network.PortMap, error) {
 	return exposed, bound, nil
 }
 
+// CheckRange checks an address or a range of addresses.
+func CheckRange(text string) (string, error) {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return text, nil
+	}
+	if _, err := netip.ParsePrefix(text); err != nil {
+		return "", fmt.Errorf("%q is no range of addresses: want one such as 10.0.0.0/8", text)
+	}
+	return text, nil
+}
+
 // shortPort turns "published=8080,target=80,protocol=tcp" into "8080:80/tcp".
 func shortPort(spec string) (string, error) {
 	if !strings.Contains(spec, "=") {

@@ -8,11 +8,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/cove-containers/cove/network"
 )
 
 // readFile takes the settings of the file for which there is no flag on the command line. A missing default file
@@ -197,8 +200,9 @@ func newLog(s *settings) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, o))
 }
 
-// reload reads the file again, on SIGHUP: how talkative the daemon is changes at once, the rest at the next start.
-func (s *settings) reload(log *slog.Logger) {
+// reload reads the file again, on SIGHUP: how talkative the daemon is and who may reach published ports change at once, by
+// allow; the rest at the next start.
+func (s *settings) reload(log *slog.Logger, allow func([]netip.Prefix) error) {
 	fresh := newSettings()
 	fresh.configFile = s.configFile
 	raw, err := os.ReadFile(s.configFile)
@@ -211,6 +215,12 @@ func (s *settings) reload(log *slog.Logger) {
 		}
 		fresh.level = s.level
 		err = fresh.setLevel()
+	}
+	if err == nil && !s.flags.Changed("publish-allow") {
+		var from []netip.Prefix
+		if from, err = network.ParseRanges(strings.Join(fresh.publishAllow, ",")); err == nil {
+			err = allow(from)
+		}
 	}
 	if err != nil {
 		log.Error("could not reload the configuration", "file", s.configFile, "error", err)

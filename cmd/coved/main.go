@@ -67,7 +67,7 @@ func run(args []string) error {
 	defer d.close()
 	go func() {
 		for range hangups {
-			s.reload(log)
+			s.reload(log, d.networks.Allow)
 		}
 	}()
 	log.Info("API listen", "hosts", s.hosts, "version", release.Version)

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cove-containers/cove/logs"
+	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/remote"
 )
 
@@ -39,6 +40,7 @@ type settings struct {
 	mtu                          int
 	pools                        []string
 	dns, dnsSearch, dnsOptions   []string
+	publishAllow                 []string
 	insecure, mirrors, certsDirs []string
 	downloads, uploads           int
 	runtimes                     []string
@@ -94,6 +96,7 @@ func newSettings() *settings {
 	f.StringVarP(&s.bridge, "bridge", "b", "", "Name of the default bridge; \"none\" disables container networking")
 	f.StringVar(&s.bip, "bip", "", "IPv4 address and prefix for the default bridge")
 	f.StringVar(&s.ip, "ip", "", "Host IP for port publishing from the default bridge network")
+	f.StringSliceVar(&s.publishAllow, "publish-allow", nil, "Addresses and ranges from which published ports can be reached (default: from everywhere)")
 	f.StringVar(&s.hostGateway, "host-gateway-ip", "", "IP address that the special 'host-gateway' string in --add-host resolves to")
 	f.IntVar(&s.mtu, "mtu", 0, "Set the MTU for the default network (default: the host's)")
 	f.StringArrayVar(&s.pools, "default-address-pool", nil, "Default address pools for networks (base=CIDR,size=BITS)")
@@ -174,6 +177,7 @@ func (s *settings) check() error {
 		func() error { _, err := units.RAMInBytes(s.shmSize); return err },
 		func() error { _, err := prefix(s.bip); return err },
 		func() error { _, err := addresses(s.dns); return err },
+		func() error { _, err := network.ParseRanges(strings.Join(s.publishAllow, ",")); return err },
 		func() error { _, err := addresses(oneOf(s.ip)); return err },
 		func() error { _, err := addresses(oneOf(s.hostGateway)); return err },
 		func() error { _, err := s.runtimePaths(); return err },

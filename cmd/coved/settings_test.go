@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ func withFile(t *testing.T, text string, args ...string) (*settings, error) {
 
 func TestFileAndFlags(t *testing.T) {
 	s, err := withFile(t, `{
-		"debug": true, "hosts": ["unix:///x.sock", "tcp://127.0.0.1:1"], "data-root": "/d", "mtu": 1400,
+		"debug": true, "hosts": ["unix:///x.sock", "tcp://127.0.0.1:1"], "data-root": "/d", "mtu": 1400, "publish-allow": ["10.0.0.0/8", "192.0.2.1"],
 		"log-opts": {"max-size": "1m", "max-file": "3"}, "insecure-registries": ["h:1"],
 		"default-address-pools": [{"base": "10.0.0.0/8", "size": 24}],
 		"runtimes": {"runc": {"path": "/usr/bin/runc"}}, "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 64, "Hard": 128}},
@@ -50,7 +51,7 @@ func TestFileAndFlags(t *testing.T) {
 	if !slices.Equal(s.insecure, []string{"h:2", "h:1"}) {
 		t.Errorf("insecure %q", s.insecure)
 	}
-	if n := networkConfig(s, nil); n.Pools[0].Size != 24 || n.Mark == "" {
+	if n := networkConfig(s, nil); n.Pools[0].Size != 24 || len(n.PublishAllow) != 2 || n.Mark == "" {
 		t.Errorf("%+v", n)
 	}
 	if r := s.registry; !slices.Equal(r.listen, []string{"localhost:5000"}) || r.htpasswd != "/h" || !r.token || r.gcInterval != time.Hour {
@@ -79,6 +80,7 @@ func TestRefusedSettings(t *testing.T) {
 		{file: `{}`, args: []string{"--log-level", "loud"}, want: "invalid logging level: loud"},
 		{file: `{}`, args: []string{"--bip", "10.0.0.1"}, want: "invalid bridge address"},
 		{file: `{}`, args: []string{"--dns", "x"}, want: "x is not an ip address"},
+		{file: `{}`, args: []string{"--publish-allow", "x"}, want: "\"x\" is no range of addresses"},
 		{file: `{}`, args: []string{"--default-address-pool", "base=10.0.0.0/8"}, want: "invalid default address pool"},
 		{file: `{}`, args: []string{"--add-runtime", "cove=/x"}, want: "is reserved"},
 		{file: `{}`, args: []string{"--default-ulimit", "nofile=2:1"}, want: "soft limit must be less than or equal to hard limit"},
@@ -132,8 +134,16 @@ func TestReload(t *testing.T) {
 	if err := os.WriteFile(s.configFile, []byte(`{"debug": true}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s.reload(log); !log.Enabled(context.Background(), slog.LevelDebug) {
-		t.Error("the level did not change")
+	var allowed []netip.Prefix
+	allow := func(from []netip.Prefix) error { allowed = from; return nil }
+	if s.reload(log, allow); !log.Enabled(context.Background(), slog.LevelDebug) || allowed != nil {
+		t.Errorf("the level did not change, or %v", allowed)
+	}
+	if err := os.WriteFile(s.configFile, []byte(`{"publish-allow": ["10.0.0.0/8"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s.reload(log, allow); len(allowed) != 1 {
+		t.Errorf("who may reach published ports: %v", allowed)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/docker/go-units"
@@ -45,6 +46,7 @@ type daemon struct {
 	listeners []net.Listener
 	server    *server.Server
 	registry  *distribution // nil when there is none
+	networks  *network.Keeper
 	undo      []func()
 }
 
@@ -112,6 +114,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		Containers: parts.Containers, Layers: parts.Layers, Mounts: eng.Mounts, Publish: parts.Bus.Publish, Root: s.dataRoot,
 	})
 
+	d.networks = parts.Networks
 	endpoints := endpoint.New(endpoint.Parts{
 		Containers: parts.Containers, Networks: parts.Networks, Run: eng, Tell: parts.Bus.Publish,
 	})
@@ -327,6 +330,7 @@ func networkConfig(s *settings, log *slog.Logger) network.Config {
 	for _, p := range pools {
 		c.Pools = append(c.Pools, network.Pool{Base: p.base, Size: p.size})
 	}
+	c.PublishAllow, _ = network.ParseRanges(strings.Join(s.publishAllow, ","))
 	c.HostIP, _ = netip.ParseAddr(s.ip)
 	c.HostGateway, _ = netip.ParseAddr(s.hostGateway)
 	return c

@@ -131,6 +131,26 @@ func ForgetFlows(address netip.Addr) error {
 	return nil
 }
 
+// ForgetPorts removes what the kernel remembers of connections to address by way of the host's ports that gone tells of: a
+// client of a port that is no longer published does not go on talking.
+func ForgetPorts(address netip.Addr, gone func(proto uint8, port uint16) bool) error {
+	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, portFilter{address, gone})
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("forget connections of %s: %w", address, err)
+	}
+	return nil
+}
+
+type portFilter struct {
+	address netip.Addr
+	gone    func(proto uint8, port uint16) bool
+}
+
+// MatchConntrackFlow tells whether a connection leads to the address by one of the ports.
+func (f portFilter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	return flow.Reverse.SrcIP.Equal(f.address.AsSlice()) && f.gone(flow.Forward.Protocol, flow.Forward.DstPort)
+}
+
 // setSysctl writes a setting below /proc/sys/net of the calling thread's namespace. One the kernel lacks is skipped.
 func setSysctl(name, value string) error {
 	err := os.WriteFile(filepath.Join("/proc/sys/net", name), []byte(value), 0)

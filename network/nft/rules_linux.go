@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// portsMap is the name of the map of published ports.
-const portsMap = "ports"
-
 // build puts into the batch of conn: the old table away, the new one with its sets and rules.
 func build(conn *nftables.Conn, name string, bridges []Bridge) sets {
 	table := &nftables.Table{Name: name, Family: nftables.TableFamilyIPv4}
@@ -21,6 +18,7 @@ func build(conn *nftables.Conn, name string, bridges []Bridge) sets {
 	conn.AddTable(table)
 	s := addSets(conn, table, bridges)
 	publish := conn.AddChain(&nftables.Chain{Name: "publish", Table: table})
+	wall := conn.AddChain(&nftables.Chain{Name: "wall", Table: table})
 	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
 		return conn.AddChain(&nftables.Chain{Name: name, Table: table, Type: kind, Hooknum: hook, Priority: &priority})
 	}
@@ -34,6 +32,7 @@ func build(conn *nftables.Conn, name string, bridges []Bridge) sets {
 		{base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter), s.forward()},
 		{base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource), s.postrouting()},
 		{publish, s.publish()},
+		{wall, s.wall()},
 	} {
 		for _, r := range c.rules {
 			conn.AddRule(&nftables.Rule{Table: table, Chain: c.chain, Exprs: r})
@@ -50,9 +49,6 @@ func addSets(conn *nftables.Conn, table *nftables.Table, bridges []Bridge) sets 
 		inside: &nftables.Set{Table: table, Name: "inside", Concatenation: true,
 			KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName)},
 		subnets: &nftables.Set{Table: table, Name: "subnets", Interval: true, KeyType: nftables.TypeIPAddr},
-		ports: &nftables.Set{Table: table, Name: portsMap, IsMap: true, Concatenation: true,
-			KeyType:  nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeIPAddr, nftables.TypeInetService),
-			DataType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)},
 	}
 	all := map[*nftables.Set][]nftables.SetElement{}
 	for _, b := range bridges {
@@ -61,9 +57,10 @@ func addSets(conn *nftables.Conn, table *nftables.Table, bridges []Bridge) sets 
 		}
 	}
 	// Adding a set fails only on elements that cannot be encoded; these can.
-	for _, set := range []*nftables.Set{s.bridges, s.closed, s.inside, s.subnets, s.ports} {
+	for _, set := range []*nftables.Set{s.bridges, s.closed, s.inside, s.subnets} {
 		conn.AddSet(set, all[set])
 	}
+	s.addPortSets(conn)
 	return s
 }
 
@@ -112,29 +109,12 @@ func (s sets) guard() []rule {
 func prerouting() []rule {
 	return []rule{
 		join(toLoopback(), verdict(expr.VerdictReturn)),
+		join(toHost(), jump("wall")),
 		join(toHost(), jump("publish")),
 	}
 }
 
 func output() []rule { return []rule{join(toHost(), jump("publish"))} }
-
-// publish looks a port up by the address that was dialled, then among those published on every address.
-func (s sets) publish() []rule {
-	// Registers of four bytes: 8 protocol, 9 address, 10 port; the look-up answers in 8 address and 9 port.
-	lookup := func(address expr.Any) rule {
-		return rule{
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 8},
-			address,
-			&expr.Payload{DestRegister: 10, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-			&expr.Lookup{SourceRegister: 8, DestRegister: 8, IsDestRegSet: true, SetName: s.ports.Name, SetID: s.ports.ID},
-			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 8, RegProtoMin: 9},
-		}
-	}
-	return []rule{
-		lookup(&expr.Payload{DestRegister: 9, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}),
-		lookup(&expr.Immediate{Register: 9, Data: []byte{0, 0, 0, 0}}),
-	}
-}
 
 // forward: into a network come answers, neighbours, and what was sent to a published port. A closed network has no
 // traffic with others at all, whatever was begun before it was one.

@@ -8,8 +8,13 @@
 //	    set inside         pairs of devices that may talk: each bridge with itself
 //	    set subnets        ranges whose packets leave under the host's address
 //	    map ports          protocol . host address . port : container address . port
+//	    map ranges         protocol . host address . range of ports : container address, the port staying the same
+//	    set limited        protocol . host address . range of ports: those that only some may connect to
+//	    set sources        protocol . host address . range of ports . range of addresses: who these are
+//	    set allowed        ranges of addresses that may connect to published ports from outside
 //	    chain guard        prerouting, before conntrack: nothing from a container to or as 127.0.0.0/8
 //	    chain prerouting   published ports, for those who come from outside or from a container
+//	    chain wall         who may not connect to a published port
 //	    chain output       published ports, for the host itself
 //	    chain publish      the look-up for both
 //	    chain forward      what may reach a container
@@ -23,21 +28,14 @@ package nft
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
 
 	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// Publication is one published port: who connects to Host is connected to Target.
-type Publication struct {
-	// Proto is the protocol's number: 6 TCP, 17 UDP, 132 SCTP.
-	Proto        uint8
-	Host, Target netip.AddrPort
-}
 
 // Table is an instance's table. It is safe for concurrent use.
 type Table struct {
@@ -46,19 +44,15 @@ type Table struct {
 
 	mu      sync.Mutex
 	bridges []Bridge            // what is in the kernel's sets
-	ports   map[key]Publication // what is in the kernel's map
+	ports   map[key]Publication // what is in the kernel's maps
+	limits  map[Limit]bool      // who may connect to them, in its sets
+	allowed []netip.Prefix
 	// admitted is what is in the kernel's set of members, by device.
 	admitted map[string]Member
 	members  members
 	rules    int // how many there are in all
 	conn     *nftables.Conn
 	sets     sets
-}
-
-// key is what a publication is looked up by.
-type key struct {
-	proto uint8
-	host  netip.AddrPort
 }
 
 // Bridge is a network's device and range.
@@ -75,20 +69,34 @@ type Bridge struct {
 
 // sets are the table and what is in it, for adding elements.
 type sets struct {
-	table                                   *nftables.Table
-	bridges, closed, inside, subnets, ports *nftables.Set
+	table                                    *nftables.Table
+	bridges, closed, inside, subnets         *nftables.Set
+	ports, ranges, limited, sources, allowed *nftables.Set
 }
 
-// Open writes the table called name, in one transaction, so that nothing is refused in between. prefix is what the names of
-// containers' devices begin with. Ports that an earlier engine of this instance published stay published, and what it
+// largestBatch is how many bytes of changes go to the kernel at once: some hundred thousand ports.
+const largestBatch = 32 << 20
+
+// Config is what a table is made from.
+type Config struct {
+	Name string
+	// Prefix is what the names of containers' devices begin with.
+	Prefix  string
+	Bridges []Bridge
+	// Allowed are who may connect to published ports from outside, see Allow.
+	Allowed []netip.Prefix
+}
+
+// Open writes the table, in one transaction, so that nothing is refused in between. Ports that an earlier engine of this instance published stay published, and what it
 // admitted stays so; Published and Admitted list them.
-func Open(name, prefix string, bridges []Bridge) (*Table, error) {
-	conn, err := nftables.New(nftables.AsLasting())
+func Open(c Config) (*Table, error) {
+	// A batch is one message to the kernel, and must fit into the buffer of its socket.
+	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(largestBatch) }))
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	t := &Table{name: name, prefix: prefix, bridges: bridges, conn: conn}
-	if t.ports, err = t.readPorts(); err == nil {
+	t := &Table{name: c.Name, prefix: c.Prefix, bridges: c.Bridges, allowed: c.Allowed, conn: conn}
+	if t.ports, t.limits, err = t.readPorts(); err == nil {
 		t.admitted, err = t.readMembers()
 	}
 	if err == nil {
@@ -138,20 +146,10 @@ func (t *Table) count() (n int) {
 func (t *Table) write() error {
 	t.sets = build(t.conn, t.name, t.bridges)
 	t.members = buildBorder(t.conn, t.name, t.prefix)
-	var published []nftables.SetElement
-	for _, p := range t.ports {
-		published = append(published, p.element(true))
-	}
 	admitted := t.admittedElements()
-	for set, elements := range map[*nftables.Set][]nftables.SetElement{
-		t.sets.ports: published, t.members[0]: admitted[0], t.members[1]: admitted[1],
-	} {
-		if len(elements) == 0 {
-			continue
-		}
-		if err := t.conn.SetAddElements(set, elements); err != nil {
-			return fmt.Errorf("fill set %s: %w", set.Name, err)
-		}
+	add := t.conn.SetAddElements
+	if err := errors.Join(t.fillPorts(), t.each(t.members[0], admitted[0], add), t.each(t.members[1], admitted[1], add)); err != nil {
+		return fmt.Errorf("fill nftables table %s: %w", t.name, err)
 	}
 	if err := t.conn.Flush(); err != nil {
 		return fmt.Errorf("write nftables table %s: %w", t.name, err)
@@ -192,8 +190,7 @@ func (t *Table) RemoveBridge(name string) error {
 	}
 	b := t.bridges[i]
 	t.bridges = slices.Delete(t.bridges, i, i+1)
-	// What is not there, because somebody flushed the table, need not be removed.
-	if err := t.change(b, t.conn.SetDeleteElements); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := t.heal(t.change(b, t.conn.SetDeleteElements)); err != nil {
 		return fmt.Errorf("close firewall for %s: %w", name, err)
 	}
 	return nil
@@ -210,71 +207,6 @@ func (t *Table) change(b Bridge, how func(*nftables.Set, []nftables.SetElement) 
 		}
 	}
 	return t.conn.Flush()
-}
-
-// Publish makes ports reachable, all or none.
-func (t *Table) Publish(ports []Publication) error {
-	if len(ports) == 0 {
-		return nil
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var elements []nftables.SetElement
-	for _, p := range ports {
-		elements = append(elements, p.element(true))
-	}
-	err := t.conn.SetAddElements(t.sets.ports, elements)
-	if err == nil {
-		err = t.conn.Flush()
-	}
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("publish ports: %w", err)
-	}
-	for _, p := range ports {
-		t.ports[p.key()] = p
-	}
-	if err = t.heal(err); err != nil {
-		for _, p := range ports {
-			delete(t.ports, p.key())
-		}
-		return fmt.Errorf("publish ports: %w", err)
-	}
-	return nil
-}
-
-// Withdraw ends the publication of ports. One that is not published is no error.
-func (t *Table) Withdraw(ports []Publication) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var elements []nftables.SetElement
-	for _, p := range ports {
-		if have, ok := t.ports[p.key()]; ok && have == p {
-			elements = append(elements, p.element(false))
-			delete(t.ports, p.key())
-		}
-	}
-	if len(elements) == 0 {
-		return nil
-	}
-	if err := t.conn.SetDeleteElements(t.sets.ports, elements); err != nil {
-		return fmt.Errorf("withdraw ports: %w", err)
-	}
-	// A table that somebody flushed has no elements to remove: nothing is published, as was asked.
-	if err := t.conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("withdraw ports: %w", err)
-	}
-	return nil
-}
-
-// Published lists what is published.
-func (t *Table) Published() []Publication {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := make([]Publication, 0, len(t.ports))
-	for _, p := range t.ports {
-		all = append(all, p)
-	}
-	return all
 }
 
 // Close lets go of the table and leaves it in the kernel.
@@ -316,66 +248,4 @@ func ForwardDrops() ([]string, error) {
 		}
 	}
 	return tables, nil
-}
-
-// Agrees tells whether the kernel's map of ports is what was published: somebody may have changed it.
-func (t *Table) Agrees() (bool, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	there, err := t.readPorts()
-	return err == nil && maps.Equal(there, t.ports), err
-}
-
-// readPorts reads the map of ports that is in the kernel, if there is one.
-func (t *Table) readPorts() (map[key]Publication, error) {
-	there := map[key]Publication{}
-	table, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyIPv4)
-	if err != nil {
-		return there, nil
-	}
-	set, err := t.conn.GetSetByName(table, portsMap)
-	if err != nil {
-		return there, nil
-	}
-	elements, err := t.conn.GetSetElements(set)
-	if err != nil {
-		return nil, fmt.Errorf("read published ports of table %s: %w", t.name, err)
-	}
-	for _, e := range elements {
-		if p, ok := publicationOf(e); ok {
-			there[p.key()] = p
-		}
-	}
-	return there, nil
-}
-
-func (p Publication) key() key { return key{p.Proto, p.Host} }
-
-// element is the publication in the kernel's bytes: every field begins at a multiple of four.
-func (p Publication) element(value bool) nftables.SetElement {
-	e := nftables.SetElement{Key: make([]byte, 12)}
-	e.Key[0] = p.Proto
-	putAddrPort(e.Key[4:], p.Host)
-	if value {
-		e.Val = make([]byte, 8)
-		putAddrPort(e.Val, p.Target)
-	}
-	return e
-}
-
-func putAddrPort(b []byte, a netip.AddrPort) {
-	ip := a.Addr().As4()
-	copy(b, ip[:])
-	b[4], b[5] = byte(a.Port()>>8), byte(a.Port())
-}
-
-func publicationOf(e nftables.SetElement) (Publication, bool) {
-	if len(e.Key) < 10 || len(e.Val) < 6 {
-		return Publication{}, false
-	}
-	return Publication{Proto: e.Key[0], Host: addrPort(e.Key[4:]), Target: addrPort(e.Val)}, true
-}
-
-func addrPort(b []byte) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), uint16(b[4])<<8|uint16(b[5]))
 }

@@ -25,43 +25,43 @@ func tableName(t *testing.T) string {
 func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	name := tableName(t)
 	bridges := []Bridge{{Name: "cvtest-none", Subnet: netip.MustParsePrefix("198.18.77.0/24"), Masquerade: true}}
-	table, err := Open(name, "cvtest", bridges)
+	table, err := Open(Config{Name: name, Prefix: "cvtest", Bridges: bridges})
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := Publication{6, netip.MustParseAddrPort("0.0.0.0:8080"), netip.MustParseAddrPort("198.18.77.2:80")}
-	dns := Publication{17, netip.MustParseAddrPort("127.0.0.1:53"), netip.MustParseAddrPort("198.18.77.3:5353")}
-	if err := table.Publish([]Publication{web, dns}); err != nil {
+	web := Publication{Proto: 6, Host: netip.MustParseAddrPort("0.0.0.0:8080"), Target: netip.MustParseAddrPort("198.18.77.2:80")}
+	dns := Publication{Proto: 17, Host: netip.MustParseAddrPort("127.0.0.1:53"), Target: netip.MustParseAddrPort("198.18.77.3:5353")}
+	if err := table.Publish(ports(web, dns)); err != nil {
 		t.Fatal(err)
 	}
 	table.Close()
-	if table, err = Open(name, "cvtest", bridges); err != nil {
+	if table, err = Open(Config{Name: name, Prefix: "cvtest", Bridges: bridges}); err != nil {
 		t.Fatal(err)
 	}
-	if got := table.Published(); len(got) != 2 || !slices.Contains(got, web) || !slices.Contains(got, dns) {
+	if got := table.Published().Ports; len(got) != 2 || !slices.Contains(got, web) || !slices.Contains(got, dns) {
 		t.Errorf("after opening again: %v", got)
 	}
 	other := web
 	other.Target = dns.Target
-	third := Publication{6, netip.MustParseAddrPort("0.0.0.0:9"), web.Target}
+	third := Publication{Proto: 6, Host: netip.MustParseAddrPort("0.0.0.0:9"), Target: web.Target}
 	for range 3 {
-		if err := table.Publish([]Publication{third, other}); err == nil {
+		if err := table.Publish(ports(third, other)); err == nil {
 			t.Error("a port was published twice")
 		}
 	}
-	if err := table.Publish([]Publication{third}); err != nil {
+	if err := table.Publish(ports(third)); err != nil {
 		t.Errorf("after a refusal: %v", err)
 	}
-	if err := table.Withdraw([]Publication{third}); err != nil {
+	if err := table.Withdraw(ports(third)); err != nil {
 		t.Error(err)
 	}
-	if err := table.Withdraw([]Publication{dns, dns, other}); err != nil {
+	if err := table.Withdraw(ports(dns, dns, other)); err != nil {
 		t.Fatal(err)
 	}
-	if got := table.Published(); len(got) != 1 || got[0] != web {
+	if got := table.Published().Ports; len(got) != 1 || got[0] != web {
 		t.Errorf("after withdrawing: %v", got)
 	}
-	if rules := rulesOf(t, name); rules != 2+2+1+7+3+2 {
+	if rules := rulesOf(t, name); rules != 2+3+1+7+3+4+8 {
 		t.Errorf("%d rules in the kernel", rules)
 	}
 	if drops, err := ForwardDrops(); err != nil || slices.Contains(drops, name) {
@@ -71,7 +71,7 @@ func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	if table.Present() {
 		t.Error("a removed table is there")
 	}
-	if err := table.Withdraw([]Publication{web}); err != nil {
+	if err := table.Withdraw(ports(web)); err != nil {
 		t.Errorf("withdrawing from a flushed table: %v", err)
 	}
 	if err := table.Restore(); err != nil || !table.Present() {
@@ -79,6 +79,8 @@ func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	}
 	table.Close()
 }
+
+func ports(all ...Publication) Published { return Published{Ports: all} }
 
 // rulesOf counts the rules of a table.
 func rulesOf(t *testing.T, name string) int {
@@ -105,9 +107,101 @@ func rulesOf(t *testing.T, name string) int {
 	return count
 }
 
+// TestRowsAndLimitsAreKept: many ports in a row, and who may connect to them, are read back as they were written.
+func TestRowsAndLimitsAreKept(t *testing.T) {
+	name := tableName(t)
+	table, err := Open(Config{Name: name, Prefix: "cvtest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := netip.MustParseAddrPort("0.0.0.0:10000")
+	row := Publication{6, host, netip.MustParseAddrPort("198.18.77.2:10000"), 9999}
+	want := Published{[]Publication{row}, []Limit{
+		{6, host, 9999, netip.MustParsePrefix("192.0.2.0/24")}, {6, host, 9999, netip.MustParsePrefix("198.51.100.7/32")},
+	}}
+	same := func(when string, want Published) {
+		t.Helper()
+		got := table.Published()
+		if len(got.Ports) != len(want.Ports) || len(got.Limits) != len(want.Limits) || got.Without(want).Count() > 0 || len(got.Without(want).Limits) > 0 {
+			t.Errorf("%s: %+v, want %+v", when, got, want)
+		}
+		if agrees, err := table.Agrees(); err != nil || !agrees {
+			t.Errorf("%s: the kernel has something else: %v", when, err)
+		}
+	}
+	if err := table.Publish(want); err != nil {
+		t.Fatal(err)
+	}
+	same("published", want)
+	if err := table.Allow([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("224.0.0.0/3")}); err != nil {
+		t.Error(err)
+	}
+	table.Close()
+	if table, err = Open(Config{Name: name, Prefix: "cvtest"}); err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	same("opened again", want)
+	left := Published{Ports: []Publication{{6, host, row.Target, 4999}}, Limits: []Limit{{6, host, 4999, want.Limits[0].Source}}}
+	if err := table.Replace(want, left); err != nil {
+		t.Fatal(err)
+	}
+	same("replaced by a part", left)
+	if err := table.Restore(); err != nil {
+		t.Fatal(err)
+	}
+	same("written anew", left)
+	// Somebody takes one element out: what is withdrawn with it goes all the same, and the rest is there.
+	other := ports(Publication{Proto: 17, Host: netip.MustParseAddrPort("127.0.0.1:53"), Target: netip.MustParseAddrPort("198.18.77.3:53")})
+	if err := table.Publish(other); err != nil {
+		t.Fatal(err)
+	}
+	table.conn.FlushSet(table.sets.ranges)
+	if err := table.conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Withdraw(left); err != nil {
+		t.Errorf("withdrawing what is missing: %v", err)
+	}
+	same("the rest", other)
+	if err := table.Allow(nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestManyPorts prints how long ten thousand ports take: those of a row with the same numbers, and those that lead to others.
+func TestManyPorts(t *testing.T) {
+	name := tableName(t)
+	table, err := Open(Config{Name: name, Prefix: "cvtest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	var shifted []Publication
+	for n := range uint16(10000) {
+		shifted = append(shifted, Publication{Proto: 6, Host: netip.AddrPortFrom(netip.IPv4Unspecified(), 10000+n), Target: netip.AddrPortFrom(netip.MustParseAddr("198.18.77.2"), 30000+n)})
+	}
+	row := Publication{6, netip.MustParseAddrPort("0.0.0.0:10000"), netip.MustParseAddrPort("198.18.77.2:10000"), 9999}
+	for what, p := range map[string]Published{"a row": ports(row), "other numbers": ports(shifted...)} {
+		began := time.Now()
+		if err := table.Publish(p); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		published := time.Since(began)
+		if agrees, err := table.Agrees(); err != nil || !agrees {
+			t.Errorf("%s: the kernel has something else: %v", what, err)
+		}
+		began = time.Now()
+		if err := table.Withdraw(p); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		t.Logf("10000 ports, %s: published in %v, withdrawn in %v", what, published, time.Since(began))
+	}
+}
+
 func TestMembersAreKept(t *testing.T) {
 	name := tableName(t)
-	table, err := Open(name, "cvtest", nil)
+	table, err := Open(Config{Name: name, Prefix: "cvtest"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +217,7 @@ func TestMembersAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	table.Close()
-	if table, err = Open(name, "cvtest", nil); err != nil {
+	if table, err = Open(Config{Name: name, Prefix: "cvtest"}); err != nil {
 		t.Fatal(err)
 	}
 	defer table.Close()
@@ -160,19 +254,19 @@ func (m Member) String() string {
 // so is what was there before.
 func TestChangesHeal(t *testing.T) {
 	name := tableName(t)
-	table, err := Open(name, "cvtest", nil)
+	table, err := Open(Config{Name: name, Prefix: "cvtest"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer table.Close()
-	web := Publication{6, netip.MustParseAddrPort("0.0.0.0:8080"), netip.MustParseAddrPort("198.18.77.2:80")}
-	other := Publication{17, netip.MustParseAddrPort("0.0.0.0:53"), netip.MustParseAddrPort("198.18.77.2:53")}
-	if err := table.Publish([]Publication{web}); err != nil {
+	web := Publication{Proto: 6, Host: netip.MustParseAddrPort("0.0.0.0:8080"), Target: netip.MustParseAddrPort("198.18.77.2:80")}
+	other := Publication{Proto: 17, Host: netip.MustParseAddrPort("0.0.0.0:53"), Target: netip.MustParseAddrPort("198.18.77.2:53")}
+	if err := table.Publish(ports(web)); err != nil {
 		t.Fatal(err)
 	}
 	mac := net.HardwareAddr{2, 0x42, 198, 18, 77, 2}
 	for what, change := range map[string]func() error{
-		"publish": func() error { return table.Publish([]Publication{other}) },
+		"publish": func() error { return table.Publish(ports(other)) },
 		"admit": func() error {
 			return table.Admit(Member{Device: "cvtest1", MAC: mac, Addresses: []netip.Addr{netip.MustParseAddr("198.18.77.2")}})
 		},
@@ -190,8 +284,8 @@ func TestChangesHeal(t *testing.T) {
 			t.Errorf("%s: the tables are not back", what)
 		}
 	}
-	if agrees, err := table.Agrees(); err != nil || !agrees || len(table.Published()) != 2 {
-		t.Errorf("published: %v %v %v", table.Published(), agrees, err)
+	if agrees, err := table.Agrees(); err != nil || !agrees || len(table.Published().Ports) != 2 {
+		t.Errorf("published: %v %v %v", table.Published().Ports, agrees, err)
 	}
 	if there, err := table.readMembers(); err != nil || len(there) != 1 {
 		t.Errorf("admitted: %v %v", there, err)
@@ -204,7 +298,7 @@ func TestChangesHeal(t *testing.T) {
 // TestWatch: not only the loss of a table is noticed, but also that of what is in it, and nobody else's.
 func TestWatch(t *testing.T) {
 	name := tableName(t)
-	table, err := Open(name, "cvtest", nil)
+	table, err := Open(Config{Name: name, Prefix: "cvtest"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/cove-containers/cove/network/nft"
 )
 
-// protocols are those that have ports, by their numbers.
-var protocols = map[nt.IPProtocol]uint8{nt.TCP: syscall.IPPROTO_TCP, nt.UDP: syscall.IPPROTO_UDP, nt.SCTP: 132}
+// protocols are those whose ports are published, by their numbers.
+var protocols = map[nt.IPProtocol]uint8{nt.TCP: syscall.IPPROTO_TCP, nt.UDP: syscall.IPPROTO_UDP}
 
 // Asked is what a container wants published.
 type Asked struct {
@@ -40,8 +40,8 @@ type Wish struct {
 func Wishes(asked Asked, defaultIP netip.Addr) ([]Wish, error) {
 	var all []Wish
 	for _, inside := range sortedPorts(asked.Ports) {
-		if _, ok := protocols[inside.Proto()]; !ok {
-			return nil, errdefs.ErrInvalidArgument.WithMessage("invalid protocol: " + string(inside.Proto()))
+		if err := publishable(inside); err != nil {
+			return nil, err
 		}
 		for _, b := range asked.Ports[inside] {
 			w := Wish{Inside: inside, Host: defaultIP}
@@ -61,12 +61,26 @@ func Wishes(asked Asked, defaultIP netip.Addr) ([]Wish, error) {
 	}
 	if asked.All {
 		for _, inside := range slices.SortedFunc(maps.Keys(asked.Exposed), comparePorts) {
+			if err := publishable(inside); err != nil {
+				return nil, err
+			}
 			if len(asked.Ports[inside]) == 0 {
 				all = append(all, Wish{Inside: inside, Host: defaultIP})
 			}
 		}
 	}
 	return all, nil
+}
+
+// publishable tells whether a port is of a protocol whose ports can be published.
+func publishable(inside nt.Port) error {
+	if _, ok := protocols[inside.Proto()]; ok {
+		return nil
+	}
+	if inside.Proto() == nt.SCTP {
+		return errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("port %s cannot be published: this engine publishes TCP and UDP, not SCTP", inside))
+	}
+	return errdefs.ErrInvalidArgument.WithMessage("invalid protocol: " + string(inside.Proto()))
 }
 
 // portRange reads "", "8080" or "8000-8010".
@@ -108,16 +122,88 @@ func (b Binding) Meets(w Wish) bool {
 	return same && b.Inside.Proto() == w.Inside.Proto() && b.Host.Port() >= w.From && b.Host.Port() <= w.UpTo
 }
 
-// Wish asks for exactly what the binding has.
-func (b Binding) Wish() Wish { return Wish{b.Inside, b.Host.Addr(), b.Host.Port(), b.Host.Port()} }
+// serves tells whether the binding is what w asks for.
+func (b Binding) serves(w Wish) bool {
+	return b.Inside == w.Inside && b.Host.Addr() == w.Host && (w.From == 0 || b.Host.Port() >= w.From && b.Host.Port() <= w.UpTo)
+}
 
-// Publications is what the firewall is told of bindings.
-func Publications(all []Binding) []nft.Publication {
-	var out []nft.Publication
+// Compare tells which bindings serve a wish, in the order of the wishes and the zero value where none does, which wishes are
+// left, and which bindings nobody asks for any more.
+func Compare(have []Binding, wanted []Wish) (stays []Binding, missing []Wish, gone []Binding) {
+	open := map[nt.Port][]Binding{}
+	for _, b := range have {
+		open[b.Inside] = append(open[b.Inside], b)
+	}
+	for _, w := range wanted {
+		i := slices.IndexFunc(open[w.Inside], func(b Binding) bool { return b.serves(w) })
+		if i < 0 {
+			stays, missing = append(stays, Binding{}), append(missing, w)
+			continue
+		}
+		stays, open[w.Inside] = append(stays, open[w.Inside][i]), slices.Delete(open[w.Inside], i, i+1)
+	}
+	for _, b := range have {
+		if i := slices.Index(open[b.Inside], b); i >= 0 {
+			gone, open[b.Inside] = append(gone, b), slices.Delete(open[b.Inside], i, i+1)
+		}
+	}
+	return stays, missing, gone
+}
+
+// Merge puts those that came, in their order, in the places that Compare left open.
+func Merge(stays, come []Binding) []Binding {
+	all := slices.Clone(stays)
+	for i := range all {
+		if all[i] == (Binding{}) {
+			all[i], come = come[0], come[1:]
+		}
+	}
+	return all
+}
+
+// longRow is from how many ports on those that lead in a row to the same numbers are one element of the firewall's: a map
+// of rows costs more to change than one of ports.
+const longRow = 16
+
+// On tells whether one of the bindings is on a port of the host.
+func On(all []Binding) func(proto uint8, port uint16) bool {
+	type port struct {
+		proto  uint8
+		number uint16
+	}
+	known := map[port]bool{}
 	for _, b := range all {
-		out = append(out, nft.Publication{Proto: protocols[b.Inside.Proto()], Host: b.Host, Target: b.Target})
+		known[port{protocols[b.Inside.Proto()], b.Host.Port()}] = true
+	}
+	return func(proto uint8, number uint16) bool { return known[port{proto, number}] }
+}
+
+// Published is what the firewall is told of bindings, and of who may connect to them.
+func Published(all []Binding, from Sources) nft.Published {
+	var out nft.Published
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && follows(all[n-1], all[n]) {
+			n++
+		}
+		if n < longRow {
+			n = 1
+		}
+		b := all[0]
+		p := nft.Publication{Proto: protocols[b.Inside.Proto()], Host: b.Host, Target: b.Target, More: uint16(n - 1)}
+		out.Ports = append(out.Ports, p)
+		for _, source := range from.Of(b.Inside) {
+			out.Limits = append(out.Limits, nft.Limit{Proto: p.Proto, Host: p.Host, More: p.More, Source: source})
+		}
+		all = all[n:]
 	}
 	return out
+}
+
+// follows tells whether b is the next port after a, on both sides the same one.
+func follows(a, b Binding) bool {
+	return a.Inside.Proto() == b.Inside.Proto() && a.Host.Addr() == b.Host.Addr() && a.Target.Addr() == b.Target.Addr() &&
+		a.Host.Port() == a.Target.Port() && b.Host.Port() == b.Target.Port() && int(b.Host.Port()) == int(a.Host.Port())+1
 }
 
 // Shown is the form in which inspect shows ports: those exposed and not published have no bindings.

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/containerd/errdefs"
 	nt "github.com/moby/moby/api/types/network"
+
+	"github.com/cove-containers/cove/api"
 )
 
 func TestWishes(t *testing.T) {
@@ -33,6 +36,8 @@ func TestWishes(t *testing.T) {
 		{"IPv4 in IPv6", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.MustParseAddr("::ffff:127.0.0.1")}}}}, []Wish{{port("80/tcp"), one, 0, 0}}, nil},
 		{"IPv6", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.IPv6Loopback()}}}}, nil, errdefs.IsNotImplemented},
 		{"unknown protocol", Asked{Ports: nt.PortMap{port("80/icmp"): {{}}}}, nil, errdefs.IsInvalidArgument},
+		{"SCTP", Asked{Ports: nt.PortMap{port("80/sctp"): {{}}}}, nil, errdefs.IsNotImplemented},
+		{"SCTP with all", Asked{All: true, Exposed: nt.PortSet{port("80/sctp"): {}}}, nil, errdefs.IsNotImplemented},
 		{"no port", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "x"}}}}, nil, errdefs.IsInvalidArgument},
 		{"too high", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "70000"}}}}, nil, errdefs.IsInvalidArgument},
 		{"backwards", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "9-8"}}}}, nil, errdefs.IsInvalidArgument},
@@ -59,6 +64,19 @@ func TestWishes(t *testing.T) {
 // fakeSockets refuses the ports that another program has.
 type fakeSockets map[string]bool
 
+func (f fakeSockets) host() host {
+	return host{f.reserve, func() (servers, error) { return f.servers(), nil }, func(nt.IPProtocol, netip.AddrPort) string { return "nginx (process 7)" }}
+}
+
+func (f fakeSockets) servers() servers {
+	all := servers{}
+	for text := range f {
+		at := netip.MustParseAddrPort(text)
+		all[held{nt.TCP, at.Port()}] = append(all[held{nt.TCP, at.Port()}], server{address: at.Addr()})
+	}
+	return all
+}
+
 func (f fakeSockets) reserve(proto nt.IPProtocol, at netip.AddrPort) (io.Closer, error) {
 	if f[at.String()] {
 		return nil, syscall.EADDRINUSE
@@ -67,21 +85,21 @@ func (f fakeSockets) reserve(proto nt.IPProtocol, at netip.AddrPort) (io.Closer,
 }
 
 func TestPortsAreTakenOnce(t *testing.T) {
-	p := newTaken(fakeSockets{"0.0.0.0:8001": true}.reserve)
+	p := newTaken(fakeSockets{"0.0.0.0:8001": true}.host())
 	all := netip.IPv4Unspecified()
 	ask := func(inside string, host netip.Addr, from, upTo uint16) string {
-		at, err := p.Take(Wish{port(inside), host, from, upTo})
+		at, _, err := p.Take([]Wish{{port(inside), host, from, upTo}})
 		if err != nil {
 			return err.Error()
 		}
-		return at.String()
+		return at[0].String()
 	}
 	for _, tc := range []struct{ got, want string }{
 		{ask("80/tcp", all, 8000, 8000), "0.0.0.0:8000"},
 		{ask("80/tcp", all, 8000, 8000), "Bind for 0.0.0.0:8000 failed: port is already allocated"},
 		{ask("80/udp", all, 8000, 8000), "0.0.0.0:8000"},
 		{ask("80/tcp", netip.MustParseAddr("127.0.0.1"), 8000, 8000), "Bind for 127.0.0.1:8000 failed: port is already allocated"},
-		{ask("80/tcp", all, 8001, 8001), "failed to bind host port 0.0.0.0:8001/tcp: address already in use"},
+		{ask("80/tcp", all, 8001, 8001), "failed to bind host port 0.0.0.0:8001/tcp: address already in use by nginx (process 7)"},
 		{ask("80/tcp", all, 8000, 8002), "0.0.0.0:8002"},
 		{ask("80/tcp", all, 8000, 8002), "Bind for 0.0.0.0:8000 failed: port is already allocated"},
 	} {
@@ -97,19 +115,91 @@ func TestPortsAreTakenOnce(t *testing.T) {
 
 func TestAnyPortGoesRound(t *testing.T) {
 	low, _ := ephemeralRange()
-	p := newTaken(fakeSockets{netip.AddrPortFrom(netip.IPv4Unspecified(), low+1).String(): true}.reserve)
+	p := newTaken(fakeSockets{netip.AddrPortFrom(netip.IPv4Unspecified(), low+1).String(): true}.host())
 	w := Wish{Inside: port("80/tcp"), Host: netip.IPv4Unspecified()}
-	first, err := p.Take(w)
-	if err != nil || first.Port() != low {
+	first, _, err := p.Take([]Wish{w})
+	if err != nil || first[0].Port() != low {
 		t.Fatalf("first: %v %v", first, err)
 	}
-	p.GiveBack([]Binding{{Inside: w.Inside, Host: first}})
-	if second, err := p.Take(w); err != nil || second.Port() != low+2 {
+	p.GiveBack([]Binding{{Inside: w.Inside, Host: first[0]}})
+	if second, _, err := p.Take([]Wish{w}); err != nil || second[0].Port() != low+2 {
 		t.Errorf("second: %v %v", second, err)
 	}
-	broken := newTaken(func(nt.IPProtocol, netip.AddrPort) (io.Closer, error) { return nil, errors.New("broken") })
-	if _, err := broken.Take(w); err == nil || !strings.Contains(err.Error(), "broken") {
+	broken := newTaken(host{reserve: func(nt.IPProtocol, netip.AddrPort) (io.Closer, error) { return nil, errors.New("broken") }})
+	if _, _, err := broken.Take([]Wish{w}); err == nil || !strings.Contains(err.Error(), "broken") {
 		t.Errorf("an error that is not about the port: %v", err)
+	}
+}
+
+func TestManyPortsAreLookedUpAndNotHeld(t *testing.T) {
+	all := netip.IPv4Unspecified()
+	row := func(from, n int) (wanted []Wish) {
+		for i := range n {
+			number := uint16(from + i)
+			inside, _ := nt.PortFrom(number, nt.TCP)
+			wanted = append(wanted, Wish{inside, all, number, number})
+		}
+		return wanted
+	}
+	in := fakeSockets{"127.0.0.1:10500": true}
+	h := in.host()
+	h.reserve = func(nt.IPProtocol, netip.AddrPort) (io.Closer, error) { t.Error("a port was held"); return nil, nil }
+	p := newTaken(h)
+	_, refused, err := p.Take(row(10000, 1000))
+	if !errors.Is(err, syscall.EADDRINUSE) || refused.From != 10500 {
+		t.Errorf("a port that a program has: %v %v", refused, err)
+	}
+	if len(p.held) != 0 {
+		t.Errorf("%d ports are left of what was refused", len(p.held))
+	}
+	if at, _, err := p.Take(row(10501, 1000)); err != nil || len(at) != 1000 || at[999].Port() != 11500 {
+		t.Errorf("free ones: %v", err)
+	}
+	if _, refused, err := p.Take(row(11000, 100)); !errors.Is(err, errAllocated) || refused.From != 11000 {
+		t.Errorf("ours: %v %v", refused, err)
+	}
+	h.servers = func() (servers, error) { return nil, errors.New("no such question") }
+	tried := 0
+	h.reserve = func(nt.IPProtocol, netip.AddrPort) (io.Closer, error) { tried++; return io.NopCloser(nil), nil }
+	if _, _, err := newTaken(h).Take(row(1000, 100)); err != nil || tried != 100 {
+		t.Errorf("where the kernel cannot be asked: %v, %d tried", err, tried)
+	}
+}
+
+func TestRowsAreOneElement(t *testing.T) {
+	var all []Binding
+	for n := range uint16(1000) {
+		inside, _ := nt.PortFrom(20000+n, nt.UDP)
+		all = append(all, Binding{inside, netip.AddrPortFrom(netip.IPv4Unspecified(), 20000+n), netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), 20000+n)})
+	}
+	from, err := ReadSources(map[string]string{api.PublishFrom: "10.1.0.0/16,10.1.2.3, 192.0.2.7", "other": "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Published(all, from); len(got.Ports) != 1 || got.Ports[0].More != 999 || len(got.Limits) != 2 || got.Limits[1].More != 999 {
+		t.Errorf("one row: %+v", got)
+	}
+	got := Published(slices.Concat(all[:500], all[501:]), Sources{})
+	if len(got.Ports) != 2 || got.Ports[0].More != 499 || got.Ports[1].More != 498 || got.Limits != nil {
+		t.Errorf("two rows: %+v", got)
+	}
+	if got := Published(all[:longRow-1], Sources{}); len(got.Ports) != longRow-1 {
+		t.Errorf("a short row: %+v", got)
+	}
+}
+
+func TestSources(t *testing.T) {
+	s, err := ReadSources(map[string]string{api.PublishFrom: "10.0.0.0/8", api.PublishFrom + ".443/tcp": "0.0.0.0/0", api.PublishFrom + "x": "y"})
+	if err != nil || s.Of(port("80/tcp"))[0].String() != "10.0.0.0/8" || s.Of(port("443/tcp"))[0].Bits() != 0 {
+		t.Errorf("%+v %v", s, err)
+	}
+	for _, text := range []string{"", "x", "10.0.0.0/33", "10.0.0.1,"} {
+		if _, err := ReadSources(map[string]string{api.PublishFrom: text}); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if _, err := ReadSources(map[string]string{api.PublishFrom + ".http": "10.0.0.0/8"}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("no port: %v", err)
 	}
 }
 

@@ -15,18 +15,11 @@ import (
 // shall not find a server that never answers.
 func reservePort(proto nt.IPProtocol, at netip.AddrPort) (io.Closer, error) {
 	kind, number := unix.SOCK_STREAM, unix.IPPROTO_TCP
-	switch proto {
-	case nt.UDP:
+	if proto == nt.UDP {
 		kind, number = unix.SOCK_DGRAM, unix.IPPROTO_UDP
-	case nt.SCTP:
-		number = unix.IPPROTO_SCTP
 	}
 	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, number)
 	if err != nil {
-		if proto == nt.SCTP && (err == unix.EPROTONOSUPPORT || err == unix.ESOCKTNOSUPPORT) {
-			// A host that cannot speak SCTP has no server that could be in the way.
-			return io.NopCloser(nil), nil
-		}
 		return nil, err
 	}
 	socket := os.NewFile(uintptr(fd), fmt.Sprintf("%s/%s", at, proto))

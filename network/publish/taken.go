@@ -6,45 +6,121 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 
 	nt "github.com/moby/moby/api/types/network"
 )
 
-// Taken are the host's ports that this engine has taken. Each is held by a socket, so that no other program takes it.
+// mostHeld is up to how many ports of one request are held by a socket each, so that no other program can take them
+// while they are published. More than these are looked up among the sockets of the host when they are published, and not
+// held: thousands of sockets would cost more than what they keep away, for a program that took one of these ports later
+// gets nothing from outside, which the firewall sends to the container.
+const mostHeld = 64
+
+// Taken are the host's ports that this engine has taken.
 type Taken struct {
-	reserve func(proto nt.IPProtocol, at netip.AddrPort) (io.Closer, error)
+	host host
 
 	mu   sync.Mutex
-	held map[held]map[netip.Addr]io.Closer
+	held map[held][]holding
 	next uint16 // where the search for any free port goes on
 }
 
-// held is one port on all addresses.
+// host is what is asked of the host.
+type host struct {
+	// reserve takes a port as a server would.
+	reserve func(proto nt.IPProtocol, at netip.AddrPort) (io.Closer, error)
+	// servers are the ports that programs have.
+	servers func() (servers, error)
+	// owner says which program has a port, "" if it cannot be told.
+	owner func(proto nt.IPProtocol, at netip.AddrPort) string
+}
+
+// held is one port on all addresses, holding who has it on one.
 type held struct {
 	proto nt.IPProtocol
 	port  uint16
 }
 
-// NewTaken holds nothing yet.
-func NewTaken() *Taken { return newTaken(reservePort) }
-
-func newTaken(reserve func(nt.IPProtocol, netip.AddrPort) (io.Closer, error)) *Taken {
-	return &Taken{reserve: reserve, held: map[held]map[netip.Addr]io.Closer{}}
+type holding struct {
+	address netip.Addr
+	socket  io.Closer // nil where it is not held
 }
 
-// Take takes one port for w.
-func (p *Taken) Take(w Wish) (netip.AddrPort, error) {
+// NewTaken holds nothing yet.
+func NewTaken() *Taken { return newTaken(host{reservePort, listServers, ownerOf}) }
+
+func newTaken(h host) *Taken { return &Taken{host: h, held: map[held][]holding{}} }
+
+// Take takes ports for all wishes, or none, in their order. refused is the wish that could not be met.
+func (p *Taken) Take(wanted []Wish) (at []netip.AddrPort, refused Wish, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	r := round{Taken: p}
+	if len(wanted) > mostHeld {
+		// Where the kernel cannot be asked each port is tried.
+		r.known, err = p.host.servers()
+		r.many = true
+		r.ask = err != nil
+	}
+	for i, w := range wanted {
+		one, err := r.take(w)
+		if err != nil {
+			for j, done := range at {
+				p.giveBack(held{wanted[j].Inside.Proto(), done.Port()}, done.Addr())
+			}
+			return nil, wanted[i], err
+		}
+		at = append(at, one)
+	}
+	return at, Wish{}, nil
+}
+
+// Resume takes up the ports that a container which kept running has. What the host refuses is theirs all the same: it is
+// published. The error tells of one of these.
+func (p *Taken) Resume(all []Binding) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var refused error
+	for _, b := range all {
+		key := held{b.Inside.Proto(), b.Host.Port()}
+		h := holding{address: b.Host.Addr()}
+		if len(all) <= mostHeld {
+			socket, err := p.host.reserve(b.Inside.Proto(), b.Host)
+			if err != nil {
+				refused = fmt.Errorf("failed to bind host port %s/%s: %w", b.Host, b.Inside.Proto(), err)
+			} else {
+				h.socket = socket
+			}
+		}
+		if !slices.ContainsFunc(p.held[key], func(o holding) bool { return o.address == h.address }) {
+			p.held[key] = append(p.held[key], h)
+		} else if h.socket != nil {
+			h.socket.Close()
+		}
+	}
+	return refused
+}
+
+// round is the taking of several ports at once; Taken's lock is held.
+type round struct {
+	*Taken
+	many  bool    // too many to hold
+	known servers // that there are, where many are looked for
+	ask   bool    // they are not known
+}
+
+// take takes one port for w.
+func (r *round) take(w Wish) (netip.AddrPort, error) {
 	if w.From == 0 {
-		return p.takeAny(w)
+		return r.takeAny(w)
 	}
 	var err error
 	for port := uint32(w.From); port <= uint32(w.UpTo); port++ {
 		at := netip.AddrPortFrom(w.Host, uint16(port))
-		e := p.hold(w.Inside.Proto(), at)
+		e := r.hold(w.Inside.Proto(), at)
 		if e == nil {
 			return at, nil
 		}
@@ -52,21 +128,26 @@ func (p *Taken) Take(w Wish) (netip.AddrPort, error) {
 			err = e
 		}
 	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if who := r.host.owner(w.Inside.Proto(), netip.AddrPortFrom(w.Host, w.From)); who != "" {
+			err = fmt.Errorf("%w by %s", err, who)
+		}
+	}
 	return netip.AddrPort{}, err
 }
 
 // takeAny goes round the range that the host uses for outgoing connections, so that a port just given back rests.
-func (p *Taken) takeAny(w Wish) (netip.AddrPort, error) {
+func (r *round) takeAny(w Wish) (netip.AddrPort, error) {
 	low, high := ephemeralRange()
-	if p.next < low || p.next > high {
-		p.next = low
+	if r.next < low || r.next > high {
+		r.next = low
 	}
 	for range int(high) - int(low) + 1 {
-		at := netip.AddrPortFrom(w.Host, p.next)
-		if p.next++; p.next > high || p.next == 0 {
-			p.next = low
+		at := netip.AddrPortFrom(w.Host, r.next)
+		if r.next++; r.next > high || r.next == 0 {
+			r.next = low
 		}
-		err := p.hold(w.Inside.Proto(), at)
+		err := r.hold(w.Inside.Proto(), at)
 		if err == nil {
 			return at, nil
 		}
@@ -80,24 +161,35 @@ func (p *Taken) takeAny(w Wish) (netip.AddrPort, error) {
 // errAllocated marks ports that this engine gave to another container.
 var errAllocated = errors.New("port is already allocated")
 
-// hold takes exactly this port; p.mu is held.
-func (p *Taken) hold(proto nt.IPProtocol, at netip.AddrPort) error {
-	here := p.held[held{proto, at.Port()}]
-	for address := range here {
-		if address == at.Addr() || address.IsUnspecified() || at.Addr().IsUnspecified() {
+// hold takes exactly this port.
+func (r *round) hold(proto nt.IPProtocol, at netip.AddrPort) error {
+	key := held{proto, at.Port()}
+	for _, has := range r.held[key] {
+		if has.address == at.Addr() || has.address.IsUnspecified() || at.Addr().IsUnspecified() {
 			return fmt.Errorf("Bind for %s failed: %w", at, errAllocated)
 		}
 	}
-	socket, err := p.reserve(proto, at)
+	socket, err := r.seize(proto, at)
 	if err != nil {
 		return fmt.Errorf("failed to bind host port %s/%s: %w", at, proto, err)
 	}
-	if here == nil {
-		here = map[netip.Addr]io.Closer{}
-		p.held[held{proto, at.Port()}] = here
-	}
-	here[at.Addr()] = socket
+	r.held[key] = append(r.held[key], holding{at.Addr(), socket})
 	return nil
+}
+
+// seize takes a port from the host, or, where there are many, makes sure that no program has it.
+func (r *round) seize(proto nt.IPProtocol, at netip.AddrPort) (io.Closer, error) {
+	if r.many && !r.ask {
+		if r.known.have(proto, at) {
+			return nil, syscall.EADDRINUSE
+		}
+		return nil, nil
+	}
+	socket, err := r.host.reserve(proto, at)
+	if r.many && err == nil {
+		return nil, socket.Close()
+	}
+	return socket, err
 }
 
 // GiveBack lets others have the ports.
@@ -105,15 +197,25 @@ func (p *Taken) GiveBack(all []Binding) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range all {
-		key := held{b.Inside.Proto(), b.Host.Port()}
-		here := p.held[key]
-		if socket := here[b.Host.Addr()]; socket != nil {
-			socket.Close()
-			delete(here, b.Host.Addr())
+		p.giveBack(held{b.Inside.Proto(), b.Host.Port()}, b.Host.Addr())
+	}
+}
+
+func (p *Taken) giveBack(key held, address netip.Addr) {
+	here := p.held[key]
+	for i, has := range here {
+		if has.address != address {
+			continue
 		}
-		if len(here) == 0 {
+		if has.socket != nil {
+			has.socket.Close()
+		}
+		if len(here) == 1 {
 			delete(p.held, key)
+		} else {
+			p.held[key] = append(here[:i:i], here[i+1:]...)
 		}
+		return
 	}
 }
 
@@ -122,8 +224,10 @@ func (p *Taken) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, here := range p.held {
-		for _, socket := range here {
-			socket.Close()
+		for _, has := range here {
+			if has.socket != nil {
+				has.socket.Close()
+			}
 		}
 	}
 	clear(p.held)
