@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
