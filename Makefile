@@ -10,14 +10,16 @@ PREFIX  ?= /usr/local
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-binaries: ## the three programs for this machine, in bin/
+binaries: ## the programs for this machine, in bin/
 	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
 build: binaries ## the programs for this machine, and the command line for every platform in dist/
 	@for p in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
 		os=$${p%/*}; arch=$${p#*/}; ext=; [ $$os = windows ] && ext=.exe; \
-		echo "dist/cove-$$os-$$arch$$ext"; \
-		GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o dist/cove-$$os-$$arch$$ext ./cmd/cove || exit 1; \
+		for c in cove cove-build; do \
+			echo "dist/$$c-$$os-$$arch$$ext"; \
+			GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o dist/$$c-$$os-$$arch$$ext ./cmd/$$c || exit 1; \
+		done; \
 	done
 	@for arch in amd64 arm64; do for c in coved cove-runtime; do \
 		echo "dist/$$c-linux-$$arch"; \
@@ -40,7 +42,7 @@ bench: binaries ## speed and memory beside Debian's docker.io, podman and crun (
 	@scripts/bench
 
 install: binaries ## programs, systemd units and shell completions
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/cove bin/coved bin/cove-runtime
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/cove bin/cove-build bin/coved bin/cove-runtime
 	sed 's,@PREFIX@,$(PREFIX),' packaging/cove.service > bin/cove.service
 	install -D -m 0644 bin/cove.service $(DESTDIR)/etc/systemd/system/cove.service
 	sed 's,@PREFIX@,$(PREFIX),' packaging/cove-registry.service > bin/cove-registry.service
@@ -51,7 +53,7 @@ install: binaries ## programs, systemd units and shell completions
 	bin/cove completion fish > bin/cove.fish && install -D -m 0644 bin/cove.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cove.fish
 
 uninstall: ## take away what install put there; data stays in /var/lib/cove
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,cove coved cove-runtime) \
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,cove cove-build coved cove-runtime) \
 	  $(DESTDIR)/etc/systemd/system/cove.service $(DESTDIR)/etc/systemd/system/cove.socket \
 	  $(DESTDIR)/etc/systemd/system/cove-registry.service \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cove $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cove \

@@ -14,17 +14,20 @@ import (
 
 	"github.com/cove-containers/cove/cli/command"
 	"github.com/cove-containers/cove/cli/terminal"
+	"github.com/spf13/cobra"
 )
 
-// Main runs the command line args (without the program's name) and returns the exit code.
-func Main(args []string) int {
-	a := &command.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Stdout: os.Stdout}
+// Main runs the command line args (without the program's name) and returns the exit code. A program that can build images
+// itself says how; in one that cannot, build is nil.
+func Main(args []string, build func(*command.App) *cobra.Command) int {
+	a := &command.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Stdout: os.Stdout, Build: build}
 	ctx, stop := untilSignal(context.Background(), a)
 	defer stop()
 	return main(ctx, a, args)
 }
 
 func main(ctx context.Context, a *command.App, args []string) int {
+	a.Args = args
 	root := root(a, args)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

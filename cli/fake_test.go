@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cove-containers/cove/cli/build"
 	"github.com/cove-containers/cove/cli/command"
 	"github.com/moby/moby/api/types/container"
 )
@@ -253,7 +254,7 @@ func (f *fake) cove(ctx context.Context, input string, args ...string) (stdout, 
 	}
 	defer file.Close()
 	var out, errs bytes.Buffer
-	a := &command.App{In: file, Out: &out, Err: &errs}
+	a := &command.App{In: file, Out: &out, Err: &errs, Build: build.Command}
 	code = main(ctx, a, append([]string{"-H", f.host}, args...))
 	return out.String(), errs.String(), code
 }

@@ -96,6 +96,9 @@ func helpCommand(a *command.App, root *cobra.Command) *cobra.Command {
 			if err != nil || len(rest) > 0 {
 				return fmt.Errorf("unknown help topic: %s", strings.Join(args, " "))
 			}
+			if command.IsElsewhere(cmd) {
+				return a.RunElsewhere(cmd)
+			}
 			help(a, cmd)
 			return nil
 		},

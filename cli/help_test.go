@@ -24,7 +24,7 @@ Options:
 		t.Errorf("got %d\n%s", code, out)
 	}
 	out, _, _ = f.cove(t.Context(), "")
-	for _, part := range []string{"Usage:  cove [OPTIONS] COMMAND\n", "\nCommon Commands:\n  run         Create and run", "\nManagement Commands:\n  container ", "\nGlobal Options:\n", "Run 'cove COMMAND --help' for more information on a command.\n"} {
+	for _, part := range []string{"Usage:  cove [OPTIONS] COMMAND\n", "\nCommon Commands:\n  run         Create and run", "\nManagement Commands:\n  builder ", "\nGlobal Options:\n", "Run 'cove COMMAND --help' for more information on a command.\n"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("%q is not in\n%s", part, out)
 		}

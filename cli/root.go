@@ -36,6 +36,7 @@ func entries() []entry {
 		{"run", common, container.Run},
 		{"exec", common, container.Exec},
 		{"ps", common, container.Ps},
+		{"build", common, image.Build},
 		{"pull", common, image.Pull},
 		{"push", common, image.Push},
 		{"images", common, image.Images},
@@ -44,6 +45,7 @@ func entries() []entry {
 		{"search", common, registry.Search},
 		{"version", common, system.Version},
 		{"info", common, system.Info},
+		{"builder", management, image.Builder},
 		{"container", management, container.Group},
 		{"context", management, contexts.Group},
 		{"image", management, image.Group},
@@ -81,13 +83,11 @@ func entries() []entry {
 		{"unpause", plain, container.Unpause},
 		{"update", plain, container.Update},
 		{"wait", plain, container.Wait},
-		{"build", "", command.Missing("build", "building images")},
-		{"buildx", "", command.Missing("buildx", "building images")},
+		{"buildx", "", image.Buildx},
 		{"compose", "", command.Missing("compose", "compose files")},
 		{"swarm", "", command.Missing("swarm", "swarm mode")},
 		{"checkpoint", "", command.Missing("checkpoint", "checkpoints")},
 		{"plugin", "", command.Missing("plugin", "plugins")},
-		{"builder", "", command.Missing("builder", "building images")},
 	}
 }
 

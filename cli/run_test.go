@@ -99,7 +99,11 @@ func TestRunRefusals(t *testing.T) {
 		{"container foo", "cove: unknown command: cove container foo\n\nUsage:  cove container COMMAND\n\nRun 'cove container --help' for more information\n", 1},
 		{"ps x", "cove: 'cove ps' accepts no arguments\n\nUsage:  cove ps [OPTIONS]\n\nRun 'cove ps --help' for more information\n", 1},
 		{"rename a", "cove: 'cove rename' requires 2 arguments\n\nUsage:  cove rename CONTAINER NEW_NAME\n\nRun 'cove rename --help' for more information\n", 1},
-		{"build -t x .", "cove: 'cove build' is not supported yet: building images is still missing in Cove\n", 1},
+		{"swarm init", "cove: 'cove swarm' is not supported yet: swarm mode is still missing in Cove\n", 1},
+		{"build --progress=loud .", "ERROR: invalid progress mode loud\n", 1},
+		{"build -t Foo .", "ERROR: invalid tag \"Foo\": invalid reference format: repository name (library/Foo) must be lowercase\n", 1},
+		{"build nowhere", "ERROR: unable to prepare context: path \"nowhere\" not found\n", 1},
+		{"build", "cove: 'cove build' requires 1 argument\n\nUsage:  cove build [OPTIONS] PATH | URL | -\n\nRun 'cove build --help' for more information\n", 1},
 	} {
 		f := newFake(t)
 		out, errs, code := f.cove(t.Context(), "", strings.Fields(c.args)...)

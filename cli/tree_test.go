@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/cove-containers/cove/cli/build"
 	"github.com/cove-containers/cove/cli/command"
 )
 
@@ -26,7 +27,7 @@ func visit(c *cobra.Command, do func(*cobra.Command)) {
 // TestTheTreeIsWhole looks at every command there is: what it says of itself, and that the names it takes can be completed.
 func TestTheTreeIsWhole(t *testing.T) {
 	seen := 0
-	visit(root(&command.App{}, nil), func(c *cobra.Command) {
+	visit(root(&command.App{Build: build.Command}, nil), func(c *cobra.Command) {
 		seen++
 		path := c.CommandPath()
 		if c.Short == "" || strings.HasSuffix(c.Short, ".") || !unicode.IsUpper(rune(c.Short[0])) {

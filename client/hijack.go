@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -52,7 +53,7 @@ func (c *Client) tryHijack(ctx context.Context, k call) (*Stream, error) {
 		return nil, err
 	}
 	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "tcp")
+	req.Header.Set("Upgrade", cmp.Or(k.upgrade, "tcp"))
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, err

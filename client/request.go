@@ -22,6 +22,7 @@ type call struct {
 	body         any       // sent as JSON
 	stream       io.Reader // sent as it is, instead of body
 	streamType   string
+	upgrade      string // what a connection that is taken over speaks from then on, "tcp" when empty
 }
 
 // do sends k and gives back the answer, whose body the caller closes. An answer of 400 and above

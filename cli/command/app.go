@@ -9,6 +9,7 @@ import (
 
 	"github.com/cove-containers/cove/cli/config"
 	"github.com/cove-containers/cove/client"
+	"github.com/spf13/cobra"
 )
 
 // Name is what the program calls itself in its messages.
@@ -19,7 +20,10 @@ type App struct {
 	In       *os.File
 	Out, Err io.Writer
 	Stdout   *os.File // what Out writes to, when that is a file
+	Args     []string // what the program was called with
 	Global   Flags
+	// Build makes the command that builds images, in the program that can. In others it is nil, and that program is run.
+	Build    func(*App) *cobra.Command
 	settings *config.File
 	daemon   *client.Client
 	restore  atomic.Pointer[func()] // gives the terminal back

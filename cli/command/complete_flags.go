@@ -29,7 +29,8 @@ func (a *App) CompleteFlags(root *cobra.Command) {
 // namesFile tells the flags whose value is a file or folder, which shells complete by themselves.
 func namesFile(flag string) bool {
 	switch flag {
-	case "cidfile", "config", "device", "env-file", "input", "label-file", "output", "tlscacert", "tlscert", "tlskey", "volume":
+	case "cidfile", "config", "device", "env-file", "file", "iidfile", "input", "label-file", "metadata-file", "output", "tlscacert", "tlscert",
+		"tlskey", "volume":
 		return true
 	}
 	return false
@@ -43,6 +44,9 @@ func (a *App) value(cmd *cobra.Command, f *pflag.Flag) cobra.CompletionFunc {
 			return a.CompleteContexts(cmd, nil, word)
 		}
 	case "network":
+		if cmd.Name() == "build" {
+			return cobra.FixedCompletions([]string{"default", "host", "none"}, Nothing)
+		}
 		return func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 			names, how := a.CompleteNetworks(cmd, nil, word)
 			return append(names, "container:"), how
@@ -101,7 +105,9 @@ const capabilities = "ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF
 // values are those a flag can have, as far as they can be listed.
 var values = map[string]string{
 	"arch":         "386 amd64 arm arm64 loong64 mips64le ppc64le riscv64 s390x",
+	"allow":        "network.host security.insecure",
 	"attach":       "stderr stdin stdout",
+	"call":         "build check outline targets",
 	"cap-add":      capabilities,
 	"cap-drop":     capabilities,
 	"cgroupns":     "host private",
@@ -111,6 +117,7 @@ var values = map[string]string{
 	"os":           "darwin freebsd linux windows",
 	"pid":          "container: host",
 	"platform":     "linux/386 linux/amd64 linux/arm/v6 linux/arm/v7 linux/arm64 linux/ppc64le linux/riscv64 linux/s390x",
+	"progress":     "auto plain quiet rawjson tty",
 	"pull":         "always missing never",
 	"restart":      "always no on-failure unless-stopped",
 	"security-opt": "apparmor= label=disable no-new-privileges seccomp= systempaths=unconfined",
@@ -129,6 +136,8 @@ var filters = map[string]string{
 	Name + " image ls":        imageFilters,
 	Name + " volume ls":       "dangling=true dangling=false driver= label= name=",
 	Name + " network ls":      "dangling=true dangling=false driver= id= label= name= scope= type=builtin type=custom",
+	Name + " builder du":      "id= parent= type= description= inuse= shared= private= mutable= immutable=",
+	Name + " builder prune":   "id= parent= type= description= inuse shared private until=",
 	Name + " container prune": pruneFilters,
 	Name + " image prune":     pruneFilters,
 	Name + " network prune":   pruneFilters,

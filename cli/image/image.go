@@ -9,6 +9,5 @@ import (
 // Group builds "image" with all that stands below it.
 func Group(a *command.App) *cobra.Command {
 	return command.Group("image", "Manage images",
-		History(a), Import(a), Inspect(a), Load(a), Ls(a), Prune(a), Pull(a), Push(a), Rm(a), Save(a), Tag(a),
-		command.Missing("build", "building images")(a))
+		Build(a), History(a), Import(a), Inspect(a), Load(a), Ls(a), Prune(a), Pull(a), Push(a), Rm(a), Save(a), Tag(a))
 }

@@ -33,7 +33,7 @@ func Prune(a *command.App) *cobra.Command {
 			if volumes {
 				list = append(list, volume.Pruning(false))
 			}
-			list = append(list, image.Pruning(all))
+			list = append(list, image.Pruning(all), image.BuilderPruning(all))
 			if !force {
 				yes, err := a.Confirm(ctx, warning(list, filters))
 				if err != nil {
@@ -59,7 +59,7 @@ func Prune(a *command.App) *cobra.Command {
 		}),
 	}
 	fs := cmd.Flags()
-	fs.BoolVarP(&all, "all", "a", false, "Remove all unused images, not just dangling ones")
+	fs.BoolVarP(&all, "all", "a", false, "Remove all unused images and build cache, not just what is dangling")
 	opts.Filters(fs, &filters, "", `Prune only what these conditions hold for (e.g. "label=<key>=<value>")`)
 	fs.BoolVarP(&force, "force", "f", false, "Do not ask for confirmation")
 	fs.BoolVar(&volumes, "volumes", false, "Prune anonymous volumes")
