@@ -17,8 +17,9 @@ import (
 type Request struct {
 	// ID names the build (BuildKit's "ref"): for its progress, its history, and the calls of a front end on the client's side.
 	ID string
-	// Session is the client's, where its files, secrets, credentials and agents are asked for.
-	Session string
+	// Sessions are where files, secrets, credentials and agents are asked for, the client's own first: a context that came
+	// by the classic API is in a session of the daemon's.
+	Sessions []string
 	// Definition is what to solve when there is no FrontEnd.
 	Definition *pb.Definition
 	// FrontEnd is "dockerfile.v0", "gateway.v0", or "" for the Definition; Options are its options as BuildKit names them.

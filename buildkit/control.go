@@ -53,8 +53,11 @@ func (s *controlServer) Solve(ctx context.Context, r *control.SolveRequest) (*co
 // requestOf reads a request, with the words that older clients say the same things by.
 func requestOf(r *control.SolveRequest) build.Request {
 	out := build.Request{
-		ID: r.Ref, Session: r.Session, Definition: r.Definition, FrontEnd: r.Frontend, Options: r.FrontendAttrs,
+		ID: r.Ref, Definition: r.Definition, FrontEnd: r.Frontend, Options: r.FrontendAttrs,
 		Inputs: r.FrontendInputs, Entitlements: r.Entitlements, Internal: r.Internal,
+	}
+	if r.Session != "" {
+		out.Sessions = []string{r.Session}
 	}
 	if r.SourcePolicy != nil {
 		out.Policies = []*spb.Policy{r.SourcePolicy}

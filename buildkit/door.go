@@ -34,6 +34,8 @@ type Door struct {
 	web      *grpc.Server
 	upgraded *handovers
 	steered  *steered
+	uploads  uploads
+	cancels  cancels
 	closed   chan struct{}
 	running  sync.WaitGroup
 }

@@ -205,7 +205,7 @@ func TestClientSteersItsBuild(t *testing.T) {
 			t.Error("the daemon was to steer")
 			return nil, errors.New("not steered")
 		}
-		caller, err := builder.sessions.Get(ctx, r.Session, false)
+		caller, err := builder.sessions.Get(ctx, r.Sessions[0], false)
 		if err != nil || !caller.Supports("/grpc.health.v1.Health/Check") {
 			t.Errorf("session: %v", err)
 		}

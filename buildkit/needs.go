@@ -19,6 +19,8 @@ type Parts struct {
 	Cache    Cache
 	History  History
 	Sessions *session.Manager
+	// Scratch is a folder on disk for the contexts that classic calls bring, in files without a name.
+	Scratch string
 	// Log takes what went wrong where the client can no longer be told; nil is slog.Default.
 	Log *slog.Logger
 }
