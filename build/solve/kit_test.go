@@ -152,4 +152,3 @@ func waitFor(t *testing.T, what func() bool) {
 		}
 	}
 }
-

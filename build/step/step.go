@@ -130,3 +130,31 @@ type Vertex struct {
 	Platform    *pb.Platform
 	Constraints *pb.WorkerConstraints
 }
+
+// A Finder is a cache from elsewhere that a build may use.
+type Finder interface {
+	// Find tells at once whether it has the outcome of a step of this key.
+	Find(key digest.Digest) (Found, bool)
+}
+
+// Found is an outcome that is elsewhere as yet.
+type Found struct {
+	// Key is the one the outcome is known by: the one asked for, or another that was found to mean the same.
+	Key digest.Digest
+	// Load fetches it. The layers it makes are named by env.Lease.Name() and held by it.
+	Load func(ctx context.Context, env *Env) (Outcome, error)
+}
+
+// Done is a step of a build that has ended, for those who write caches for elsewhere.
+type Done struct {
+	Vertex
+	Key     digest.Digest
+	Aliases []digest.Digest
+	Inputs  []digest.Digest // keys of the steps that it stands on
+	// Refs are its outcome; nil where the build has not needed it.
+	Refs []Ref
+	// Wanted is what the definition says about exporting this step; nil: nothing.
+	Wanted *bool
+	// Top steps are what the build was for.
+	Top bool
+}

@@ -1,0 +1,182 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/builder"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/sourcepolicy"
+	spb "github.com/moby/buildkit/sourcepolicy/pb"
+	"github.com/moby/buildkit/util/apicaps"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cove-containers/cove/build/step"
+)
+
+// bridge is a build as its front end sees it.
+type bridge struct {
+	build   *build
+	options map[string]string
+	inputs  map[string]*pb.Definition
+}
+
+// BuildOpts implements gateway.Client.
+func (g *bridge) BuildOpts() gateway.BuildOpts {
+	return gateway.BuildOpts{
+		Opts: g.options, SessionID: g.build.session(), Workers: g.build.builder.gatewayWorkers(), Product: apicaps.ExportedProduct,
+		LLBCaps: pb.Caps.CapSet(pb.Caps.All()), Caps: gwpb.Caps.CapSet(gwpb.Caps.All()),
+	}
+}
+
+// Inputs implements gateway.Client.
+func (g *bridge) Inputs(context.Context) (map[string]llb.State, error) {
+	out := map[string]llb.State{}
+	for name, def := range g.inputs {
+		op, err := llb.NewDefinitionOp(def)
+		if err != nil {
+			return nil, fmt.Errorf("read the definition of input %s: %w: %w", name, err, errdefs.ErrInvalidArgument)
+		}
+		out[name] = llb.NewState(op)
+	}
+	return out, nil
+}
+
+// Warn implements gateway.Client.
+func (g *bridge) Warn(_ context.Context, dgst digest.Digest, msg string, opts gateway.WarnOpts) error {
+	level := opts.Level
+	if level == 0 {
+		level = 1
+	}
+	g.build.progress.warn(&client.VertexWarning{
+		Vertex: dgst, Level: level, Short: []byte(msg), Detail: opts.Detail, URL: opts.URL, SourceInfo: opts.SourceInfo, Range: opts.Range,
+	})
+	return nil
+}
+
+// Solve implements gateway.Client. References are evaluated when somebody needs what they stand for.
+func (g *bridge) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
+	if req.Definition != nil && req.Frontend != "" {
+		return nil, invalid("cannot solve with both Definition and Frontend specified")
+	}
+	for _, entry := range req.CacheImports {
+		if err := g.build.importCache(ctx, entry); err != nil {
+			return nil, err
+		}
+	}
+	if req.Frontend != "" {
+		return g.build.front(ctx, req.Frontend, req.FrontendOpt, req.FrontendInputs)
+	}
+	res := gateway.NewResult()
+	ref, err := g.build.ref(ctx, req.Definition, req.SourcePolicies)
+	if err != nil || ref == nil {
+		return res, err
+	}
+	res.SetRef(ref)
+	if req.Evaluate {
+		if err := ref.Evaluate(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+// front calls a front end by name. There is one: what others would do, a client does with definitions of its own.
+func (b *build) front(ctx context.Context, name string, options map[string]string, inputs map[string]*pb.Definition) (*gateway.Result, error) {
+	switch name {
+	case "dockerfile.v0":
+	case "gateway.v0":
+		source := options["source"]
+		if source == "" {
+			return nil, invalid("no source specified for gateway")
+		}
+		if source != "dockerfile.v0" && !isDockerfile(source) {
+			return nil, fmt.Errorf("front end %q is an image: Cove has the Dockerfile front end built in and runs no other; remove the line \"# syntax=\" or name docker/dockerfile there: %w", source, errdefs.ErrNotImplemented)
+		}
+		options = maps.Clone(options)
+		delete(options, "source")
+		if options["cmdline"] == "" { // it says that the line "# syntax=" has been followed
+			options["cmdline"] = source
+		}
+	default:
+		return nil, fmt.Errorf("frontend %s not found: %w", name, errdefs.ErrNotFound)
+	}
+	return builder.Build(ctx, &bridge{build: b, options: options, inputs: inputs})
+}
+
+// isDockerfile tells whether an image is the Dockerfile front end that is built in here.
+func isDockerfile(name string) bool {
+	name, _, _ = strings.Cut(name, "@")
+	if at := strings.LastIndexByte(name, ':'); at > strings.LastIndexByte(name, '/') {
+		name = name[:at]
+	}
+	for _, prefix := range []string{"docker.io/", "index.docker.io/", "registry-1.docker.io/"} {
+		name = strings.TrimPrefix(name, prefix)
+	}
+	return name == "docker/dockerfile" || name == "docker/dockerfile-upstream"
+}
+
+// ResolveSourceMetadata implements gateway.Client.
+func (g *bridge) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	rules := g.build.request.Policies
+	if len(opt.SourcePolicies) > 0 {
+		rules = append(append([]*spb.Policy(nil), rules...), opt.SourcePolicies...)
+	}
+	if len(rules) > 0 {
+		if err := (policies{rules}).check(); err != nil {
+			return nil, err
+		}
+		op = op.CloneVT()
+		if err := evaluate(ctx, sourcepolicy.NewEngine(rules), op); err != nil {
+			return nil, fmt.Errorf("could not resolve image due to policy: %w", err)
+		}
+	}
+	opt.SourcePolicies = nil
+	if opt.LogName == "" {
+		opt.LogName = "resolve image config for " + op.Identifier
+	}
+	var out *sourceresolver.MetaResponse
+	err := g.build.task(ctx, opt.LogName, func(ctx context.Context, env *step.Env) (err error) {
+		out, err = g.build.builder.parts.Resolver.Resolve(ctx, env, op, opt)
+		return err
+	})
+	return out, err
+}
+
+// ResolveImageConfig implements gateway.Client.
+func (g *bridge) ResolveImageConfig(ctx context.Context, name string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	return sourceresolver.NewImageMetaResolver(g).ResolveImageConfig(ctx, name, opt)
+}
+
+// NewContainer implements gateway.Client.
+func (g *bridge) NewContainer(ctx context.Context, req gateway.NewContainerRequest) (gateway.Container, error) {
+	if req.NetMode == pb.NetMode_HOST && !g.build.entitled["network.host"] {
+		return nil, fmt.Errorf("network.host is not allowed: %w", errdefs.ErrPermissionDenied)
+	}
+	refs := map[int]step.Ref{}
+	for i, m := range req.Mounts {
+		if m.Ref == nil {
+			continue
+		}
+		own, ok := m.Ref.(*Ref)
+		if !ok {
+			return nil, fmt.Errorf("mount %s: a reference of another builder: %w", m.Dest, errdefs.ErrInvalidArgument)
+		}
+		ref, err := own.evaluate(ctx)
+		if err != nil {
+			return nil, err
+		}
+		refs[i] = ref
+	}
+	v := &vertex{}
+	v.Name, v.Platform = "container", normalize(req.Platform)
+	return g.build.builder.parts.Containers.NewContainer(ctx, g.build.env(v), req, refs)
+}

@@ -1,0 +1,112 @@
+package build
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cove-containers/cove/build/solve"
+	"github.com/cove-containers/cove/build/step"
+	"github.com/cove-containers/cove/cache"
+)
+
+// keeper is the cache as the solver sees it: what is here, and what a build may take from elsewhere.
+type keeper struct{ builder *Builder }
+
+// Known implements solve.Cache.
+func (k keeper) Known(m *watcher, key string) (string, bool) {
+	if r, ok := m.build.lease.Lookup(digest.Digest(key)); ok {
+		return r.Key.String(), true
+	}
+	if as, _, ok := m.build.abroad(digest.Digest(key)); ok {
+		return as.String(), true
+	}
+	return key, false
+}
+
+// Find implements solve.Cache. What an import has promised and does not give is as good as not there.
+func (k keeper) Find(ctx context.Context, m *watcher, key string) (solve.Outcome[step.Ref], bool) {
+	if r, ok := m.build.lease.Lookup(digest.Digest(key)); ok {
+		return solve.Outcome[step.Ref]{Out: refs(r), Key: key}, true
+	}
+	_, found, ok := m.build.abroad(digest.Digest(key))
+	if !ok {
+		return solve.Outcome[step.Ref]{}, false
+	}
+	out, err := found.Load(ctx, m.build.env(m.vertex))
+	if err != nil {
+		if ctx.Err() == nil {
+			m.build.warn(m.vertex, "cache import failed, the step is run: "+err.Error(), "", nil)
+		}
+		m.build.forgo(digest.Digest(key))
+		return solve.Outcome[step.Ref]{}, false
+	}
+	name := m.vertex.Name
+	m.build.lease.Save(digest.Digest(key), record(out, own(out.Refs, nil), name))
+	return solve.Outcome[step.Ref]{Out: out.Refs, Key: key}, true
+}
+
+// refs are the outputs that a record stands for.
+func refs(r cache.Record) []step.Ref {
+	out := make([]step.Ref, len(r.Piles))
+	for i, p := range r.Piles {
+		out[i] = step.Ref{Pile: p}
+	}
+	return out
+}
+
+func record(out step.Outcome, own []string, name string) cache.Record {
+	r := cache.Record{Kind: out.Kind, Description: out.Description, Notes: out.Notes, Own: own}
+	if r.Description == "" {
+		r.Description = name
+	}
+	for _, ref := range out.Refs {
+		r.Piles = append(r.Piles, ref.Pile)
+	}
+	return r
+}
+
+// Keep implements solve.Cache.
+func (k keeper) Keep(_ *crowd, key string, out solve.Outcome[step.Ref]) error {
+	m, ok := out.More.(*made)
+	if !ok || m.Unkept {
+		return nil
+	}
+	m.lease.Save(digest.Digest(key), record(m.Outcome, m.own, m.name))
+	return nil
+}
+
+// Take implements solve.Cache.
+func (k keeper) Take(m *watcher, out solve.Outcome[step.Ref]) {
+	for _, ref := range out.Out {
+		m.build.lease.Hold(ref.Pile...)
+	}
+}
+
+// Alias implements solve.Cache.
+func (k keeper) Alias(m *watcher, from, to string) {
+	m.build.lease.Alias(digest.Digest(from), digest.Digest(to))
+}
+
+// abroad looks for a key in what the build imports.
+func (b *build) abroad(key digest.Digest) (digest.Digest, step.Found, bool) {
+	b.mu.Lock()
+	finders, gone := b.finders, b.forgone[key]
+	b.mu.Unlock()
+	if gone {
+		return "", step.Found{}, false
+	}
+	for _, f := range finders {
+		if found, ok := f.Find(key); ok {
+			return found.Key, found, true
+		}
+	}
+	return "", step.Found{}, false
+}
+
+// forgo does not ask for a key abroad again.
+func (b *build) forgo(key digest.Digest) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forgone[key] = true
+}
