@@ -51,4 +51,5 @@ type Exporter struct {
 // Response is what came out, in the words of the exporters: "containerimage.digest" and so on.
 type Response struct {
 	Exporter map[string]string
+	kept
 }
