@@ -1,6 +1,7 @@
 package image
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -49,23 +50,31 @@ func (s *Store) here(diffID digest.Digest) []ocispec.Descriptor {
 	})
 }
 
-// SetHeld tells how to find the layers that somebody other than images and containers needs, the builder: they stay, and the blobs they came
-// from. held must not call back into the store.
-func (s *Store) SetHeld(held func() []digest.Digest) {
+// SetHeld tells how to ask whether somebody other than images and containers needs a layer, the builder: it stays, and the blobs it came from.
+// held must not call back into the store.
+func (s *Store) SetHeld(held func(layer string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = held
 }
 
-// markHeld adds what the builder needs.
-func (s *Store) markHeld(r reach) {
+// isHeld tells whether the builder needs the layer.
+func (s *Store) isHeld(diffID digest.Digest) bool {
 	s.mu.Lock()
 	held := s.held
 	s.mu.Unlock()
-	if held == nil {
-		return
-	}
-	for _, diffID := range held() {
+	return held != nil && held(diffID.String())
+}
+
+// markHeld adds what the builder needs.
+func (s *Store) markHeld(r reach) {
+	s.mu.Lock()
+	known := slices.Collect(maps.Keys(s.forms))
+	s.mu.Unlock()
+	for _, diffID := range known {
+		if !s.isHeld(diffID) {
+			continue
+		}
 		r[diffID] = true
 		for _, d := range s.Blobs(diffID) {
 			r[d.Digest] = true

@@ -25,6 +25,8 @@ type PushOptions struct {
 	// Platform chooses the one manifest to be pushed; nil is the whole image, as far as it is here or in the registry.
 	Platform    *ocispec.Platform
 	Credentials remote.Credentials
+	// Insecure takes the registry for one that needs no valid TLS; for PushTo.
+	Insecure bool
 	// Progress, when set, gets what dockerd would stream to the client; it is called by one goroutine at a time.
 	Progress func(js.Message)
 }
@@ -148,7 +150,16 @@ func (s *Store) pushTarget(ctx context.Context, name ref.Name, target ocispec.De
 	if name.Digest != "" { // and perhaps only a part of what it stands for
 		name = name.WithDigest(target.Digest)
 	}
-	return s.push.Push(ctx, name, c, o.Credentials, out)
+	pusher := s.push
+	if o.Insecure {
+		client, err := s.remote.Trusting(name.Host)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		pusher = pusher.Through(client)
+	}
+	return pusher.Push(ctx, name, c, o.Credentials, out)
 }
 
 // gather adds desc and all below it to what is pushed, each once, what others point to first.

@@ -59,7 +59,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	users    func() []User
-	held     func() []digest.Digest
+	held     func(layer string) bool
 	forms    map[digest.Digest][]ocispec.Descriptor // the blobs of layers, by diff ID
 	embedded map[string]func() (io.ReadCloser, error)
 }

@@ -95,7 +95,7 @@ func (s *Store) needed() (func(digest.Digest) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(d digest.Digest) bool { return r[d] || s.leases.Has(d) }, nil
+	return func(d digest.Digest) bool { return r[d] || s.leases.Has(d) || s.isHeld(d) }, nil
 }
 
 // Sweep removes the blobs and layers that no name, no container and no pull under way needs, and tells how many bytes that

@@ -9,6 +9,13 @@ import (
 	"time"
 )
 
+// Trusting is a client that also takes host, with its port if it has one, for an insecure registry. The caller closes it.
+func (c *Client) Trusting(host string) (*Client, error) {
+	config := c.config
+	config.Insecure = append(slices.Clone(config.Insecure), host)
+	return New(config)
+}
+
 // insecure tells whether host, with or without port, may do without valid TLS.
 func (c *Client) insecure(host string) bool {
 	if slices.Contains(c.config.Insecure, host) {

@@ -80,6 +80,13 @@ func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, jobs *progress.Jo
 // Limit sets how many blobs go out at once. It is called before the first push.
 func (p *Pusher) Limit(uploads int) { p.slots = make(chan struct{}, uploads) }
 
+// Through is the same pusher with another client of registries.
+func (p *Pusher) Through(reg *remote.Client) *Pusher {
+	other := *p
+	other.remote = reg
+	return &other
+}
+
 // one is a push under way.
 type one struct {
 	*Pusher
