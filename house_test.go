@@ -71,6 +71,7 @@ var guests = map[string][]string{
 	"github.com/opencontainers/go-digest":    {"*"},
 	"github.com/opencontainers/image-spec":   {"*"},
 	"github.com/opencontainers/runtime-spec": {"cdi", "spec", "runtime", "shim", "engine", "build", "cmd", "testkit"},
+	"github.com/package-url/packageurl-go":   {"build"},
 	"github.com/prometheus/client_golang":    {"registry", "cmd"},
 	"github.com/rogpeppe/go-internal":        {"test"},
 	"github.com/spf13/cobra":                 {"cli", "cmd"},

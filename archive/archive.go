@@ -44,6 +44,8 @@ type Report struct {
 	Entries, Bytes int64
 	// Disk is about what the tree takes on disk: contents in whole blocks of 4096, and one for each directory.
 	Disk int64
+	// Newest is the latest time of an entry, in seconds since 1970.
+	Newest int64
 	// Implied lists directories that entries lie in but that the archive does not list itself, as far as something
 	// below could show through: they would have been there already. The root is the empty name. At most 10,000 are listed.
 	Implied []string

@@ -96,6 +96,7 @@ func (u *unpacker) begin() (err error) {
 
 func (u *unpacker) entry(ctx context.Context, h *header) error {
 	u.report.Entries++
+	u.report.Newest = max(u.report.Newest, h.mtime.Sec)
 	if u.o.MaxEntries > 0 && u.report.Entries+u.implied > u.o.MaxEntries {
 		return invalid("more than %d entries", u.o.MaxEntries)
 	}

@@ -37,7 +37,7 @@ func (s *Store) Adopt(ctx context.Context, p Pile, diffIDs []digest.Digest) erro
 			return fmt.Errorf("adopt layer: %w", err)
 		}
 		if _, twice := fresh[diffIDs[i]]; !twice {
-			fresh[diffIDs[i]] = layerRecord{Size: size, Built: name, Reaches: !empty && !s.Movable(Pile{name})}
+			fresh[diffIDs[i]] = layerRecord{Size: size, Newest: s.Newest(Pile{name}).Unix(), Built: name, Reaches: !empty && !s.Movable(Pile{name})}
 		}
 	}
 	layers, fixes, busy := s.fitting(fresh, diffIDs)

@@ -88,7 +88,7 @@ func (s *Store) apply(ctx context.Context, diffID digest.Digest, tar io.Reader) 
 	if len(report.NoAttr) > 0 {
 		slog.Warn("layers: extended attributes that this file system does not take", "layer", diffID.String(), "files", report.NoAttr)
 	}
-	record := layerRecord{Size: report.Disk, Opaque: report.Opaque, RootListed: true, Reaches: len(report.Missing) > 0}
+	record := layerRecord{Size: report.Disk, Newest: report.Newest, Opaque: report.Opaque, RootListed: true, Reaches: len(report.Missing) > 0}
 	for _, path := range report.Implied {
 		if path == "" {
 			record.RootListed = false

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -26,6 +27,10 @@ type builtRecord struct {
 	// Scrapped tells that only those who stand on it keep it.
 	Scrapped bool `json:",omitempty"`
 
+	// Newest is the time of the newest thing that went into it, in seconds since 1970.
+	Newest int64 `json:",omitempty"`
+
+	began   time.Time
 	sealed  bool // nobody writes to it any more
 	durable bool // the database has the record, so the disk has the tree
 }
@@ -42,7 +47,7 @@ func (s *Store) Build(ctx context.Context, name string, below Pile) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/:") {
 		return fmt.Errorf("build layer %q: not a name: %w", name, errdefs.ErrInvalidArgument)
 	}
-	if err := s.claimBuilt(name, builtRecord{Below: slices.Clone(below), Bare: len(below) == 0}); err != nil {
+	if err := s.claimBuilt(name, builtRecord{Below: slices.Clone(below), Bare: len(below) == 0, began: time.Now()}); err != nil {
 		return fmt.Errorf("build layer %s: %w", name, err)
 	}
 	err := s.flatten(ctx, name, below)
@@ -106,7 +111,7 @@ func (s *Store) builtOverlay(name string, record builtRecord) (overlaid, error) 
 
 // Seal ends the writing: from now on the layer, which nobody has mounted any more, is one of piles. empty tells that there is
 // nothing in it. It is on disk, to outlive the process, once Settle is through.
-func (s *Store) Seal(_ context.Context, name string) (empty bool, err error) {
+func (s *Store) Seal(ctx context.Context, name string) (empty bool, err error) {
 	s.quiet(name)
 	s.mu.Lock()
 	record, ok := s.known.built[name]
@@ -126,7 +131,10 @@ func (s *Store) Seal(_ context.Context, name string) (empty bool, err error) {
 			return false, fmt.Errorf("seal built layer %s: %w", name, err)
 		}
 	}
-	if err := removeTree(s.path("built", name, "work")); err != nil {
+	if err = s.stamp(ctx, name, &record); err == nil {
+		err = removeTree(s.path("built", name, "work"))
+	}
+	if err != nil {
 		return false, fmt.Errorf("seal built layer %s: %w", name, err)
 	}
 	s.mu.Lock()

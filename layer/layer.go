@@ -79,6 +79,8 @@ type layerRecord struct {
 	Built string `json:",omitempty"`
 	// RootListed tells that the layer says what the root directory is, Opaque that it hides everything below.
 	RootListed, Opaque bool `json:",omitempty"`
+	// Newest is the latest time of anything in it, in seconds since 1970.
+	Newest int64 `json:",omitempty"`
 }
 
 // fixRecord is what was found out about a layer on top of others.

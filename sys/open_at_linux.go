@@ -41,6 +41,11 @@ func OpenFileAt(dir FD, name string) (FD, error) {
 	return openAt(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 }
 
+// ChangeFileAt is OpenFileAt for a file that is to be written to as well.
+func ChangeFileAt(dir FD, name string) (FD, error) {
+	return openAt(dir, name, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+}
+
 // CreateAt makes file name in dir and opens it for writing; what exists is fs.ErrExist.
 func CreateAt(dir FD, name string, perm uint32) (FD, error) {
 	return openAt(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, perm)
