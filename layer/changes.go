@@ -19,7 +19,7 @@ import (
 // directories that changes lie in. What is at or below a path in ignore is left out, and so are directories that
 // exist for it alone.
 func (s *Store) Changes(ctx context.Context, id string, ignore ...string) ([]ct.FilesystemChange, error) {
-	defer s.enter(id)()
+	defer s.gate.Enter(id)()
 	record, err := s.writable(id)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (s *Store) Changes(ctx context.Context, id string, ignore ...string) ([]ct.
 // ChangesSince is Changes for what has changed since a snapshot was made: until to was made, or, when that is nil, until
 // now.
 func (s *Store) ChangesSince(ctx context.Context, from Snapshot, to *Snapshot, ignore ...string) ([]ct.FilesystemChange, error) {
-	defer s.enter(from.Of)()
+	defer s.gate.Enter(from.Of)()
 	record, err := s.writable(from.Of)
 	if err != nil {
 		return nil, err

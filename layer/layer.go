@@ -31,6 +31,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cove-containers/cove/layer/gate"
 	"github.com/cove-containers/cove/state"
 )
 
@@ -63,7 +64,7 @@ type Store struct {
 	holds     map[string]*held
 	measured  map[string]int64 // what trees take on disk, by path, as far as it was asked for
 	temporary map[string]bool  // folders half made or half deleted that somebody is at
-	gate      gate
+	gate      gate.Gate
 }
 
 // layerRecord is what a layer's tree does not tell itself.
@@ -123,7 +124,6 @@ func Open(root string, db *state.DB) (*Store, error) {
 		return nil, fmt.Errorf("open layers: %w", err)
 	}
 	s := &Store{root: root, db: db, working: map[string]*work{}, roots: map[string]*mounted{}, holds: map[string]*held{}}
-	s.gate = gate{inside: map[string]int{}, closed: map[string]chan struct{}{}}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open layers %s: %w", root, err)
 	}

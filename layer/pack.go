@@ -16,7 +16,7 @@ import (
 // Pack writes what the writable layer id has changed as the tar of one image layer; the same changes always give the
 // same bytes.
 func (s *Store) Pack(ctx context.Context, w io.Writer, id string) error {
-	defer s.enter(id)()
+	defer s.gate.Enter(id)()
 	record, err := s.writable(id)
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func (s *Store) Pack(ctx context.Context, w io.Writer, id string) error {
 
 // PackSnapshot is Pack for a snapshot.
 func (s *Store) PackSnapshot(ctx context.Context, w io.Writer, snap Snapshot) error {
-	defer s.enter(snap.Of)()
+	defer s.gate.Enter(snap.Of)()
 	snap, err := s.fresh(snap)
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func (o overlaid) mount() (*os.File, error) {
 // Root mounts the merged tree of writable layer id; callers at the same time share one mount. Not for a layer that
 // a running container has mounted: the kernel promises nothing for two mounts of one layer.
 func (s *Store) Root(_ context.Context, id string) (*Root, error) {
-	out := s.enter(id)
+	out := s.gate.Enter(id)
 	s.mu.Lock()
 	o, err := s.overlay(id)
 	if err != nil {

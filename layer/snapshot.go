@@ -183,7 +183,7 @@ func (s *Store) fresh(snap Snapshot) (Snapshot, error) {
 
 // SnapshotUsage is what the files take that were new when the snapshot was made.
 func (s *Store) SnapshotUsage(snap Snapshot) (int64, error) {
-	defer s.enter(snap.Of)()
+	defer s.gate.Enter(snap.Of)()
 	snap, err := s.fresh(snap)
 	if err != nil {
 		return 0, err

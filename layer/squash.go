@@ -11,55 +11,11 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// gate keeps those who read a layer's trees and the one who rearranges them apart.
-type gate struct {
-	inside map[string]int
-	closed map[string]chan struct{}
-}
-
-// enter keeps the trees of the writable layer id, and of its snapshots, from being rearranged until leave. It waits while
-// that is going on.
-func (s *Store) enter(id string) (leave func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.gate.closed[id] != nil {
-		wait := s.gate.closed[id]
-		s.mu.Unlock()
-		<-wait
-		s.mu.Lock()
-	}
-	s.gate.inside[id]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.gate.inside[id]--; s.gate.inside[id] == 0 {
-			delete(s.gate.inside, id)
-		}
-	}
-}
-
-// shut closes the gate unless somebody is inside.
-func (s *Store) shut(id string) (open func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gate.inside[id] > 0 || s.gate.closed[id] != nil {
-		return nil, false
-	}
-	closed := make(chan struct{})
-	s.gate.closed[id] = closed
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.gate.closed, id)
-		close(closed)
-	}, true
-}
-
 // Squash merges trees of a writable layer that nobody needs one by one, because the snapshots between them are gone: so
 // many snapshots, made and removed again, neither pile up nor keep what was overwritten long ago. Nobody must have the
 // layer mounted; while somebody reads its trees nothing is done.
 func (s *Store) Squash(ctx context.Context, id string) error {
-	open, ok := s.shut(id)
+	open, ok := s.gate.Shut(id)
 	if !ok {
 		return nil
 	}
