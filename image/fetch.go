@@ -14,15 +14,8 @@ import (
 
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/image/progress"
-	"github.com/cove-containers/cove/ref"
 	"github.com/cove-containers/cove/remote"
 )
-
-// source is where missing blobs come from.
-type source struct {
-	name    ref.Name
-	session *remote.Session
-}
 
 // errInterrupted marks failures of the way to the registry: what has been fetched is good and worth keeping.
 var errInterrupted = errors.New("transfer interrupted")
@@ -122,7 +115,7 @@ func (s *Store) download(ctx context.Context, src source, desc ocispec.Descripto
 // transfer copies the rest of a blob into w, once.
 func (s *Store) transfer(ctx context.Context, src source, desc ocispec.Descriptor, w *blob.Writer, report func(progress.State)) error {
 	at := w.Offset()
-	body, start, err := s.remote.Blob(ctx, src.name, desc, at, src.session)
+	body, start, err := s.blob(ctx, src, desc, at)
 	if err != nil {
 		var refused *remote.Error
 		if errors.As(err, &refused) {

@@ -72,6 +72,8 @@ type User struct {
 type PullOptions struct {
 	Platform    *ocispec.Platform // nil: this host's
 	Credentials remote.Credentials
+	// Origin, when set, is asked in place of the registry.
+	Origin Origin
 	// AllTags pulls every tag of the repository.
 	AllTags bool
 	// Progress, when set, gets what dockerd would stream to the client; it is called by one goroutine at a time.

@@ -33,6 +33,7 @@ type planner struct {
 	src      source
 	platform *ocispec.Platform
 	hold     *Lease
+	known    bool // a document named by its digest is taken from the store where that has it
 	plan     plan
 }
 
@@ -40,7 +41,7 @@ type planner struct {
 var errNoMatch = errors.New("no matching manifest")
 
 func (p *planner) run(ctx context.Context) (*plan, error) {
-	desc, body, err := p.store.remote.Manifest(ctx, p.src.name, p.src.session)
+	desc, body, err := p.top(ctx)
 	if err != nil {
 		return nil, pullError(p.src.name, err)
 	}
@@ -67,6 +68,17 @@ func (p *planner) run(ctx context.Context) (*plan, error) {
 	return &p.plan, nil
 }
 
+// top is the document that the name points to.
+func (p *planner) top(ctx context.Context) (ocispec.Descriptor, []byte, error) {
+	if d := p.src.name.Digest; d != "" && p.known {
+		p.hold.Add(d)
+		if body, err := p.store.blobs.Read(d, oci.MaxDocument); err == nil {
+			return ocispec.Descriptor{Digest: d, Size: int64(len(body))}, body, nil
+		}
+	}
+	return p.store.manifest(ctx, p.src, p.src.name)
+}
+
 // keep parses a document and puts it into the store.
 func (p *planner) keep(desc *ocispec.Descriptor, body []byte) (oci.Document, error) {
 	doc, err := oci.Parse(desc.MediaType, body)
@@ -90,7 +102,7 @@ func (p *planner) child(ctx context.Context, desc *ocispec.Descriptor) (oci.Docu
 		return doc, nil
 	}
 	name := p.src.name.WithDigest(desc.Digest)
-	got, body, err := p.store.remote.Manifest(ctx, name, p.src.session)
+	got, body, err := p.store.manifest(ctx, p.src, name)
 	if err != nil {
 		return oci.Document{}, pullError(name, err)
 	}

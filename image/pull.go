@@ -76,7 +76,7 @@ func (s *Store) pullName(ctx context.Context, name ref.Name, o PullOptions, out 
 
 // pullInto is the recipe of a pull: plan, remember, fetch and unpack, name.
 func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out *progress.Reporter, hold *Lease) (*Image, error) {
-	src := source{name, remote.NewSession(o.Credentials)}
+	src := sourceOf(name, o)
 	p := planner{store: s, src: src, platform: o.Platform, hold: hold}
 	plan, err := p.run(ctx)
 	if err != nil {

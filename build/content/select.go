@@ -79,10 +79,7 @@ func (p *Pile) digest(ctx context.Context, s Selector) (digest.Digest, error) {
 
 // sum is the digest of a node with all below it, without its name.
 func (p *Pile) sum(ctx context.Context, n *Node) (digest.Digest, error) {
-	p.mu.Lock()
-	known := n.sum
-	p.mu.Unlock()
-	if known != "" {
+	if known := p.known(n); known != "" {
 		return known, nil
 	}
 	h := sha256.New()
@@ -109,10 +106,26 @@ func (p *Pile) sum(ctx context.Context, n *Node) (digest.Digest, error) {
 		}
 	}
 	sum := digest.NewDigest(digest.SHA256, h)
+	if len(n.parts) == 1 {
+		n.top().whole.Store(&sum)
+	}
 	p.mu.Lock()
 	n.sum = sum
 	p.mu.Unlock()
 	return sum, nil
+}
+
+// known is the sum of a node, if it was computed before: for this pile, or for another one with the same layer, when that
+// alone has it.
+func (p *Pile) known(n *Node) digest.Digest {
+	if len(n.parts) == 1 {
+		if sum := n.top().whole.Load(); sum != nil {
+			return *sum
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return n.sum
 }
 
 // hash reads the contents of all files among nodes and below them, several at once.
@@ -124,10 +137,7 @@ func (p *Pile) hash(ctx context.Context, nodes []*Node) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		p.mu.Lock()
-		done := n.sum != ""
-		p.mu.Unlock()
-		if done {
+		if p.known(n) != "" {
 			return nil
 		}
 		if n.Stat().Kind() == sys.KindFile && n.top().sum.Load() == nil {

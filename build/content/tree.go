@@ -42,8 +42,10 @@ type entry struct {
 	xattrs string // those that count, one after the other
 	opaque bool
 	read   bool
-	kids   []*entry // by name
-	sum    atomic.Pointer[digest.Digest]
+	kids   []*entry                      // by name
+	sum    atomic.Pointer[digest.Digest] // of a file's content
+	// whole is the sum of a directory with all below it, as far as this layer alone has it.
+	whole atomic.Pointer[digest.Digest]
 }
 
 func newTree(dir string) (*tree, error) {
@@ -373,4 +375,31 @@ func (p *Pile) walk(name string, follow bool) (*Node, error) {
 // more tells whether anything follows in a path.
 func more(rest []string) bool {
 	return slices.ContainsFunc(rest, func(part string) bool { return part != "" })
+}
+
+// Find follows a path from the root, and with follow also a link at its end; nothing leads out of the root. What is not there
+// is fs.ErrNotExist.
+func (p *Pile) Find(name string, follow bool) (*Node, error) {
+	n, err := p.walk(name, follow)
+	if err == nil && n == nil {
+		err = &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return n, err
+}
+
+// OpenFile opens a regular file for reading.
+func (p *Pile) OpenFile(n *Node) (*os.File, error) {
+	if n.Stat().Kind() != sys.KindFile {
+		return nil, &fs.PathError{Op: "open", Path: path.Join("/", n.path), Err: errors.New("not a regular file")}
+	}
+	dir, err := n.parts[0].of.open(path.Dir(path.Join("/", n.path))[1:])
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	f, err := sys.OpenFileAt(dir, n.Name())
+	if err != nil {
+		return nil, err
+	}
+	return f.File(path.Join("/", n.path)), nil
 }
