@@ -65,13 +65,20 @@ func (s *Store) Ask(ctx context.Context, name ref.Name, o PullOptions, hold *Lea
 	return s.imageOf(plan.target, variant{desc: plan.manifest, manifest: doc.Manifest, config: plan.config})
 }
 
+// Coming is how far a layer has come: so much of it is downloaded or, with Extracting, unpacked.
+type Coming struct {
+	Layer            ocispec.Descriptor
+	Extracting, Done bool
+	Current, Total   int64
+}
+
 // Bring has the layers of an image that Ask has found fetched, unpacked and fit for lying on one another. hold is that of
 // Ask. report, when set, hears how each layer goes on, and at last that it is done.
-func (s *Store) Bring(ctx context.Context, img *Image, name ref.Name, o PullOptions, report func(l ocispec.Descriptor, p progress.State, done bool)) error {
+func (s *Store) Bring(ctx context.Context, img *Image, name ref.Name, o PullOptions, report func(Coming)) error {
 	src := sourceOf(name, o)
 	return s.unpackAll(ctx, &src, img.Layers, img.DiffIDs, func(t layerTask, p progress.State, done bool) {
-		if report != nil {
-			report(t.desc, p, done)
+		if report != nil && (done || p.Stage == progress.Downloading || p.Stage == progress.Extracting) {
+			report(Coming{t.desc, p.Stage == progress.Extracting, done, p.Current, p.Total})
 		}
 	})
 }

@@ -19,7 +19,6 @@ import (
 
 	"github.com/cove-containers/cove/build/step"
 	"github.com/cove-containers/cove/image"
-	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/ref"
 	"github.com/cove-containers/cove/remote"
@@ -221,22 +220,23 @@ type tally struct {
 	began map[string]time.Time
 }
 
-func (t *tally) report(l ocispec.Descriptor, p progress.State, done bool) {
+func (t *tally) report(c image.Coming) {
 	if t.env.Progress == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	l := c.Layer
 	download, extract := l.Digest.String(), "extracting "+l.Digest.String()
 	switch {
-	case done:
+	case c.Done:
 		t.say(download, l.Size, l.Size, true)
 		t.say(extract, 0, 0, true)
-	case p.Stage == progress.Downloading:
-		t.say(download, p.Current, p.Total, false)
-	case p.Stage == progress.Extracting:
+	case c.Extracting:
 		t.say(download, l.Size, l.Size, true)
-		t.say(extract, p.Current, p.Total, false)
+		t.say(extract, c.Current, c.Total, false)
+	default:
+		t.say(download, c.Current, c.Total, false)
 	}
 }
 
