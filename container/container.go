@@ -50,8 +50,9 @@ type Container struct {
 	Mounts  []Mount
 	// Wished are the endpoints by network name as asked for; Networks are those filled in while running.
 	Wished, Networks map[string]*nt.EndpointSettings
-	// LastAddresses are what it had on each network when it ran last.
-	LastAddresses map[string]netip.Addr `json:",omitempty"`
+	// LastAddresses, and LastAddresses6 of IPv6, are what it had on each network when it ran last.
+	LastAddresses  map[string]netip.Addr `json:",omitempty"`
+	LastAddresses6 map[string]netip.Addr `json:",omitempty"`
 	// SandboxID names the network namespace while running.
 	SandboxID string
 	// Ports are the published ports while running, with the host ports chosen.
@@ -77,8 +78,8 @@ type Mount struct {
 	// Image and DiffIDs are what is shown of an image.
 	Image   digest.Digest   `json:",omitempty"`
 	DiffIDs []digest.Digest `json:",omitempty"`
-	Target string
-	RW     bool
+	Target  string
+	RW      bool
 	// Mode is what the user wrote after the second colon of -v.
 	Mode        string
 	Propagation mount.Propagation

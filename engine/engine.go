@@ -137,7 +137,7 @@ func assemble(parts Parts) *Engine {
 	}
 	e.host = e.describeHost()
 	e.etc = etc.Settings{
-		Containers: parts.Containers, Root: parts.Config.Root, HostGateway: func() netip.Addr { return e.networks.HostGateway() },
+		Containers: parts.Containers, Root: parts.Config.Root, HostGateways: func() []netip.Addr { return e.networks.HostGateways() },
 		Resolv: network.ResolvInput{Servers: parts.Config.DNS, Search: parts.Config.DNSSearch, Options: parts.Config.DNSOptions},
 	}
 	e.View = e.newView()

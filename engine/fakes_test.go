@@ -169,8 +169,10 @@ func (f fakeLayers) Writable() []string {
 
 type fakeNetworks struct{ *world }
 
-func (f fakeNetworks) Validate(network.Request) error  { return f.in(func() {}) }
-func (f fakeNetworks) HostGateway() netip.Addr         { return netip.MustParseAddr("10.0.0.1") }
+func (f fakeNetworks) Validate(network.Request) error { return f.in(func() {}) }
+func (f fakeNetworks) HostGateways() []netip.Addr {
+	return []netip.Addr{netip.MustParseAddr("10.0.0.1")}
+}
 func (f fakeNetworks) Sweep() error                    { return nil }
 func (f fakeNetworks) Rename(containerID, name string) {}
 func (f fakeNetworks) Forget(containerID string)       {}

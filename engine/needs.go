@@ -73,7 +73,7 @@ type networkRecords interface {
 
 type networkFacts interface {
 	Validate(req network.Request) error
-	HostGateway() netip.Addr
+	HostGateways() []netip.Addr
 	Remember(containerID string, last map[string]netip.Addr)
 	Called(ref string) string
 }

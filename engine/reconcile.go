@@ -34,7 +34,11 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	for _, busy := range []bool{false, true} { // an address that two have had is his who had it when the daemon ended
 		for _, c := range all {
 			if c.State.Busy() == busy {
-				e.networks.Remember(c.ID, lastAddresses(c))
+				four, six := lastAddresses(c)
+				e.networks.Remember(c.ID, four)
+				if len(six) > 0 {
+					e.networks.Remember(c.ID, six)
+				}
 			}
 		}
 	}

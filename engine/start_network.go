@@ -105,7 +105,8 @@ func (e *Engine) restoreNetwork(ctx context.Context, c *container.Container, sup
 
 // leaveNetworks takes out of the record what a network gave for one run.
 func leaveNetworks(c *container.Container) {
-	endpoints, addresses := map[string]*nt.EndpointSettings{}, lastAddresses(c)
+	endpoints := map[string]*nt.EndpointSettings{}
+	four, six := lastAddresses(c)
 	for name, wish := range c.Wished {
 		endpoint := wish.Copy()
 		if last := c.Networks[name]; last != nil {
@@ -113,19 +114,23 @@ func leaveNetworks(c *container.Container) {
 		}
 		endpoints[name] = endpoint
 	}
-	c.Networks, c.LastAddresses, c.Ports, c.SandboxID = endpoints, addresses, nil, ""
+	c.Networks, c.LastAddresses, c.LastAddresses6, c.Ports, c.SandboxID = endpoints, four, six, nil, ""
 }
 
 // lastAddresses are those the container has, or had when it ran, by network.
-func lastAddresses(c *container.Container) map[string]netip.Addr {
-	addresses := map[string]netip.Addr{}
-	maps.Copy(addresses, c.LastAddresses)
+func lastAddresses(c *container.Container) (four, six map[string]netip.Addr) {
+	four, six = map[string]netip.Addr{}, map[string]netip.Addr{}
+	maps.Copy(four, c.LastAddresses)
+	maps.Copy(six, c.LastAddresses6)
 	for name, endpoint := range c.Networks {
 		if endpoint != nil && endpoint.IPAddress.IsValid() {
-			addresses[name] = endpoint.IPAddress
+			four[name] = endpoint.IPAddress
+		}
+		if endpoint != nil && endpoint.GlobalIPv6Address.IsValid() {
+			six[name] = endpoint.GlobalIPv6Address
 		}
 	}
-	return addresses
+	return four, six
 }
 
 // networkEvents tells which networks a container joined or left.

@@ -382,15 +382,15 @@ func (k *Keeper) Close() error {
 	return err
 }
 
-// HostGateway is what the name host-gateway stands for in extra hosts: the host as its containers see it.
-func (k *Keeper) HostGateway() netip.Addr {
+// HostGateways are what the name host-gateway stands for in extra hosts: the host as its containers see it, in each family.
+func (k *Keeper) HostGateways() []netip.Addr {
 	if k.cfg.HostGateway.IsValid() {
-		return k.cfg.HostGateway
+		return []netip.Addr{k.cfg.HostGateway}
 	}
 	if l := k.lan(nt.NetworkBridge); l != nil {
-		return l.gateways.First()
+		return l.gateways.All()
 	}
-	return netip.Addr{}
+	return nil
 }
 
 // newID is a random identifier of 64 hexadecimal digits.

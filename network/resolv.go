@@ -19,6 +19,8 @@ type ResolvInput struct {
 	Host bool
 	// Named has the container ask its own name server, which asks the others for it.
 	Named bool
+	// IPv6 tells that the container reaches servers of IPv6.
+	IPv6 bool
 }
 
 // fallbackServers answer where the host names none that a container can reach; Docker's users expect these.
@@ -35,7 +37,7 @@ func ResolvConf(host []byte, in ResolvInput) []byte {
 			c.servers = append(c.servers, s.String())
 		}
 	} else if !in.Host {
-		c.servers = slices.DeleteFunc(c.servers, onlyTheHosts)
+		c.servers = slices.DeleteFunc(c.servers, func(s string) bool { return onlyTheHosts(s, true, in.IPv6) })
 		if len(c.servers) == 0 {
 			c.servers = fallbackServers
 		}
@@ -109,11 +111,12 @@ func parseResolv(text []byte) resolv {
 	return c
 }
 
-// onlyTheHosts tells whether a name server can be reached by the host alone: it is on its loopback, is no address, or
-// is one of IPv6, which containers on the default network do not have.
-func onlyTheHosts(server string) bool {
+// onlyTheHosts tells whether a name server can be reached by the host alone: it is on its loopback or on a link of its, is no
+// address, or is of a family by which the container does not reach the world.
+func onlyTheHosts(server string, four, six bool) bool {
 	a, err := netip.ParseAddr(server)
-	return err != nil || a.Unmap().IsLoopback() || a.Unmap().IsUnspecified() || a.Unmap().Is6()
+	a = a.Unmap()
+	return err != nil || a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.Is4() && !four || a.Is6() && !six
 }
 
 const (
@@ -140,13 +143,16 @@ func HostResolvConf() ([]byte, error) {
 	return text, nil
 }
 
+// families are those that a container has, and those by which it reaches the world.
+type families struct{ four, six, out4, out6 bool }
+
 // forwardTo is whom a container's name server asks for what no container is called, in order: whom the user named, else
-// the host's own, of which those that only the host reaches are asked from there.
-func forwardTo(in ResolvInput) []dns.Server {
+// the host's own. Those that only the host reaches are asked from there, those of a family that the container does not have, too.
+func forwardTo(in ResolvInput, has families) []dns.Server {
 	var out []dns.Server
 	for _, a := range in.Servers {
-		if a != dns.Address { // itself, without end
-			out = append(out, dns.Server{Address: netip.AddrPortFrom(a, 53)})
+		if a = a.Unmap(); a != dns.Address { // itself, without end
+			out = append(out, dns.Server{Address: netip.AddrPortFrom(a, 53), Host: a.Is4() && !has.four && !a.IsLoopback() || a.Is6() && !has.six && !a.IsLoopback()})
 		}
 	}
 	if len(in.Servers) > 0 {
@@ -158,7 +164,7 @@ func forwardTo(in ResolvInput) []dns.Server {
 	}
 	for _, text := range parseResolv(host).servers {
 		if a, err := netip.ParseAddr(text); err == nil && !a.Unmap().IsUnspecified() {
-			out = append(out, dns.Server{Address: netip.AddrPortFrom(a, 53), Host: onlyTheHosts(text)})
+			out = append(out, dns.Server{Address: netip.AddrPortFrom(a.Unmap(), 53), Host: onlyTheHosts(text, has.out4, has.out6)})
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package network
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -25,6 +26,7 @@ func TestResolvConf(t *testing.T) {
 		{"nothing left", "nameserver 127.0.0.1\nsearch x\n", ResolvInput{}, "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch x\n"},
 		{"no file", "", ResolvInput{}, "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"},
 		{"IPv6 servers", "nameserver fd00::1\nnameserver 10.0.0.1\n", ResolvInput{}, "nameserver 10.0.0.1\n"},
+		{"IPv6 servers, reached", "nameserver fd00::1\nnameserver ::1\nnameserver fe80::1\n", ResolvInput{IPv6: true}, "nameserver fd00::1\n"},
 		{"host network", "nameserver 127.0.0.1\n", ResolvInput{Host: true}, "nameserver 127.0.0.1\n"},
 		{"the user's servers", "nameserver 10.0.0.1\nsearch x\n", ResolvInput{Servers: addrs("1.1.1.1", "::1")}, "nameserver 1.1.1.1\nnameserver ::1\nsearch x\n"},
 		{
@@ -50,4 +52,26 @@ func FuzzResolvConf(f *testing.F) {
 			t.Errorf("not stable:\n%q\n%q", once, twice)
 		}
 	})
+}
+
+// TestForwardTo: servers that a container cannot reach itself are asked from the host.
+func TestForwardTo(t *testing.T) {
+	in := ResolvInput{Servers: addrs("10.0.0.1", "fd00::1", "127.0.0.11", "::ffff:10.0.0.2")}
+	for _, tc := range []struct {
+		name string
+		has  families
+		want []bool
+	}{
+		{"IPv4 alone", families{four: true}, []bool{false, true, false}},
+		{"both", families{four: true, six: true}, []bool{false, false, false}},
+		{"IPv6 alone", families{six: true}, []bool{true, false, true}},
+	} {
+		var got []bool
+		for _, s := range forwardTo(in, tc.has) {
+			got = append(got, s.Host)
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
 }

@@ -81,11 +81,18 @@ func (k *Keeper) openNames(containerID string, s *Sockets, ns *os.File, in Resol
 // servers are whom a container's name server asks for what it does not know. Those that only the host reaches are not asked
 // for a container that is on networks alone that lead nowhere: questions would be a way out.
 func (k *Keeper) servers(containerID string, in ResolvInput) []dns.Server {
-	all := forwardTo(in)
 	k.mu.Lock()
 	m := k.members[containerID]
 	k.mu.Unlock()
-	if m != nil && (k.carrierOf(m, false) != "" || k.carrierOf(m, true) != "") {
+	var has families
+	if m != nil {
+		has.out4, has.out6 = k.carrierOf(m, false) != "", k.carrierOf(m, true) != ""
+		for _, e := range m.endpoints {
+			has.four, has.six = has.four || e.addresses.V4.IsValid(), has.six || e.addresses.V6.IsValid()
+		}
+	}
+	all := forwardTo(in, has)
+	if has.out4 || has.out6 {
 		return all
 	}
 	return slices.DeleteFunc(all, func(s dns.Server) bool { return s.Host })

@@ -37,6 +37,8 @@ type settings struct {
 	tls, tlsVerify               bool
 	tlsCA, tlsCert, tlsKey       string
 	bridge, bip, ip, hostGateway string
+	ipv6, ip6tables              bool
+	bip6, fixedCIDR6             string
 	mtu                          int
 	pools                        []string
 	dns, dnsSearch, dnsOptions   []string
@@ -95,6 +97,10 @@ func newSettings() *settings {
 	f.StringVar(&s.tlsKey, "tlskey", "/etc/cove/key.pem", "Path to TLS key file")
 	f.StringVarP(&s.bridge, "bridge", "b", "", "Name of the default bridge; \"none\" disables container networking")
 	f.StringVar(&s.bip, "bip", "", "IPv4 address and prefix for the default bridge")
+	f.BoolVar(&s.ipv6, "ipv6", false, "Enable IPv6 networking for the default bridge network")
+	f.StringVar(&s.bip6, "bip6", "", "IPv6 address and prefix for the default bridge")
+	f.StringVar(&s.fixedCIDR6, "fixed-cidr-v6", "", "IPv6 subnet for the default bridge network")
+	f.BoolVar(&s.ip6tables, "ip6tables", true, "Accepted for compatibility: networks with IPv6 always have their firewall")
 	f.StringVar(&s.ip, "ip", "", "Host IP for port publishing from the default bridge network")
 	f.StringSliceVar(&s.publishAllow, "publish-allow", nil, "Addresses and ranges from which published ports can be reached (default: from everywhere)")
 	f.StringVar(&s.hostGateway, "host-gateway-ip", "", "IP address that the special 'host-gateway' string in --add-host resolves to")
@@ -166,6 +172,9 @@ func (s *settings) check() error {
 	if s.bridge != "" && s.bip != "" && s.bridge == "none" {
 		return fmt.Errorf("--bridge none and --bip contradict each other")
 	}
+	if !s.ip6tables {
+		return fmt.Errorf("--ip6tables=false is not supported: without a firewall, networks with IPv6 would be open to everybody")
+	}
 	switch s.storageDriver {
 	case "", "overlay2", "overlayfs", "overlay":
 	default:
@@ -176,6 +185,7 @@ func (s *settings) check() error {
 		func() error { _, err := s.ulimitList(); return err },
 		func() error { _, err := units.RAMInBytes(s.shmSize); return err },
 		func() error { _, err := prefix(s.bip); return err },
+		s.checkIPv6,
 		func() error { _, err := addresses(s.dns); return err },
 		func() error { _, err := network.ParseRanges(strings.Join(s.publishAllow, ",")); return err },
 		func() error { _, err := addresses(oneOf(s.ip)); return err },
@@ -191,6 +201,22 @@ func (s *settings) check() error {
 	} {
 		if err := step(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkIPv6 refuses what the default network cannot have.
+func (s *settings) checkIPv6() error {
+	for _, text := range []string{s.bip6, s.fixedCIDR6} {
+		p, err := prefix(text)
+		switch {
+		case err != nil:
+			return err
+		case text != "" && !p.Addr().Is6():
+			return fmt.Errorf("invalid IPv6 subnet %q", text)
+		case text != "" && !s.ipv6:
+			return fmt.Errorf("--bip6 and --fixed-cidr-v6 need --ipv6")
 		}
 	}
 	return nil

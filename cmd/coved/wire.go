@@ -326,6 +326,9 @@ func listenConfig(s *settings) listen.Config {
 func networkConfig(s *settings, log *slog.Logger) network.Config {
 	c := network.Config{Mark: s.mark(), Bridge: s.bridge, MTU: s.mtu, Log: log}
 	c.BIP, _ = prefix(s.bip)
+	c.IPv6 = s.ipv6
+	c.BIP6, _ = prefix(s.bip6)
+	c.Range6, _ = prefix(s.fixedCIDR6)
 	pools, _ := s.poolList()
 	for _, p := range pools {
 		c.Pools = append(c.Pools, network.Pool{Base: p.base, Size: p.size})

@@ -24,8 +24,8 @@ type Settings struct {
 	Containers *container.Store
 	// Root is the daemon's data root.
 	Root string
-	// HostGateway is the host as its containers see it.
-	HostGateway func() netip.Addr
+	// HostGateways are the host as its containers see it.
+	HostGateways func() []netip.Addr
 	// Resolv is for containers that ask for nothing of their own.
 	Resolv network.ResolvInput
 }
@@ -57,6 +57,9 @@ func (s Settings) Write(c *container.Container, endpoints map[string]*nt.Endpoin
 	}
 	in := s.ResolvOf(c)
 	in.Named = named
+	for _, e := range endpoints {
+		in.IPv6 = in.IPv6 || e != nil && e.IPv6Gateway.IsValid()
+	}
 	if c.State.Alive() {
 		return s.amend(c, at, s.hostsInput(c, endpoints), in)
 	}
@@ -138,7 +141,7 @@ func (s Settings) hosts(c *container.Container, endpoints map[string]*nt.Endpoin
 func (s Settings) hostsInput(c *container.Container, endpoints map[string]*nt.EndpointSettings) HostsInput {
 	in := HostsInput{
 		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
-		Extra: c.HostConfig.ExtraHosts, HostGateway: s.HostGateway(),
+		Extra: c.HostConfig.ExtraHosts, HostGateways: s.HostGateways(),
 	}
 	for _, name := range slices.Sorted(maps.Keys(endpoints)) {
 		for _, a := range []netip.Addr{endpoints[name].IPAddress, endpoints[name].GlobalIPv6Address} {

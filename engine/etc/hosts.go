@@ -15,8 +15,8 @@ type HostsInput struct {
 	Addresses []netip.Addr
 	// Extra are lines of the user, "name:address" or "name:host-gateway"; an address may stand in brackets.
 	Extra []string
-	// HostGateway stands for the word host-gateway.
-	HostGateway netip.Addr
+	// HostGateways stand for the word host-gateway.
+	HostGateways []netip.Addr
 	// NoIPv6 leaves out the names of IPv6.
 	NoIPv6 bool
 }
@@ -35,13 +35,13 @@ func HostsFile(in HostsInput) []byte {
 	}
 	for _, extra := range in.Extra {
 		if name, address, ok := SplitExtraHost(extra); ok {
-			if address == "host-gateway" {
-				if !in.HostGateway.IsValid() {
-					continue
-				}
-				address = in.HostGateway.String()
+			if address != "host-gateway" {
+				line(address, name)
+				continue
 			}
-			line(address, name)
+			for _, a := range in.HostGateways {
+				line(a.String(), name)
+			}
 		}
 	}
 	if names := ownNames(in.Hostname, in.Domainname); names != "" {

@@ -30,7 +30,7 @@ func TestHostsFile(t *testing.T) {
 		{"two addresses", HostsInput{Hostname: "a", Addresses: addrs("10.0.0.2", "10.1.0.2")}, "10.0.0.2\ta\n10.1.0.2\ta\n"},
 		{
 			"extra", HostsInput{
-				Hostname: "h", Addresses: addrs("10.0.0.2"), HostGateway: netip.MustParseAddr("10.0.0.1"),
+				Hostname: "h", Addresses: addrs("10.0.0.2"), HostGateways: addrs("10.0.0.1"),
 				Extra: []string{"a:1.2.3.4", "b:host-gateway", "c:[::1]", "d:fe80::1", "e=5.6.7.8", "bad", ":1.1.1.1", "x:", "y:nope"},
 			},
 			"1.2.3.4\ta\n10.0.0.1\tb\n::1\tc\nfe80::1\td\n5.6.7.8\te\n10.0.0.2\th\n",

@@ -1,12 +1,15 @@
 package bridge
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -79,7 +82,7 @@ func ForwardIPv6() (raised []string, err error) {
 		if slices.Contains([]string{"all", "default", "lo"}, name) {
 			continue
 		}
-		if readSysctl(name+"/accept_ra") == "1" && readSysctl(name+"/forwarding") == "0" && readSysctl(name+"/disable_ipv6") == "0" {
+		if hears(name) && readSysctl(name+"/accept_ra") == "1" && readSysctl(name+"/forwarding") == "0" && readSysctl(name+"/disable_ipv6") == "0" {
 			if err := setSysctl("ipv6/conf/"+name+"/accept_ra", "2"); err != nil {
 				return raised, err
 			}
@@ -88,6 +91,13 @@ func ForwardIPv6() (raised []string, err error) {
 	}
 	later := readSysctl("default/forwarding") // which goes with that of all
 	return raised, setAll("ipv6/conf/", "all/forwarding", "1", "default/forwarding", later)
+}
+
+// hears tells whether there can be a router on a device: it speaks to neighbours.
+func hears(device string) bool {
+	text, err := os.ReadFile("/sys/class/net/" + device + "/flags")
+	flags, err2 := strconv.ParseUint(strings.TrimSpace(string(text)), 0, 32)
+	return err == nil && err2 == nil && flags&unix.IFF_NOARP == 0
 }
 
 // readSysctl is a setting below net.ipv6.conf, "" where there is none.
@@ -99,10 +109,17 @@ func readSysctl(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// Announce tells the neighbours of a device of the namespace that its IPv6 addresses are at its hardware address now: who
-// spoke to the last one that had an address would go on sending to nobody for some seconds.
+// Announce waits until the device of the namespace hears who asks for its IPv6 addresses, which the kernel sees to after it
+// gave it the addresses, and tells its neighbours that these are at its hardware address now: who spoke to the last one
+// that had an address would go on sending to nobody for some seconds, and who asked in vain asks again after one.
 func (n *Namespace) Announce(p Port) error {
-	if !p.IPv6() {
+	var addresses []netip.Addr
+	for _, a := range p.Sends() {
+		if a.Is6() {
+			addresses = append(addresses, a)
+		}
+	}
+	if len(addresses) == 0 {
 		return nil
 	}
 	link, err := n.handle.LinkByName(p.Inside)
@@ -110,28 +127,45 @@ func (n *Namespace) Announce(p Port) error {
 		return fmt.Errorf("find %s in network namespace: %w", p.Inside, err)
 	}
 	err = Within(n.File, func() error {
-		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		// Neighbours listen only to what cannot have passed a router.
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 255); err != nil {
-			return err
-		}
-		to := &unix.SockaddrInet6{ZoneId: uint32(link.Attrs().Index), Addr: [16]byte{0: 0xff, 1: 2, 15: 1}}
-		for _, a := range p.Addresses {
-			if !six(a) {
-				continue
-			}
-			if err := unix.Sendto(fd, advertisement(a.Addr(), p.MAC), 0, to); err != nil {
-				return err
-			}
-		}
-		return nil
+		listening(addresses)
+		return advertise(link.Attrs().Index, p.MAC, addresses)
 	})
 	if err != nil {
 		return fmt.Errorf("announce the addresses of %s: %w", p.Inside, err)
+	}
+	return nil
+}
+
+// listening waits until the namespace of the thread is in the groups that questions for the addresses are sent to.
+func listening(addresses []netip.Addr) {
+	for range 100 {
+		text, err := os.ReadFile("/proc/thread-self/net/igmp6")
+		missing := slices.ContainsFunc(addresses, func(a netip.Addr) bool {
+			b := a.As16()
+			return !bytes.Contains(text, fmt.Appendf(nil, "ff0200000000000000000001ff%x", b[13:]))
+		})
+		if err != nil || !missing {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func advertise(device int, mac net.HardwareAddr, addresses []netip.Addr) error {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	// Neighbours listen only to what cannot have passed a router.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 255); err != nil {
+		return err
+	}
+	to := &unix.SockaddrInet6{ZoneId: uint32(device), Addr: [16]byte{0: 0xff, 1: 2, 15: 1}}
+	for _, a := range addresses {
+		if err := unix.Sendto(fd, advertisement(a, mac), 0, to); err != nil {
+			return err
+		}
 	}
 	return nil
 }
