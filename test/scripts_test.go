@@ -21,6 +21,26 @@ import (
 	"github.com/cove-containers/cove/testkit"
 )
 
+// A door is a way to an engine: a client ($E), and what its environment has besides.
+type door struct {
+	name, client string
+	env          []string
+}
+
+// doors are the ways scripts of an area take. Images are built through the daemon's protocol of BuildKit, and with the API
+// that docker has had before ("classic").
+func doors(t *testing.T, area string) []door {
+	all := []door{{name: "cove", client: "cove"}}
+	if _, err := exec.LookPath("docker"); err != nil {
+		t.Log("the stock docker client is not installed: scripts run with cove only")
+		return all
+	}
+	if area != "build" {
+		return append(all, door{name: "docker", client: "docker"})
+	}
+	return append(all, door{name: "classic", client: "docker", env: []string{"DOCKER_BUILDKIT=0"}})
+}
+
 // TestScripts runs each script of scripts/ with the cove command line and with the stock docker client ($E), each
 // time against an engine of its own that holds busybox and alpine. A script whose first line is "# cove only" has
 // no counterpart in the docker client.
@@ -31,43 +51,37 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(all) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
-	clients := []string{"cove"}
-	if _, err := exec.LookPath("docker"); err == nil {
-		clients = append(clients, "docker")
-	} else {
-		t.Log("the stock docker client is not installed: scripts run with cove only")
-	}
-	for _, client := range clients {
-		for _, script := range all {
-			text, err := os.ReadFile(script)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if client != "cove" && strings.HasPrefix(string(text), "# cove only") {
+	for _, script := range all {
+		text, err := os.ReadFile(script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		area := filepath.Base(filepath.Dir(script))
+		name := strings.TrimSuffix(filepath.Base(script), ".txt")
+		for _, d := range doors(t, area) {
+			if d.client != "cove" && strings.HasPrefix(string(text), "# cove only") {
 				continue
 			}
-			area := filepath.Base(filepath.Dir(script))
-			name := strings.TrimSuffix(filepath.Base(script), ".txt")
-			t.Run(client+"/"+area+"/"+name, func(t *testing.T) {
+			t.Run(d.name+"/"+area+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				runScript(t, client, script)
+				runScript(t, d, script)
 			})
 		}
 	}
 }
 
-func runScript(t *testing.T, client, script string) {
+func runScript(t *testing.T, d door, script string) {
 	e := newEngine(t)
 	e.Start()
 	e.Load("busybox", "alpine")
 	testscript.RunT(serial{t}, testscript.Params{
 		Files: []string{script},
 		Setup: func(env *testscript.Env) error {
-			for _, pair := range e.Env() {
+			for _, pair := range append(e.Env(), d.env...) {
 				k, v, _ := strings.Cut(pair, "=")
 				env.Setenv(k, v)
 			}
-			env.Setenv("E", client)
+			env.Setenv("E", d.client)
 			env.Setenv("B", "busybox")
 			env.Setenv("A", "alpine:3.20")
 			env.Setenv("IMAGES", images(t))
@@ -83,7 +97,9 @@ func runScript(t *testing.T, client, script string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"rc": exitStatus, "craft": craft, "registry": registry, "push": push, "daemon": daemon, "eventually": eventually,
 			"within": within, "xattr": extendedAttribute, "serve": serveScript, "accounts": accounts,
+			"build": buildScript, "web": web,
 		},
+		Condition: func(name string) (bool, error) { return name == d.name, nil },
 	})
 }
 

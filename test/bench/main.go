@@ -26,15 +26,16 @@ func main() {
 	rounds := flag.Int("n", 15, "measurements of each peer")
 	debian := flag.String("debian", "", "archive of a Debian image for the pull (made by scripts/debian-image); empty leaves the pull out")
 	registries := flag.Int("registries", 3, "rounds of the comparison of registries; 0 leaves it out")
-	only := flag.Bool("only-registries", false, "leave out everything else")
+	builds := flag.Int("builds", 5, "rounds of the comparison of builds; 0 leaves it out")
+	only := flag.String("only", "", `"registries" or "builds": leave out everything else`)
 	flag.Parse()
-	if err := measure(*rounds, *registries, *only, *debian); err != nil {
+	if err := measure(*rounds, *registries, *builds, *only, *debian); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func measure(rounds, registries int, only bool, debian string) error {
+func measure(rounds, registries, builds int, only, debian string) error {
 	images, err := testkit.Images(".")
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func measure(rounds, registries int, only bool, debian string) error {
 		return err
 	}
 	openers := []func() (*peer, error){b.cove, b.docker, b.podman, b.crun}
-	if only {
+	if only != "" {
 		openers = openers[:2]
 	}
 	for _, open := range openers {
@@ -64,8 +65,11 @@ func measure(rounds, registries int, only bool, debian string) error {
 	if len(b.peers) == 0 || b.peers[0].name != "cove" {
 		return fmt.Errorf("cove itself could not be started")
 	}
-	if only {
+	switch only {
+	case "registries":
 		return b.registries(registries)
+	case "builds":
+		return b.builds(builds)
 	}
 	fmt.Printf("%d rounds; median ms (least, most); the ratio is the peer's median over cove's\n\n", rounds)
 	b.table("run --rm alpine true, default network", rounds, func(p *peer) *exec.Cmd { return p.run("") })
@@ -75,6 +79,11 @@ func measure(rounds, registries int, only bool, debian string) error {
 	b.memory(20)
 	if debian != "" {
 		if err := b.pulls(max(3, rounds/5), debian); err != nil {
+			return err
+		}
+	}
+	if builds > 0 {
+		if err := b.builds(builds); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,8 @@ type peer struct {
 	forget     func(image string) *exec.Cmd
 	push       func(image string) *exec.Cmd
 	tag        func(image, name string) *exec.Cmd
+	build      func(socket string, args ...string) *exec.Cmd // through another socket than its own, unless that is empty
+	socket     string
 	daemon     int // pid, 0 for none
 	idlePIDs   func() []int
 	bare       bool // no engine at all: runs a prepared root
@@ -123,6 +125,7 @@ func (b *bench) cove() (*peer, error) {
 	}
 	p := client(&peer{name: "cove", alpineName: "alpine:bench", daemon: cmd.Process.Pid}, env, filepath.Join(bin, "cove"))
 	p.idlePIDs = func() []int { return processesOf(filepath.Join(bin, "cove-runtime")) }
+	builder(p, socket, env, filepath.Join(bin, "cove"))
 	return p, must(command(env, filepath.Join(bin, "cove"), "load", "-i", b.alpine))
 }
 
@@ -142,6 +145,7 @@ func (b *bench) docker() (*peer, error) {
 	env := []string{"DOCKER_HOST=unix://" + socket, "HOME=" + b.dir}
 	p := client(&peer{name: "docker", alpineName: "alpine:bench", daemon: cmd.Process.Pid}, env, "docker")
 	p.idlePIDs = func() []int { return processesNaming(root, cmd.Process.Pid) }
+	builder(p, socket, env, buildClient())
 	return p, must(command(env, "docker", "load", "-i", b.alpine))
 }
 
