@@ -27,7 +27,6 @@ type (
 // vertex is one operation of a definition.
 type vertex struct {
 	step.Vertex
-	op     *pb.Op
 	meta   *pb.OpMetadata
 	inputs []digest.Digest
 	source *pb.Source // where it stands in the files that the client wrote
@@ -45,7 +44,7 @@ func parse(def *pb.Definition) (map[digest.Digest]*pb.Op, *pb.Op, error) {
 	if err := checkLocations(def.Source); err != nil {
 		return nil, nil, err
 	}
-	caps := pb.Caps.CapSet(pb.Caps.All())
+	caps := pb.Caps.CapSet(LLBCaps())
 	for _, m := range def.Metadata {
 		for c := range m.GetCaps() {
 			if err := caps.Supports(apicaps.CapID(c)); err != nil {
@@ -139,8 +138,8 @@ func (l *loader) vertex(dgst digest.Digest) (*vertex, error) {
 	if v, ok := l.build.vertices[key]; ok {
 		return v, nil
 	}
-	v := &vertex{op: op, meta: meta, source: l.def.Source, node: &node{Anew: key.anew}}
-	v.Digest, v.Description, v.Constraints = dgst, meta.GetDescription(), op.Constraints
+	v := &vertex{meta: meta, source: l.def.Source, node: &node{Anew: key.anew}}
+	v.Digest, v.Op, v.Description, v.Constraints = dgst, op, meta.GetDescription(), op.Constraints
 	var below []*vertex
 	for _, in := range op.Inputs {
 		sub, err := l.vertex(digest.Digest(in.Digest))
@@ -180,7 +179,7 @@ func normalize(p *pb.Platform) *pb.Platform {
 func (b *build) make(v *vertex) (step.Op, error) {
 	m := b.builder.parts.Make
 	var maker Maker
-	switch op := v.op.Op.(type) {
+	switch op := v.Op.Op.(type) {
 	case *pb.Op_Source:
 		maker = m.Source
 	case *pb.Op_Exec:
@@ -201,9 +200,9 @@ func (b *build) make(v *vertex) (step.Op, error) {
 		return nil, fmt.Errorf("definitions inside of definitions (BuildOp) are not solved: send the inner one as a request of its own: %w", errdefs.ErrNotImplemented)
 	}
 	if maker == nil {
-		return nil, fmt.Errorf("could not resolve op %T: %w", v.op.Op, errdefs.ErrNotImplemented)
+		return nil, fmt.Errorf("could not resolve op %T: %w", v.Op.Op, errdefs.ErrNotImplemented)
 	}
-	return maker(v.op, v.Vertex)
+	return maker(v.Op, v.Vertex)
 }
 
 // allows refuses what the client has not said it allows.

@@ -14,7 +14,7 @@ func (v *vertex) wrap(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	err = solveerrors.WithOp(err, v.op, v.Description)
+	err = solveerrors.WithOp(err, v.Op, v.Description)
 	err = solveerrors.WrapVertex(err, v.Digest)
 	if v.source != nil {
 		for _, at := range v.source.Locations[v.Digest.String()].GetLocations() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -17,6 +18,7 @@ import (
 	"github.com/moby/buildkit/sourcepolicy"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/moby/buildkit/util/apicaps"
+	capspb "github.com/moby/buildkit/util/apicaps/pb"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cove-containers/cove/build/step"
@@ -33,8 +35,18 @@ type bridge struct {
 func (g *bridge) BuildOpts() gateway.BuildOpts {
 	return gateway.BuildOpts{
 		Opts: g.options, SessionID: g.build.session(), Workers: g.build.builder.gatewayWorkers(), Product: apicaps.ExportedProduct,
-		LLBCaps: pb.Caps.CapSet(pb.Caps.All()), Caps: gwpb.Caps.CapSet(gwpb.Caps.All()),
+		LLBCaps: pb.Caps.CapSet(LLBCaps()), Caps: gwpb.Caps.CapSet(gwpb.Caps.All()),
 	}
+}
+
+// notHere are what definitions and front ends may not ask for: caches in clouds that are spoken to by protocols of their own.
+var notHere = map[string]bool{
+	string(pb.CapRemoteCacheGHA): true, string(pb.CapRemoteCacheS3): true, string(pb.CapRemoteCacheAzBlob): true,
+}
+
+// LLBCaps is what definitions may ask for.
+func LLBCaps() []*capspb.APICap {
+	return slices.DeleteFunc(pb.Caps.All(), func(c *capspb.APICap) bool { return notHere[c.ID] })
 }
 
 // Inputs implements gateway.Client.
@@ -109,7 +121,22 @@ func (b *build) front(ctx context.Context, name string, options map[string]strin
 	default:
 		return nil, fmt.Errorf("frontend %s not found: %w", name, errdefs.ErrNotFound)
 	}
-	return builder.Build(ctx, &bridge{build: b, options: options, inputs: inputs})
+	return builder.Build(ctx, &bridge{build: b, options: withoutOwn(options), inputs: inputs})
+}
+
+// withoutOwn takes out what is not the front end's business: attestations are made here, but for a bill of materials that
+// the client wants from a scanner of its choice.
+func withoutOwn(options map[string]string) map[string]string {
+	own := maps.Clone(options)
+	for name, value := range options {
+		name = strings.TrimPrefix(name, "build-arg:BUILDKIT_ATTEST_")
+		name = strings.ToLower(strings.TrimPrefix(name, "attest:"))
+		if name == "provenance" || name == "sbom" && !strings.Contains(value, "generator=") {
+			delete(own, "attest:"+name)
+			delete(own, "build-arg:BUILDKIT_ATTEST_"+strings.ToUpper(name))
+		}
+	}
+	return own
 }
 
 // isDockerfile tells whether an image is the Dockerfile front end that is built in here.

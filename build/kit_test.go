@@ -46,6 +46,7 @@ type kit struct {
 	pause   chan struct{} // where it is not nil, "wait" steps go on when it is closed
 	begun   chan struct{}
 	changed func(*Parts)
+	targets map[string]*target
 }
 
 func newKit(t *testing.T, change ...func(*Parts)) *kit {
@@ -53,7 +54,7 @@ func newKit(t *testing.T, change ...func(*Parts)) *kit {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: overlayfs")
 	}
-	k := &kit{t: t, dir: t.TempDir(), context: map[string]string{}, begun: make(chan struct{}, 100)}
+	k := &kit{t: t, dir: t.TempDir(), context: map[string]string{}, begun: make(chan struct{}, 100), targets: map[string]*target{}}
 	k.changed = func(p *Parts) {
 		for _, c := range change {
 			c(p)
@@ -97,7 +98,11 @@ func (k *kit) open() {
 			Exec:   func(op *pb.Op, _ step.Vertex) (step.Op, error) { return &played{k: k, exec: op.GetExec()}, nil },
 			File:   func(op *pb.Op, _ step.Vertex) (step.Op, error) { return maker.File(op.GetFile(), len(op.Inputs)) },
 		},
-		Resolver: k, Reader: maker,
+		Resolver: k, Reader: maker, Target: func(_ int, _ string, attrs map[string]string) (Target, error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return k.targets[attrs["number"]], nil
+		},
 	}
 	k.changed(&parts)
 	if k.builder, err = New(context.Background(), parts); err != nil {
@@ -299,7 +304,11 @@ func (k *kit) build(ctx context.Context, id, dockerfile string, files map[string
 		name, value, _ := strings.Cut(o, "=")
 		req.Options[name] = value
 	}
-	k.builder.parts.Target = func(int, string, map[string]string) (Target, error) { return t, nil }
+	k.mu.Lock()
+	number := fmt.Sprint(len(k.targets))
+	k.targets[number] = t
+	k.mu.Unlock()
+	req.Exporters[0].Attrs = map[string]string{"number": number}
 	_, err := k.builder.Solve(ctx, req)
 	return t, err
 }

@@ -103,7 +103,7 @@ func (b *build) done(ctx context.Context) []step.Done {
 			d.Wanted = &wanted
 		}
 		if r, ok := b.lease.Lookup(d.Key); ok {
-			d.Aliases, d.Refs = r.Aliases, refs(r)
+			d.Aliases, d.Refs, d.Notes = r.Aliases, refs(r), r.Notes
 		}
 		b.mu.Lock()
 		d.Top = b.tops[v.node]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	control "github.com/moby/buildkit/api/services/control"
@@ -79,8 +80,9 @@ type Outcome struct {
 	Metadata map[string][]byte
 	// Attestations are those of the front end, by the IDs of platforms. Their references are evaluated: see Resolve.
 	Attestations map[string][]gateway.Attestation
-	// Build is the request, for attestations that tell how it was built.
-	Build Request
+	// Build is the request, for attestations that tell how it was built, and Started when it came.
+	Build   Request
+	Started time.Time
 	// Steps are all steps that were looked at.
 	Steps []step.Done
 }
@@ -90,7 +92,7 @@ func (b *build) outcome(ctx context.Context, res *gateway.Result) (*Outcome, err
 	if res == nil {
 		res = gateway.NewResult()
 	}
-	out := &Outcome{Refs: map[string]step.Ref{}, Metadata: res.Metadata, Attestations: res.Attestations, Build: b.request}
+	out := &Outcome{Refs: map[string]step.Ref{}, Metadata: res.Metadata, Attestations: res.Attestations, Build: b.request, Started: b.created}
 	named := map[string]gateway.Reference{}
 	for id, r := range res.Refs {
 		named[id] = r
@@ -102,7 +104,7 @@ func (b *build) outcome(ctx context.Context, res *gateway.Result) (*Outcome, err
 	group, ctx := errgroup.WithContext(ctx)
 	for id, r := range named {
 		group.Go(func() error {
-			ref, err := resolve(ctx, r)
+			ref, err := Resolve(ctx, r)
 			if err != nil {
 				return err
 			}
@@ -115,7 +117,7 @@ func (b *build) outcome(ctx context.Context, res *gateway.Result) (*Outcome, err
 	for _, list := range res.Attestations {
 		for _, a := range list {
 			group.Go(func() error {
-				_, err := resolve(ctx, a.Ref)
+				_, err := Resolve(ctx, a.Ref)
 				return err
 			})
 		}
@@ -127,8 +129,8 @@ func (b *build) outcome(ctx context.Context, res *gateway.Result) (*Outcome, err
 	return out, nil
 }
 
-// resolve evaluates a reference; nil is scratch.
-func resolve(ctx context.Context, r gateway.Reference) (step.Ref, error) {
+// Resolve evaluates a reference that came from a gateway client of this builder; nil is scratch.
+func Resolve(ctx context.Context, r gateway.Reference) (step.Ref, error) {
 	if r == nil {
 		return step.Ref{}, nil
 	}

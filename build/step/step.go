@@ -127,6 +127,7 @@ type Vertex struct {
 	Digest      digest.Digest // of the operation, with its inputs, as the client knows it
 	Name        string        // as clients show it
 	Description map[string]string
+	Op          *pb.Op
 	Platform    *pb.Platform
 	Constraints *pb.WorkerConstraints
 }
@@ -153,6 +154,8 @@ type Done struct {
 	Inputs  []digest.Digest // keys of the steps that it stands on
 	// Refs are its outcome; nil where the build has not needed it.
 	Refs []Ref
+	// Notes are those of its record.
+	Notes map[string]string
 	// Wanted is what the definition says about exporting this step; nil: nothing.
 	Wanted *bool
 	// Top steps are what the build was for.

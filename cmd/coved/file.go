@@ -99,6 +99,8 @@ func flagTexts(key string, raw json.RawMessage) ([]string, error) {
 		return runtimeTexts(raw)
 	case "default-ulimits":
 		return ulimitTexts(raw)
+	case "builder":
+		return []string{string(raw)}, nil
 	}
 	var value any
 	decoder := json.NewDecoder(bytes.NewReader(raw))

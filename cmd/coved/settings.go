@@ -58,6 +58,8 @@ type settings struct {
 	liveRestore, userlandProxy   bool
 	storageDriver                string
 	cdiDirs                      []string
+	builder                      builderSettings
+	features                     map[string]string
 	registry                     registrySettings // the daemon serves one when it has addresses to listen on
 
 	level *slog.LevelVar
@@ -132,6 +134,9 @@ func newSettings() *settings {
 	f.StringArrayVar(&s.cdiDirs, "cdi-spec-dir", []string{"/etc/cdi", "/var/run/cdi"}, "Folders with descriptions of devices (Container Device Interface)")
 	f.StringArrayVar(&s.registry.listen, "registry-listen", nil, "Serve a registry of the daemon's own on this address, [HOST]:PORT")
 	s.registry.add(f, "registry-")
+	f.Var(&s.builder, "builder", "Settings of the builder, as in the configuration file")
+	f.MarkHidden("builder")
+	f.StringToStringVar(&s.features, "features", nil, "Accepted for compatibility: BuildKit's API and multi-platform images are always there")
 	return s
 }
 

@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+	"github.com/moby/buildkit/session"
 	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/blob"
+	"github.com/cove-containers/cove/build"
 	"github.com/cove-containers/cove/cdi"
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/endpoint"
@@ -47,6 +49,7 @@ type daemon struct {
 	server    *server.Server
 	registry  *distribution // nil when there is none
 	networks  *network.Keeper
+	builder   *build.Builder
 	undo      []func()
 }
 
@@ -96,6 +99,11 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		return nil, err
 	}
 
+	records, err := d.buildCache(parts, db)
+	if err != nil {
+		return nil, err
+	}
+
 	// Conductors.
 	eng, err := engine.New(ctx, parts)
 	if err != nil {
@@ -115,6 +123,14 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	})
 
 	d.networks = parts.Networks
+	sessions, err := session.NewManager()
+	if err != nil {
+		return nil, err
+	}
+	if d.builder, err = d.openBuilder(ctx, s, parts, db, records, sessions, log); err != nil {
+		return nil, err
+	}
+
 	endpoints := endpoint.New(endpoint.Parts{
 		Containers: parts.Containers, Networks: parts.Networks, Run: eng, Tell: parts.Bus.Publish,
 	})
