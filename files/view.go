@@ -226,7 +226,7 @@ func (f *Copier) openStopped(ctx context.Context, id string, writes bool) (_ *vi
 	if v.base, err = f.parts.Layers.Root(ctx, id); err != nil {
 		return nil, err
 	}
-	if v.root, err = tamed(v.base.Copy()); err != nil {
+	if v.root, err = tamed(v.base.Copy("")); err != nil {
 		return nil, err
 	}
 	return v, f.openMounts(v)

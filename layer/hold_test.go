@@ -126,7 +126,9 @@ func TestCopyRoot(t *testing.T) {
 	}
 	defer root.Close()
 	other := t.TempDir()
-	for name, copying := range map[string]func() (*os.File, error){"copy": root.Copy, "shelved": root.copyShelved, "copy of shelved": root.Copy} {
+	for name, copying := range map[string]func() (*os.File, error){
+		"copy":    func() (*os.File, error) { return root.Copy("") },
+		"shelved": func() (*os.File, error) { return root.copyShelved(root.Dir) }} {
 		c, err := copying()
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -126,26 +126,31 @@ func (m *mounted) shelf(at string) (*os.File, error) {
 	return m.ns, m.shelfErr
 }
 
-// Copy gives another mount of the same tree, detached, for the caller to put mounts on and to close: those on Dir
-// would show up for everybody.
-func (r *Root) Copy() (*os.File, error) {
-	c, err := sys.CopyMount(sys.Borrow(r.Dir), "", false)
+// Copy gives another mount of the same tree, or of what path leads to inside it, detached, for the caller to put mounts
+// on and to close: those on Dir would show up for everybody.
+func (r *Root) Copy(path string) (*os.File, error) {
+	from, err := sys.OpenPathInRoot(r.Dir, path, true)
 	if err != nil {
-		c, err = r.copyShelved()
+		return nil, fmt.Errorf("copy mount of layer: %w", err)
+	}
+	defer from.Close()
+	c, err := sys.CopyMount(sys.Borrow(from), "", false)
+	if err != nil {
+		c, err = r.copyShelved(from)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("copy mount of writable layer: %w", err)
+		return nil, fmt.Errorf("copy mount of layer: %w", err)
 	}
 	return c, nil
 }
 
-func (r *Root) copyShelved() (c *os.File, err error) {
+func (r *Root) copyShelved(from *os.File) (c *os.File, err error) {
 	ns, err := r.shelf()
 	if err != nil {
 		return nil, err
 	}
 	err = sys.InMountNamespace(ns, func() error {
-		c, err = sys.CopyMount(sys.Borrow(r.Dir), "", false)
+		c, err = sys.CopyMount(sys.Borrow(from), "", false)
 		return err
 	})
 	return c, err

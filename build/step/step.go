@@ -130,6 +130,8 @@ type Vertex struct {
 	Op          *pb.Op
 	Platform    *pb.Platform
 	Constraints *pb.WorkerConstraints
+	// NoCache tells that the definition wants it done anew: cache mounts of RUN begin empty then.
+	NoCache bool
 }
 
 // A Finder is a cache from elsewhere that a build may use.

@@ -1,0 +1,83 @@
+package run
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cove-containers/cove/network"
+)
+
+// etc writes the files by which steps find others. Nobody can write to them in a step, so that all with the same text
+// share one file.
+type etc struct {
+	dir string
+
+	mu    sync.Mutex
+	there map[string]bool
+}
+
+// file gives the path of a file with this text.
+func (e *etc) file(text string) (string, error) {
+	path := filepath.Join(e.dir, digest.FromString(text).Encoded())
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.there[path] {
+		return path, nil
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		return "", fmt.Errorf("write file for build steps: %w", err)
+	}
+	e.there[path] = true
+	return path, nil
+}
+
+// defaultHostname is what steps are called in that ask for no name: the same always, as it may end up in what they make.
+const defaultHostname = "buildkitsandbox"
+
+// hosts is the text of /etc/hosts.
+func hosts(hostname string, extra []*pb.HostIP, gateway string) (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname)
+	for _, h := range extra {
+		ip := h.IP
+		if ip == "host-gateway" {
+			ip = gateway
+		}
+		if ip == "" || strings.ContainsAny(ip+h.Host, " \t\n") {
+			return "", invalid("invalid extra host %q with address %q", h.Host, h.IP)
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", ip, h.Host)
+	}
+	return b.String(), nil
+}
+
+// resolvConf is the text of /etc/resolv.conf.
+func resolvConf(in network.ResolvInput) (string, error) {
+	host, err := network.HostResolvConf()
+	if err != nil {
+		return "", fmt.Errorf("read the host's resolv.conf: %w", err)
+	}
+	return string(network.ResolvConf(host, in)), nil
+}
+
+// clientHosts reads NAME:IP, or NAME=IP, as clients write extra hosts.
+func clientHosts(texts []string) (hosts []*pb.HostIP) {
+	for _, text := range texts {
+		i := strings.IndexAny(text, ":=")
+		if i < 0 {
+			i = len(text)
+		}
+		host := &pb.HostIP{Host: text[:i]}
+		if i < len(text) {
+			host.IP = strings.Trim(text[i+1:], "[]")
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts
+}

@@ -1,0 +1,150 @@
+package run
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cove-containers/cove/runtime"
+	"github.com/cove-containers/cove/sys"
+)
+
+// unstub removes from a root what was made there to mount something on, unless it is in use by now, and gives the folders
+// that it was made in the times they had. What cannot be removed stays: the process may have made something else of it.
+func unstub(root *os.File, stubs []runtime.Stub) {
+	for _, s := range slices.Backward(stubs) {
+		dir, err := sys.OpenPathInRoot(root, s.Dir, false)
+		if err != nil {
+			continue
+		}
+		removeStub(dir, s)
+		dir.Close()
+	}
+}
+
+func removeStub(dir *os.File, s runtime.Stub) {
+	at := sys.Borrow(dir)
+	st, err := sys.StatAt(at, s.Name)
+	if err != nil {
+		return
+	}
+	before, err := sys.StatAt(at, "")
+	if err != nil {
+		return
+	}
+	switch {
+	case s.Folder && st.Kind() == sys.KindDir:
+		err = sys.RmdirAt(at, s.Name)
+	case !s.Folder && st.Kind() == sys.KindFile && st.Size == 0 && st.Links == 1:
+		err = sys.UnlinkAt(at, s.Name)
+	default:
+		return
+	}
+	if err != nil {
+		return
+	}
+	mtime := before.Mtim
+	if mtime == s.After.Mtim { // nothing else has happened there
+		mtime = s.Before.Mtim
+	}
+	_ = sys.TimesAt(at, "", before.Atim, mtime) // at worst the folder looks as if something had been done in it
+}
+
+// forgetCopied takes folders out of a layer that are in it only because something was made in them and removed again.
+// Nobody has the layer mounted.
+func (b *box) forgetCopied(w writtenLayer, stubs []runtime.Stub) error {
+	_, upper, _, err := b.runner.parts.Layers.Overlay(w.name)
+	if err != nil {
+		return err
+	}
+	below, err := b.runner.parts.Layers.PileDirs(w.below)
+	if err != nil {
+		return err
+	}
+	tried := map[string]bool{}
+	for _, s := range stubs {
+		for dir := s.Dir; dir != "" && dir != "." && !tried[dir]; dir = path.Dir(dir) {
+			gone, err := forgetFolder(upper, below, dir)
+			if err != nil {
+				return err
+			}
+			if !gone {
+				break
+			}
+			tried[dir] = true
+		}
+	}
+	return nil
+}
+
+// forgetFolder removes a folder from a layer where it is empty and looks as it does below.
+func forgetFolder(upper string, below []string, dir string) (gone bool, err error) {
+	at := path.Join(upper, dir)
+	here, err := os.Open(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer here.Close()
+	fd := sys.Borrow(here)
+	if names, err := here.Readdirnames(1); len(names) > 0 {
+		return false, nil
+	} else if err != nil && err != io.EOF {
+		return false, err
+	}
+	now, err := sys.StatAt(fd, "")
+	if err != nil {
+		return false, err
+	}
+	was, there, err := look(below, dir)
+	if err != nil || !there || now.Mode != was.Mode || now.UID != was.UID || now.GID != was.GID || now.Mtim != was.Mtim {
+		return false, err
+	}
+	attributes, err := sys.ListXattrAt(fd, "")
+	if err != nil {
+		return false, err
+	}
+	for _, name := range attributes {
+		if !strings.HasPrefix(name, "trusted.overlay.") || name == "trusted.overlay.opaque" {
+			return false, nil // those of a folder below are copied: then it stays, which does no harm
+		}
+	}
+	parent, err := os.Open(path.Dir(at))
+	if err != nil {
+		return false, err
+	}
+	defer parent.Close()
+	st, err := sys.StatAt(sys.Borrow(parent), "")
+	if err != nil {
+		return false, err
+	}
+	if err := sys.RmdirAt(sys.Borrow(parent), path.Base(at)); err != nil {
+		return false, err
+	}
+	return true, sys.TimesAt(sys.Borrow(parent), "", st.Atim, st.Mtim)
+}
+
+// look finds what directories on one another, the topmost first, have at a path.
+func look(dirs []string, name string) (st sys.Stat, there bool, err error) {
+	for _, dir := range dirs {
+		root, err := os.Open(dir)
+		if err != nil {
+			return st, false, err
+		}
+		st, err = sys.StatAt(sys.Borrow(root), name)
+		root.Close()
+		if err == nil {
+			return st, st.Kind() == sys.KindDir, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return st, false, err
+		}
+	}
+	return st, false, nil
+}
