@@ -39,7 +39,7 @@ func withDefault(env []string, entry string) []string {
 // document writes down the box, with the process that begins it, in the words of the runtime.
 func (b *box) document(c command) (*specs.Spec, error) {
 	cfg := b.runner.parts.Config
-	hostsText, err := hosts(b.hostname, b.extraHosts, b.gateway())
+	hostsText, err := hosts(b.hostname, b.extraHosts, b.runner.parts.Networks.HostGateways())
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +116,6 @@ func (b *box) cgroupPath(parent string) string {
 		return path.Join("/", wished, b.id)
 	}
 	return path.Join("/", b.id)
-}
-
-func (b *box) gateway() string {
-	if a := b.runner.parts.Networks.HostGateway(); a.IsValid() {
-		return a.String()
-	}
-	return ""
 }
 
 // injectDevices adds the devices asked for. Those that may be absent are tried one by one.

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,22 +41,31 @@ func (e *etc) file(text string) (string, error) {
 // defaultHostname is what steps are called in that ask for no name: the same always, as it may end up in what they make.
 const defaultHostname = "buildkitsandbox"
 
-// hosts is the text of /etc/hosts.
-func hosts(hostname string, extra []*pb.HostIP, gateway string) (string, error) {
+// hosts is the text of /etc/hosts; gateways are what the address host-gateway stands for.
+func hosts(hostname string, extra []*pb.HostIP, gateways []netip.Addr) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname)
 	for _, h := range extra {
-		ip := h.IP
-		if ip == "host-gateway" {
-			ip = gateway
+		addresses := gateways
+		if h.IP != hostGateway {
+			a, err := netip.ParseAddr(h.IP)
+			if err != nil {
+				return "", invalid("invalid IP address %q of extra host %q", h.IP, h.Host)
+			}
+			addresses = []netip.Addr{a}
 		}
-		if ip == "" || strings.ContainsAny(ip+h.Host, " \t\n") {
+		if h.Host == "" || strings.ContainsAny(h.Host, " \t\n") || len(addresses) == 0 {
 			return "", invalid("invalid extra host %q with address %q", h.Host, h.IP)
 		}
-		fmt.Fprintf(&b, "%s\t%s\n", ip, h.Host)
+		for _, a := range addresses {
+			fmt.Fprintf(&b, "%s\t%s\n", a, h.Host)
+		}
 	}
 	return b.String(), nil
 }
+
+// hostGateway is the address of an extra host that is this host.
+const hostGateway = "host-gateway"
 
 // resolvConf is the text of /etc/resolv.conf.
 func resolvConf(in network.ResolvInput) (string, error) {

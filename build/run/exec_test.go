@@ -92,7 +92,7 @@ func TestFailing(t *testing.T) {
 		want       string
 	}{
 		{"/bin/sh -c|exit 7", "", 7, `process "/bin/sh -c exit 7" did not complete successfully: exit code: 7`},
-		{"/bin/sh -c|sh -c 'kill -9 $$'", "", 137, `exit code: 137`},
+		{"/bin/sh -c|sh -c 'kill -9 $$'; exit $?", "", 137, `exit code: 137`},
 		{"/nosuch", "", 127, `no such file`},
 		{"nosuch", "", 127, `executable file not found`},
 		{"/etc", "", 126, ``},

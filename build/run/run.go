@@ -33,7 +33,7 @@ import (
 type networks interface {
 	Join(ctx context.Context, id string, req network.Request) (*network.Sandbox, error)
 	Leave(id string) error
-	HostGateway() netip.Addr
+	HostGateways() []netip.Addr
 }
 
 // devices puts what vendors describe into documents; *cdi.Devices is one.
