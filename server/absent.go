@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/build"
 )
 
 // errNoSwarm is what everything about swarms answers: Cove is never a member of one.
@@ -27,6 +26,3 @@ func absent(what string) handler {
 
 // noPlugins lists the managed plugins: there are none.
 func noPlugins(c *call) error { return c.json(http.StatusOK, []struct{}{}) }
-
-// pruneNothing empties the build cache, which is empty; "docker system prune" asks for it among others.
-func pruneNothing(c *call) error { return c.json(http.StatusOK, build.CachePruneReport{}) }

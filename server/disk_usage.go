@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/moby/moby/api/types/build"
 	st "github.com/moby/moby/api/types/system"
 
 	"github.com/cove-containers/cove/api"
@@ -32,8 +31,13 @@ func (s *Server) diskUsage(c *call) error {
 	if err != nil {
 		return err
 	}
-	if buildCache && found.BuildCacheUsage == nil {
-		found.BuildCacheUsage = &build.DiskUsage{}
+	found.BuildCacheUsage = nil
+	if buildCache {
+		records, err := s.Builds.BuildUsage(c.Context())
+		if err != nil {
+			return err
+		}
+		found.BuildCacheUsage = cacheUsage(records, o.Verbose)
 	}
 	return c.json(http.StatusOK, shape.DiskUsage(c.version, found, old, verbose))
 }

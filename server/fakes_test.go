@@ -225,7 +225,7 @@ func serve(t *testing.T, p Parts) (*Server, string) {
 
 // serving is how the daemon serves s.
 func serving(s *Server, grace time.Duration) listen.Service {
-	return listen.Service{Handler: s, Drain: s.Drain, Log: s.Log, Grace: grace}
+	return listen.Service{Handler: s, Drain: s.Drain, Log: s.Log, Grace: grace, HTTP2: true}
 }
 
 // dialer gives an HTTP client that reaches the socket whatever the host.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 
+	"github.com/moby/moby/api/types/build"
 	ct "github.com/moby/moby/api/types/container"
 	et "github.com/moby/moby/api/types/events"
 	it "github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/jsonstream"
 	nt "github.com/moby/moby/api/types/network"
 	st "github.com/moby/moby/api/types/system"
 	vt "github.com/moby/moby/api/types/volume"
@@ -43,6 +47,8 @@ type Parts struct {
 	Networks     Networks
 	Endpoints    Endpoints
 	Registry     Registry
+	BuildKit     BuildKit
+	Builds       Builds
 	// Log takes what went wrong where the client can no longer be told; nil is slog.Default.
 	Log *slog.Logger
 }
@@ -175,6 +181,26 @@ type Endpoints interface {
 	Disconnect(ctx context.Context, network, container string, force bool) error
 	AddPorts(ctx context.Context, container string, change api.PortChange) error
 	RemovePorts(ctx context.Context, container string, change api.PortChange) error
+}
+
+// BuildKit serves BuildKit's own clients.
+type BuildKit interface {
+	// ServeHTTP answers one gRPC call.
+	http.Handler
+	// ServeConn serves gRPC on a connection, which it closes.
+	ServeConn(conn net.Conn)
+	// SessionFree refuses the ID of a session that is open.
+	SessionFree(ctx context.Context, id string) error
+	// Session serves a client's session on a connection until one side ends it.
+	Session(ctx context.Context, conn net.Conn, headers map[string][]string) error
+}
+
+// Builds are the builds of the classic API, and what all builds have left for the next ones.
+type Builds interface {
+	Build(ctx context.Context, o api.BuildOptions, body io.Reader, emit func(jsonstream.Message) error) error
+	CancelBuild(id string)
+	PruneBuilds(ctx context.Context, o api.BuildPruneOptions) (build.CachePruneReport, error)
+	BuildUsage(ctx context.Context) ([]build.CacheRecord, error)
 }
 
 // Registry asks registries.

@@ -7,7 +7,7 @@ func (s *Server) ping(c *call) error {
 	header := c.w.Header()
 	header.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	header.Set("Pragma", "no-cache")
-	header.Set("Builder-Version", "1")
+	header.Set("Builder-Version", "2")
 	header.Set("Swarm", "inactive")
 	header.Set("Content-Type", "text/plain; charset=utf-8")
 	if c.Method == http.MethodHead {

@@ -4,7 +4,7 @@ import "slices"
 
 // rows is the table of everything the API answers. A path that is not here is 404 "page not found".
 func (s *Server) rows() []route {
-	return slices.Concat(s.containerRows(), s.imageRows(), s.keeperRows(), s.systemRows(), swarmRows(), absentRows())
+	return slices.Concat(s.containerRows(), s.imageRows(), s.keeperRows(), s.systemRows(), s.grpcRows(), swarmRows(), absentRows())
 }
 
 func (s *Server) containerRows() []route {
@@ -57,6 +57,9 @@ func (s *Server) imageRows() []route {
 		{"GET /cove/containers/{id}/snapshots/{snapshot}/changes", Observe, s.snapshotChanges},
 		{"POST /cove/containers/{id}/clone", Manage, s.containerClone},
 		{"POST /images/prune", Manage, s.imagesPrune},
+		{"POST /build", Manage, s.build},
+		{"POST /build/cancel", Manage, s.buildCancel},
+		{"POST /build/prune", Manage, s.buildPrune},
 		{"GET /images/{name}/json", Observe, s.imageInspect},
 		{"GET /images/{name}/history", Observe, s.imageHistory},
 		{"GET /images/{name}/get", Observe, s.imageSave},
@@ -109,11 +112,6 @@ func absentRows() []route {
 		{"POST /containers/{id}/checkpoints", Operate, experimental},
 		{"DELETE /containers/{id}/checkpoints/{checkpoint}", Operate, experimental},
 		{"GET /images/{name}/attestations", Observe, absent("reading attestations")},
-		{"POST /build", Manage, absent("build")},
-		{"POST /build/prune", Manage, pruneNothing},
-		{"POST /build/cancel", Manage, absent("build")},
-		{"POST /session", Administer, absent("BuildKit session")},
-		{"POST /grpc", Administer, absent("BuildKit gRPC")},
 		{"GET /plugins", Observe, noPlugins},
 		{"GET /plugins/privileges", Observe, absent("plugins")},
 		{"GET /plugins/{name}/json", Observe, absent("plugins")},

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/moby/api/types/build"
 	ct "github.com/moby/moby/api/types/container"
 	it "github.com/moby/moby/api/types/image"
 	nt "github.com/moby/moby/api/types/network"
@@ -65,11 +64,11 @@ func samples() Parts {
 			version: st.VersionResponse{Version: "0.1.0", APIVersion: "1.56", MinAPIVersion: "1.24", Os: "linux", Arch: "amd64"},
 		},
 		Housekeeping: fakeHouse{st.DiskUsage{
-			ImageUsage:      &it.DiskUsage{TotalCount: 1, TotalSize: 7, Items: []it.Summary{image}},
-			ContainerUsage:  &ct.DiskUsage{TotalCount: 1, Items: []ct.Summary{summary}},
-			VolumeUsage:     &vt.DiskUsage{TotalCount: 1, Items: []vt.Volume{{Name: "v", Driver: "local", Scope: "local"}}},
-			BuildCacheUsage: &build.DiskUsage{},
+			ImageUsage:     &it.DiskUsage{TotalCount: 1, TotalSize: 7, Items: []it.Summary{image}},
+			ContainerUsage: &ct.DiskUsage{TotalCount: 1, Items: []ct.Summary{summary}},
+			VolumeUsage:    &vt.DiskUsage{TotalCount: 1, Items: []vt.Volume{{Name: "v", Driver: "local", Scope: "local"}}},
 		}},
+		Builds: fakeBuilds{},
 	}
 }
 
@@ -124,7 +123,7 @@ func TestShapes(t *testing.T) {
 
 // TestEmptyLists: a client that gets null where it expects a list may fall over.
 func TestEmptyLists(t *testing.T) {
-	p := Parts{Containers: fakeContainers{}, Images: fakeImages{}, Housekeeping: fakeHouse{st.DiskUsage{ImageUsage: &it.DiskUsage{}, ContainerUsage: &ct.DiskUsage{}, VolumeUsage: &vt.DiskUsage{}}}}
+	p := Parts{Builds: fakeBuilds{}, Containers: fakeContainers{}, Images: fakeImages{}, Housekeeping: fakeHouse{st.DiskUsage{ImageUsage: &it.DiskUsage{}, ContainerUsage: &ct.DiskUsage{}, VolumeUsage: &vt.DiskUsage{}}}}
 	for path, want := range map[string]string{
 		"/containers/json":      "[]\n",
 		"/images/json":          "[]\n",

@@ -139,7 +139,12 @@ func (p *progress) end(err error) error {
 
 // fail puts err into the stream whether or not it has begun.
 func (p *progress) fail(err error) error {
-	return p.write(failure{Detail: js.Error{Message: err.Error()}, Error: err.Error()})
+	return p.failWith(err.Error(), 0)
+}
+
+// failWith tells besides with which status a command ended.
+func (p *progress) failWith(message string, code int) error {
+	return p.write(failure{Detail: js.Error{Message: message, Code: code}, Error: message})
 }
 
 // frameLength reads the length out of a frame's header.

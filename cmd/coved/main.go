@@ -73,7 +73,7 @@ func run(args []string) error {
 	log.Info("API listen", "hosts", s.hosts, "version", release.Version)
 	notifySystemd("READY=1")
 	servers := []func(context.Context) error{func(ctx context.Context) error {
-		return listen.Service{Handler: d.server, Drain: d.server.Drain, Log: log, Grace: grace}.Serve(ctx, d.listeners)
+		return listen.Service{Handler: d.server, Drain: d.server.Drain, Log: log, Grace: grace, HTTP2: true}.Serve(ctx, d.listeners)
 	}}
 	if d.registry != nil {
 		servers = append(servers, d.registry.serve)

@@ -136,12 +136,17 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	})
 
 	// Doors.
+	builds, err := d.builder(ctx, s, db, blobs, parts, log)
+	if err != nil {
+		return nil, err
+	}
 	if err := d.ownRegistry(ctx, s, shelf, log); err != nil {
 		return nil, err
 	}
 	d.server = server.New(server.Parts{
 		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, Files: copier, System: eng,
 		Images: parts.Images, Transfers: parts.Images, Captures: captures, Snapshots: captures, Volumes: parts.Volumes, Networks: parts.Networks, Endpoints: endpoints,
+		BuildKit: builds, Builds: builds,
 		Registry: registries, Log: log, Housekeeping: d.housekeeping(s, db, blobs, parts, eng),
 	})
 	return d, nil
@@ -334,7 +339,7 @@ func makeFolders(s *settings) error {
 func listenConfig(s *settings) listen.Config {
 	c := listen.Config{Hosts: s.hosts, Group: s.group}
 	if s.tls || s.tlsVerify {
-		c.TLS = listen.TLS{Verify: s.tlsVerify, CA: s.tlsCA, Cert: s.tlsCert, Key: s.tlsKey}
+		c.TLS = listen.TLS{Verify: s.tlsVerify, CA: s.tlsCA, Cert: s.tlsCert, Key: s.tlsKey, HTTP2: true}
 	}
 	return c
 }

@@ -34,6 +34,8 @@ type TLS struct {
 	// Verify asks clients for a certificate of CA.
 	Verify        bool
 	CA, Cert, Key string
+	// HTTP2 is for clients that speak nothing else, as those of gRPC; who offers both gets HTTP/1.1.
+	HTTP2 bool
 }
 
 // Open opens every address of the config, or none.
@@ -238,6 +240,9 @@ func tlsConfig(config TLS) (*tls.Config, error) {
 		Certificates: []tls.Certificate{pair},
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"http/1.1"}, // connections are taken over, which HTTP/2 has no word for
+	}
+	if config.HTTP2 {
+		secure.NextProtos = append(secure.NextProtos, "h2")
 	}
 	if !config.Verify {
 		return secure, nil

@@ -22,6 +22,8 @@ type Service struct {
 	Grace time.Duration
 	// Idle is how long a connection on which nothing is asked stays open; 0 is for ever.
 	Idle time.Duration
+	// HTTP2 serves those too that begin with HTTP/2, as the clients of gRPC do.
+	HTTP2 bool
 }
 
 // Serve answers requests on the listeners until ctx is done, then ends the streams without an end and lets work in
@@ -34,6 +36,7 @@ func (s Service) Serve(ctx context.Context, listeners []net.Listener) error {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       s.Idle,
 		BaseContext:       func(net.Listener) context.Context { return work },
+		Protocols:         s.protocols(),
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, len(listeners))
@@ -64,4 +67,12 @@ func (s Service) Serve(ctx context.Context, listeners []net.Listener) error {
 		broken = nil
 	}
 	return broken
+}
+
+func (s Service) protocols() *http.Protocols {
+	p := &http.Protocols{}
+	p.SetHTTP1(true)
+	p.SetHTTP2(s.HTTP2)
+	p.SetUnencryptedHTTP2(s.HTTP2)
+	return p
 }
