@@ -136,10 +136,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	})
 
 	// Doors.
-	builds, err := d.builder(ctx, s, db, blobs, parts, log)
-	if err != nil {
-		return nil, err
-	}
+	builds := d.openDoor(s, d.builder, sessions, log)
 	if err := d.ownRegistry(ctx, s, shelf, log); err != nil {
 		return nil, err
 	}
