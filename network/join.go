@@ -90,7 +90,7 @@ func (k *Keeper) Validate(req Request) error {
 	if _, err := publish.ReadSources(req.Annotations); err != nil {
 		return err
 	}
-	_, err := publish.Wishes(req.published(), k.defaultHostIP())
+	_, err := publish.Wishes(req.published(), k.defaultHostIP(), false)
 	return err
 }
 
@@ -199,17 +199,19 @@ func (k *Keeper) forward() error {
 	if err := bridge.ForwardIPv4(); err != nil {
 		return err
 	}
-	for _, l := range k.all() {
-		if l.space.V6 == nil {
-			continue
-		}
-		raised, err := bridge.ForwardIPv6()
-		if len(raised) > 0 {
-			k.log.Info("devices of the host go on listening to IPv6 routers while it forwards: accept_ra is 2", "devices", raised)
-		}
-		return err
+	if !k.hasIPv6() {
+		return nil
 	}
-	return nil
+	raised, err := bridge.ForwardIPv6()
+	if len(raised) > 0 {
+		k.log.Info("devices of the host go on listening to IPv6 routers while it forwards: accept_ra is 2", "devices", raised)
+	}
+	return err
+}
+
+// hasIPv6 tells whether there is a network with IPv6.
+func (k *Keeper) hasIPv6() bool {
+	return slices.ContainsFunc(k.all(), func(l *lan) bool { return l.space.V6 != nil })
 }
 
 // wished is an endpoint that is to be.

@@ -147,12 +147,25 @@ func (l *lan) removeDevice() error {
 // walls are what the firewall is told of the network.
 func (l *lan) walls() []nft.Bridge {
 	out := []nft.Bridge{{
-		Name: l.device.Name, Subnet: l.space.V4.Prefix(), Masquerade: l.settings.masquerade, Closed: l.closed, Apart: !l.settings.icc,
+		Name: l.device.Name, Hosts: l.hosts(), Masquerade: l.settings.masquerade, Closed: l.closed, Apart: !l.settings.icc,
 	}}
 	for _, further := range l.spans.Devices()[1:] {
 		out = append(out, spanWall(further))
 	}
 	return out
+}
+
+// hosts are the host's addresses on the network, with its ranges.
+func (l *lan) hosts() (all []netip.Prefix) {
+	for _, of := range []struct {
+		gateway netip.Addr
+		subnet  *ipam.Subnet
+	}{{l.gateways.V4, l.space.V4}, {l.gateways.V6, l.space.V6}} {
+		if of.subnet != nil {
+			all = append(all, netip.PrefixFrom(of.gateway, of.subnet.Prefix().Bits()))
+		}
+	}
+	return all
 }
 
 // spanWall is what the firewall is told of a further bridge. Where the kernel has it look at bridged packets too, what

@@ -163,7 +163,7 @@ func contains(f api.Filters, filter, value string) bool {
 func (k *Keeper) Warnings() []string {
 	var out []string
 	// A firewall that cannot be read is no reason to show nothing of the rest.
-	drops, _ := nft.ForwardDrops()
+	drops, _ := nft.ForwardDrops(k.hasIPv6())
 	for _, table := range drops {
 		out = append(out, fmt.Sprintf("WARNING: the firewall table %q drops forwarded packets by default: containers may not reach other hosts", table))
 	}

@@ -9,6 +9,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/publish"
 )
 
@@ -22,18 +23,17 @@ func (r Request) published() publish.Asked {
 func (k *Keeper) publish(m *member, req Request) error {
 	k.settle(m)
 	m.published = nil
-	l := k.lan(m.carrier)
-	if l == nil {
+	way := k.way(m)
+	if way.first == nil {
 		return nil
 	}
-	wanted, from, err := k.wishes(l, req)
+	wanted, from, err := k.wishes(way, req)
 	if err != nil || len(wanted) == 0 {
 		return err
 	}
-	e := m.endpoints[m.carrier]
-	done, err := k.takePorts(wanted, e.addresses.V4)
+	done, err := k.takePorts(wanted, way.to)
 	if err == nil {
-		err = errors.Join(l.device.RouteLocalNet(), bridge.Hairpin(e.veth))
+		err = way.open()
 		if err == nil {
 			err = k.table.Publish(publish.Published(done, from))
 		}
@@ -42,19 +42,68 @@ func (k *Keeper) publish(m *member, req Request) error {
 		}
 	}
 	if err != nil {
-		return unpublished(m, e, err)
+		return unpublished(m, way.first, err)
 	}
 	m.published, m.sources = done, from
 	return nil
 }
 
-// wishes are the ports that a request wants published by way of l, and who may connect to them.
-func (k *Keeper) wishes(l *lan, req Request) ([]publish.Wish, publish.Sources, error) {
-	hostIP := k.defaultHostIP()
-	if l.settings.hostIP.IsValid() {
-		hostIP = l.settings.hostIP
+// way is how a container is reached by published ports.
+type way struct {
+	first     *endpoint // nil where it is not
+	endpoints []*endpoint
+	to        ipam.Pair // its addresses there
+}
+
+func (k *Keeper) way(m *member) (w way) {
+	if k.lan(m.carrier) != nil {
+		w.first = m.endpoints[m.carrier]
+		w.to.V4, w.endpoints = w.first.addresses.V4, []*endpoint{w.first}
 	}
-	wanted, err := publish.Wishes(req.published(), hostIP)
+	if k.lan(m.carrier6) == nil {
+		return w
+	}
+	e := m.endpoints[m.carrier6]
+	w.to.V6 = e.addresses.V6
+	if e != w.first {
+		w.endpoints = append(w.endpoints, e)
+	}
+	if w.first == nil {
+		w.first = e
+	}
+	return w
+}
+
+// open lets packets take the way.
+func (w way) open() error {
+	var errs []error
+	for _, e := range w.endpoints {
+		errs = append(errs, bridge.Hairpin(e.veth))
+	}
+	return errors.Join(append(errs, w.routeLocal())...)
+}
+
+// routeLocal lets the host take the way by its loopback.
+func (w way) routeLocal() error {
+	if !w.to.V4.IsValid() {
+		return nil
+	}
+	return w.first.lan.device.RouteLocalNet()
+}
+
+// wishes are the ports that a request wants published, and who may connect to them. Those that name no address of the host are
+// on every one by which there is a way, unless the network or the engine has another one for them.
+func (k *Keeper) wishes(w way, req Request) ([]publish.Wish, publish.Sources, error) {
+	hostIP, both := k.defaultHostIP(), false
+	if named := w.first.lan.settings.hostIP; named.IsValid() {
+		hostIP = named
+	}
+	if hostIP == netip.IPv4Unspecified() {
+		if both = w.to.V4.IsValid() && w.to.V6.IsValid(); !w.to.V4.IsValid() {
+			hostIP = netip.IPv6Unspecified()
+		}
+	}
+	wanted, err := publish.Wishes(req.published(), hostIP, both)
 	if err != nil {
 		return nil, publish.Sources{}, err
 	}
@@ -75,8 +124,13 @@ func ParseRanges(text string) ([]netip.Prefix, error) {
 	return publish.Ranges(text)
 }
 
-// takePorts takes ports for all that is wanted, or none, that lead to address.
-func (k *Keeper) takePorts(wanted []publish.Wish, address netip.Addr) ([]publish.Binding, error) {
+// takePorts takes ports for all that is wanted, or none, that lead to the addresses.
+func (k *Keeper) takePorts(wanted []publish.Wish, to ipam.Pair) ([]publish.Binding, error) {
+	for _, w := range wanted {
+		if _, err := publish.Bind(w, 0, to.V4, to.V6); err != nil {
+			return nil, err
+		}
+	}
 	at, refused, err := k.ports.Take(wanted)
 	if err != nil {
 		if who := k.publisher(refused); who != "" {
@@ -86,7 +140,11 @@ func (k *Keeper) takePorts(wanted []publish.Wish, address netip.Addr) ([]publish
 	}
 	var done []publish.Binding
 	for i, w := range wanted {
-		done = append(done, publish.Binding{Inside: w.Inside, Host: at[i], Target: netip.AddrPortFrom(address, w.Inside.Num())})
+		b, err := publish.Bind(w, at[i], to.V4, to.V6)
+		if err != nil {
+			return nil, err
+		}
+		done = append(done, b)
 	}
 	return done, nil
 }
@@ -113,11 +171,11 @@ func (k *Keeper) publisher(w publish.Wish) string {
 
 // republish takes up the ports of a container that kept running. The table has them, unless it was lost.
 func (k *Keeper) republish(m *member) error {
-	l := k.lan(m.carrier)
-	if len(m.published) == 0 || l == nil {
+	way := k.way(m)
+	if len(m.published) == 0 || way.first == nil {
 		return nil
 	}
-	if err := l.device.RouteLocalNet(); err != nil {
+	if err := way.routeLocal(); err != nil {
 		return err
 	}
 	if err := k.ports.Resume(m.published); err != nil {
@@ -136,21 +194,20 @@ func (k *Keeper) Republish(containerID string, req Request) (nt.PortMap, error) 
 	if m == nil {
 		return nil, errdefs.ErrFailedPrecondition.WithMessage("container " + containerID + " has no network of its own")
 	}
-	l := k.lan(m.carrier)
-	if l == nil {
+	way := k.way(m)
+	if way.first == nil {
 		return publish.Shown(req.Exposed, nil), nil
 	}
-	wanted, from, err := k.wishes(l, req)
+	wanted, from, err := k.wishes(way, req)
 	if err != nil {
 		return nil, err
 	}
-	e := m.endpoints[m.carrier]
 	now := m.clone()
 	stays, missing, gone := publish.Compare(m.published, wanted)
-	come, err := k.takePorts(missing, e.addresses.V4)
+	come, err := k.takePorts(missing, way.to)
 	if err == nil {
 		now.published, now.sources = publish.Merge(stays, come), from
-		err = errors.Join(l.device.RouteLocalNet(), bridge.Hairpin(e.veth))
+		err = way.open()
 		if err == nil {
 			err = k.table.Replace(publish.Published(m.published, m.sources), publish.Published(now.published, from))
 		}
@@ -159,13 +216,15 @@ func (k *Keeper) Republish(containerID string, req Request) (nt.PortMap, error) 
 		}
 	}
 	if err != nil {
-		return nil, unpublished(m, e, err)
+		return nil, unpublished(m, way.first, err)
 	}
 	k.ports.GiveBack(gone)
 	k.enter(now)
 	if len(gone) > 0 {
-		if err := bridge.ForgetPorts(e.addresses.V4, publish.On(gone)); err != nil {
-			k.log.Warn("forget connections", "address", e.addresses.V4, "err", err)
+		for _, address := range way.to.All() {
+			if err := bridge.ForgetPorts(address, publish.On(gone)); err != nil {
+				k.log.Warn("forget connections", "address", address, "err", err)
+			}
 		}
 	}
 	return publish.Shown(req.Exposed, now.published), nil

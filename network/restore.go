@@ -48,8 +48,9 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 		}
 		m.endpoints[network] = one
 	}
-	if k.settle(m); m.carrier != "" {
-		m.published = publish.Bindings(m.endpoints[m.carrier].addresses.V4, was.Ports)
+	k.settle(m)
+	if way := k.way(m); way.first != nil {
+		m.published = publish.Bindings(way.to.V4, way.to.V6, was.Ports)
 		var err error
 		m.sources, err = publish.ReadSources(req.Annotations)
 		errs = append(errs, err)

@@ -120,11 +120,7 @@ func ForgetFlows(address netip.Addr) error {
 		}
 		filters = append(filters, f)
 	}
-	family := netlink.InetFamily(unix.AF_INET)
-	if address.Is6() {
-		family = unix.AF_INET6
-	}
-	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filters...)
+	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, inetFamily(address), filters...)
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("forget connections of %s: %w", address, err)
 	}
@@ -134,11 +130,18 @@ func ForgetFlows(address netip.Addr) error {
 // ForgetPorts removes what the kernel remembers of connections to address by way of the host's ports that gone tells of: a
 // client of a port that is no longer published does not go on talking.
 func ForgetPorts(address netip.Addr, gone func(proto uint8, port uint16) bool) error {
-	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, portFilter{address, gone})
+	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, inetFamily(address), portFilter{address, gone})
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("forget connections of %s: %w", address, err)
 	}
 	return nil
+}
+
+func inetFamily(a netip.Addr) netlink.InetFamily {
+	if a.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
 }
 
 type portFilter struct {

@@ -39,14 +39,6 @@ func (m Member) elements() (out [2][]nftables.SetElement) {
 	return out
 }
 
-// familyOf is 0 for IPv4 and 1 for IPv6.
-func familyOf(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
-}
-
 // same tells whether two members may send as the same.
 func (m Member) same(o Member) bool {
 	return bytes.Equal(m.MAC, o.MAC) && len(m.Addresses) == len(o.Addresses) &&

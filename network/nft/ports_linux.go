@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -145,27 +144,28 @@ func (t *Table) limited() map[key]bool {
 // send tells the kernel of a change; limited is what was limited before it. Nobody can connect who may not, and no port
 // is taken twice, at any moment between.
 func (t *Table) send(gone, come Published, limited map[key]bool) error {
-	var free, shut []nftables.SetElement
+	var free, shut []key
 	now := t.limited()
 	for k := range limited {
 		if !now[k] {
-			free = append(free, k.element())
+			free = append(free, k)
 		}
 	}
 	for k := range now {
 		if !limited[k] {
-			shut = append(shut, k.element())
+			shut = append(shut, k)
 		}
 	}
-	s := t.sets
-	err := errors.Join(
-		t.each(s.ports, singles(gone.Ports, false), t.conn.SetDeleteElements), t.each(s.ranges, rows(gone.Ports, false), t.conn.SetDeleteElements),
-		t.each(s.limited, free, t.conn.SetDeleteElements), t.each(s.sources, sources(gone.Limits), t.conn.SetDeleteElements),
-		t.each(s.limited, shut, t.conn.SetAddElements), t.each(s.sources, sources(come.Limits), t.conn.SetAddElements),
-		t.each(s.ports, singles(come.Ports, true), t.conn.SetAddElements), t.each(s.ranges, rows(come.Ports, true), t.conn.SetAddElements),
-	)
-	if err != nil {
-		return err
+	for _, s := range t.inUse() {
+		err := errors.Join(
+			t.each(s.ports, s.singles(gone.Ports, false), t.conn.SetDeleteElements), t.each(s.ranges, s.rows(gone.Ports, false), t.conn.SetDeleteElements),
+			t.each(s.limited, s.keys(free), t.conn.SetDeleteElements), t.each(s.sources, s.limits(gone.Limits), t.conn.SetDeleteElements),
+			t.each(s.limited, s.keys(shut), t.conn.SetAddElements), t.each(s.sources, s.limits(come.Limits), t.conn.SetAddElements),
+			t.each(s.ports, s.singles(come.Ports, true), t.conn.SetAddElements), t.each(s.ranges, s.rows(come.Ports, true), t.conn.SetAddElements),
+		)
+		if err != nil {
+			return err
+		}
 	}
 	return t.conn.Flush()
 }
@@ -185,17 +185,17 @@ func (t *Table) each(set *nftables.Set, elements []nftables.SetElement, how func
 
 // fillPorts puts into the batch all that is published.
 func (t *Table) fillPorts() error {
-	ports := slices.Collect(maps.Values(t.ports))
-	var shut []nftables.SetElement
-	for k := range t.limited() {
-		shut = append(shut, k.element())
-	}
+	ports, limits, shut := slices.Collect(maps.Values(t.ports)), slices.Collect(maps.Keys(t.limits)), slices.Collect(maps.Keys(t.limited()))
 	add := t.conn.SetAddElements
-	return errors.Join(
-		t.each(t.sets.limited, shut, add), t.each(t.sets.sources, sources(slices.Collect(maps.Keys(t.limits))), add),
-		t.each(t.sets.ports, singles(ports, true), add), t.each(t.sets.ranges, rows(ports, true), add),
-		t.each(t.sets.allowed, intervals(t.allowed), add),
-	)
+	var errs []error
+	for _, s := range t.inUse() {
+		errs = append(errs,
+			t.each(s.limited, s.keys(shut), add), t.each(s.sources, s.limits(limits), add),
+			t.each(s.ports, s.singles(ports, true), add), t.each(s.ranges, s.rows(ports, true), add),
+			t.each(s.allowed, s.admitting(t.allowed), add),
+		)
+	}
+	return errors.Join(errs...)
 }
 
 // Published tells what is published.
@@ -211,8 +211,11 @@ func (t *Table) Allow(from []netip.Prefix) error {
 	defer t.mu.Unlock()
 	before := t.allowed
 	t.allowed = slices.Clone(from)
-	t.conn.FlushSet(t.sets.allowed)
-	err := t.conn.SetAddElements(t.sets.allowed, intervals(t.allowed))
+	var err error
+	for _, s := range t.inUse() {
+		t.conn.FlushSet(s.allowed)
+		err = errors.Join(err, t.each(s.allowed, s.admitting(t.allowed), t.conn.SetAddElements))
+	}
 	if err == nil {
 		err = t.conn.Flush()
 	}
@@ -223,64 +226,64 @@ func (t *Table) Allow(from []netip.Prefix) error {
 	return nil
 }
 
-// intervals are the ranges as a set of single addresses has them, those that lie in others left out; everything for none.
-func intervals(ranges []netip.Prefix) []nftables.SetElement {
-	if len(ranges) == 0 {
-		ranges = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+// admitting are the ranges of the family as a set of single addresses has them, those that lie in others left out;
+// everything where there are none of either family.
+func (s sets) admitting(all []netip.Prefix) (out []nftables.SetElement) {
+	ranges := s.family.of(all)
+	if len(all) == 0 {
+		every, _ := netip.AddrFromSlice(s.family.unspecified())
+		ranges = []netip.Prefix{netip.PrefixFrom(every, 0)}
 	}
-	var out []nftables.SetElement
 	for i, p := range ranges {
 		inner := slices.ContainsFunc(ranges[:i], func(o netip.Prefix) bool { return o == p.Masked() }) ||
 			slices.ContainsFunc(ranges, func(o netip.Prefix) bool { return o.Bits() < p.Bits() && o.Contains(p.Addr()) })
-		if inner {
-			continue
-		}
-		first, last := edges(p)
-		out = append(out, nftables.SetElement{Key: first[:]})
-		if end := binary.BigEndian.Uint32(last[:]) + 1; end != 0 { // one that ends with the addresses has no end
-			out = append(out, nftables.SetElement{Key: binary.BigEndian.AppendUint32(nil, end), IntervalEnd: true})
+		if !inner {
+			out = append(out, interval(p, nil)...)
 		}
 	}
 	return out
 }
 
-// edges are the first and the last address of a range.
-func edges(p netip.Prefix) (first, last [4]byte) {
-	first = p.Masked().Addr().As4()
-	binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(first[:])|uint32(1<<(32-p.Bits())-1))
-	return first, last
-}
+// has tells whether an address is of the family.
+func (s sets) has(a netip.AddrPort) bool { return a.Addr().Is6() == s.family.six }
 
 // element is the ports in the kernel's bytes, with the end of the row: every field begins at a multiple of four.
 func (k key) element() nftables.SetElement {
-	e := nftables.SetElement{Key: make([]byte, 12)}
-	e.Key[0] = k.proto
-	putAddrPort(e.Key[4:], k.host)
-	e.KeyEnd = bytes.Clone(e.Key)
-	binary.BigEndian.PutUint16(e.KeyEnd[8:], k.host.Port()+k.more)
+	e := nftables.SetElement{Key: append([]byte{k.proto, 0, 0, 0}, addrPortBytes(k.host)...)}
+	last := netip.AddrPortFrom(k.host.Addr(), k.host.Port()+k.more)
+	e.KeyEnd = append([]byte{k.proto, 0, 0, 0}, addrPortBytes(last)...)
 	return e
 }
 
+// keys are the elements of the set of ports that are limited; like all of these, those of the family alone.
+func (s sets) keys(all []key) (out []nftables.SetElement) {
+	for _, k := range all {
+		if s.has(k.host) {
+			out = append(out, k.element())
+		}
+	}
+	return out
+}
+
 // singles are the elements of the map of ports, rows those of the map of ranges.
-func singles(ports []Publication, value bool) (out []nftables.SetElement) {
+func (s sets) singles(ports []Publication, value bool) (out []nftables.SetElement) {
 	for _, p := range ports {
-		if p.More > 0 {
+		if p.More > 0 || !s.has(p.Host) {
 			continue
 		}
 		e := p.key().element()
 		e.KeyEnd = nil
 		if value {
-			e.Val = make([]byte, 8)
-			putAddrPort(e.Val, p.Target)
+			e.Val = addrPortBytes(p.Target)
 		}
 		out = append(out, e)
 	}
 	return out
 }
 
-func rows(ports []Publication, value bool) (out []nftables.SetElement) {
+func (s sets) rows(ports []Publication, value bool) (out []nftables.SetElement) {
 	for _, p := range ports {
-		if p.More == 0 {
+		if p.More == 0 || !s.has(p.Host) {
 			continue
 		}
 		e := p.key().element()
@@ -292,24 +295,27 @@ func rows(ports []Publication, value bool) (out []nftables.SetElement) {
 	return out
 }
 
-func sources(limits []Limit) (out []nftables.SetElement) {
+func (s sets) limits(limits []Limit) (out []nftables.SetElement) {
 	for _, l := range limits {
+		if !s.has(l.Host) {
+			continue
+		}
 		e := l.key().element()
 		first, last := edges(l.Source)
-		e.Key, e.KeyEnd = append(e.Key, first[:]...), append(e.KeyEnd, last[:]...)
+		e.Key, e.KeyEnd = append(e.Key, first.AsSlice()...), append(e.KeyEnd, last.AsSlice()...)
 		out = append(out, e)
 	}
 	return out
 }
 
-func putAddrPort(b []byte, a netip.AddrPort) {
-	ip := a.Addr().As4()
-	copy(b, ip[:])
-	b[4], b[5] = byte(a.Port()>>8), byte(a.Port())
+func addrPortBytes(a netip.AddrPort) []byte {
+	return append(binary.BigEndian.AppendUint16(a.Addr().AsSlice(), a.Port()), 0, 0)
 }
 
-func addrPort(b []byte) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), uint16(b[4])<<8|uint16(b[5]))
+// addrPort reads what addrPortBytes wrote.
+func (f family) addrPort(b []byte) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(b[:f.length])
+	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(b[f.length:]))
 }
 
 // Agrees tells whether what the kernel has published is what was published: somebody may have changed it.
@@ -323,51 +329,64 @@ func (t *Table) Agrees() (bool, error) {
 // readPorts reads what is published by the table that is in the kernel, if there is one.
 func (t *Table) readPorts() (map[key]Publication, map[Limit]bool, error) {
 	ports, limits := map[key]Publication{}, map[Limit]bool{}
-	table, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyIPv4)
-	if err != nil {
-		return ports, limits, nil
+	for _, f := range families() {
+		table, err := t.conn.ListTableOfFamily(t.name, f.table)
+		if err != nil {
+			continue
+		}
+		for name, take := range f.readers(ports, limits) {
+			set, err := t.conn.GetSetByName(table, name)
+			if err != nil {
+				continue // of an earlier engine that knew no such set
+			}
+			elements, err := t.conn.GetSetElements(set)
+			if err != nil {
+				return nil, nil, fmt.Errorf("read set %s of table %s: %w", name, t.name, err)
+			}
+			for _, e := range elements {
+				take(e)
+			}
+		}
 	}
-	for name, take := range map[string]func(nftables.SetElement){
+	return ports, limits, nil
+}
+
+// readers read the elements of sets by the names of these.
+func (f family) readers(ports map[key]Publication, limits map[Limit]bool) map[string]func(nftables.SetElement) {
+	address := int(f.length)
+	port := 4 + address // where it stands in a key
+	row := func(e nftables.SetElement) (Publication, bool) {
+		if len(e.Key) < port+2 || len(e.KeyEnd) < port+2 {
+			return Publication{}, false
+		}
+		p := Publication{Proto: e.Key[0], Host: f.addrPort(e.Key[4:])}
+		p.More = binary.BigEndian.Uint16(e.KeyEnd[port:]) - p.Host.Port()
+		return p, true
+	}
+	return map[string]func(nftables.SetElement){
 		portsMap: func(e nftables.SetElement) {
-			if len(e.Key) >= 10 && len(e.Val) >= 6 {
-				p := Publication{Proto: e.Key[0], Host: addrPort(e.Key[4:]), Target: addrPort(e.Val)}
+			if len(e.Key) >= port+2 && len(e.Val) >= address+2 {
+				p := Publication{Proto: e.Key[0], Host: f.addrPort(e.Key[4:]), Target: f.addrPort(e.Val)}
 				ports[p.key()] = p
 			}
 		},
 		rangesMap: func(e nftables.SetElement) {
-			if len(e.Key) >= 10 && len(e.KeyEnd) >= 10 && len(e.Val) >= 4 {
-				p := Publication{Proto: e.Key[0], Host: addrPort(e.Key[4:])}
-				p.Target = netip.AddrPortFrom(netip.AddrFrom4([4]byte(e.Val)), p.Host.Port())
-				p.More = binary.BigEndian.Uint16(e.KeyEnd[8:]) - p.Host.Port()
+			if p, ok := row(e); ok && len(e.Val) >= address {
+				to, _ := netip.AddrFromSlice(e.Val[:address])
+				p.Target = netip.AddrPortFrom(to, p.Host.Port())
 				ports[p.key()] = p
 			}
 		},
 		sourcesSet: func(e nftables.SetElement) {
-			if len(e.Key) >= 16 && len(e.KeyEnd) >= 16 {
-				l := Limit{Proto: e.Key[0], Host: addrPort(e.Key[4:]), More: binary.BigEndian.Uint16(e.KeyEnd[8:]) - binary.BigEndian.Uint16(e.Key[8:])}
-				first, last := binary.BigEndian.Uint32(e.Key[12:]), binary.BigEndian.Uint32(e.KeyEnd[12:])
-				bits := 32
-				for n := last - first; n > 0; n >>= 1 {
-					bits--
-				}
-				l.Source = netip.PrefixFrom(netip.AddrFrom4([4]byte(e.Key[12:])), bits)
-				limits[l] = true
+			p, ok := row(e)
+			if !ok || len(e.Key) < port+4+address || len(e.KeyEnd) < port+4+address {
+				return
 			}
+			first, _ := netip.AddrFromSlice(e.Key[port+4:][:address])
+			last, _ := netip.AddrFromSlice(e.KeyEnd[port+4:][:address])
+			limits[Limit{Proto: p.Proto, Host: p.Host, More: p.More, Source: between(first, last)}] = true
 		},
-	} {
-		set, err := t.conn.GetSetByName(table, name)
-		if err != nil {
-			continue // of an earlier engine that knew no such set
-		}
-		elements, err := t.conn.GetSetElements(set)
-		if err != nil {
-			return nil, nil, fmt.Errorf("read set %s of table %s: %w", name, t.name, err)
-		}
-		for _, e := range elements {
-			take(e)
-		}
 	}
-	return ports, limits, nil
 }
 
 // Names of the sets that are read back.
@@ -379,47 +398,48 @@ const (
 
 // addPortSets puts the sets and maps of published ports into the batch, empty.
 func (s *sets) addPortSets(conn *nftables.Conn) {
-	host := nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeIPAddr, nftables.TypeInetService)
-	from := nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeIPAddr, nftables.TypeInetService, nftables.TypeIPAddr)
+	address := s.family.address
+	host := nftables.MustConcatSetType(nftables.TypeInetProto, address, nftables.TypeInetService)
+	from := nftables.MustConcatSetType(nftables.TypeInetProto, address, nftables.TypeInetService, address)
 	s.ports = &nftables.Set{Table: s.table, Name: portsMap, IsMap: true, Concatenation: true, KeyType: host,
-		DataType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)}
-	s.ranges = &nftables.Set{Table: s.table, Name: rangesMap, IsMap: true, Concatenation: true, Interval: true, KeyType: host, DataType: nftables.TypeIPAddr}
+		DataType: nftables.MustConcatSetType(address, nftables.TypeInetService)}
+	s.ranges = &nftables.Set{Table: s.table, Name: rangesMap, IsMap: true, Concatenation: true, Interval: true, KeyType: host, DataType: address}
 	s.limited = &nftables.Set{Table: s.table, Name: "limited", Concatenation: true, Interval: true, KeyType: host}
 	s.sources = &nftables.Set{Table: s.table, Name: sourcesSet, Concatenation: true, Interval: true, KeyType: from}
-	s.allowed = &nftables.Set{Table: s.table, Name: "allowed", Interval: true, KeyType: nftables.TypeIPAddr}
+	s.allowed = &nftables.Set{Table: s.table, Name: "allowed", Interval: true, KeyType: address}
 	for _, set := range []*nftables.Set{s.ports, s.ranges, s.limited, s.sources, s.allowed} {
 		conn.AddSet(set, nil) // fails only on elements that cannot be encoded
 	}
 }
 
-// dialled loads what was dialled into registers of four bytes: 8 protocol, 9 address, 10 port; every stands for the
-// address of ports that are published on all.
-func dialled(every bool) []expr.Any {
-	var address expr.Any = &expr.Payload{DestRegister: 9, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}
+// dialled loads what was dialled into registers of four bytes: 8 protocol, 9 and on address, then the port; every stands for
+// the address of ports that are published on all.
+func (s sets) dialled(every bool) []expr.Any {
+	address := s.family.load(s.family.target, 9)
 	if every {
-		address = &expr.Immediate{Register: 9, Data: []byte{0, 0, 0, 0}}
+		address = &expr.Immediate{Register: 9, Data: s.family.unspecified()}
 	}
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 8},
 		address,
-		&expr.Payload{DestRegister: 10, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Payload{DestRegister: 9 + s.family.words(), Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 	}
 }
 
-// leads looks up where a dialled port leads; the answer is in 8 the address and, from the map of ports, in 9 the port.
+// leads looks up where a dialled port leads; the answer is from 8 on the address and, from the map of ports, then the port.
 func leads(m *nftables.Set) []expr.Any {
 	return []expr.Any{&expr.Lookup{SourceRegister: 8, DestRegister: 8, IsDestRegSet: true, SetName: m.Name, SetID: m.ID}}
 }
 
 // publish looks a port up by the address that was dialled, then among those published on every address.
 func (s sets) publish() []rule {
-	one := []expr.Any{&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 8, RegProtoMin: 9}}
-	row := []expr.Any{&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 8}}
+	one := []expr.Any{&expr.NAT{Type: expr.NATTypeDestNAT, Family: s.family.proto, RegAddrMin: 8, RegProtoMin: 8 + s.family.words()}}
+	row := []expr.Any{&expr.NAT{Type: expr.NATTypeDestNAT, Family: s.family.proto, RegAddrMin: 8}}
 	return []rule{
-		join(dialled(false), leads(s.ports), one),
-		join(dialled(false), leads(s.ranges), row),
-		join(dialled(true), leads(s.ports), one),
-		join(dialled(true), leads(s.ranges), row),
+		join(s.dialled(false), leads(s.ports), one),
+		join(s.dialled(false), leads(s.ranges), row),
+		join(s.dialled(true), leads(s.ports), one),
+		join(s.dialled(true), leads(s.ranges), row),
 	}
 }
 
@@ -430,17 +450,17 @@ func (s sets) wall() []rule {
 		return []expr.Any{&expr.Lookup{SourceRegister: 8, SetName: set.Name, SetID: set.ID, Invert: not}}
 	}
 	source := func(register uint32) []expr.Any {
-		return []expr.Any{&expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}}
+		return []expr.Any{s.family.load(s.family.source, register)}
 	}
 	drop := verdict(expr.VerdictDrop)
 	return []rule{
-		join(dialled(false), in(s.limited, false), source(11), in(s.sources, true), drop),
-		join(dialled(true), in(s.limited, false), source(11), in(s.sources, true), drop),
+		join(s.dialled(false), in(s.limited, false), source(10+s.family.words()), in(s.sources, true), drop),
+		join(s.dialled(true), in(s.limited, false), source(10+s.family.words()), in(s.sources, true), drop),
 		join(source(8), in(s.allowed, false), verdict(expr.VerdictReturn)),
 		join(s.enters(), verdict(expr.VerdictReturn)),
-		join(dialled(false), leads(s.ports), drop),
-		join(dialled(false), leads(s.ranges), drop),
-		join(dialled(true), leads(s.ports), drop),
-		join(dialled(true), leads(s.ranges), drop),
+		join(s.dialled(false), leads(s.ports), drop),
+		join(s.dialled(false), leads(s.ranges), drop),
+		join(s.dialled(true), leads(s.ports), drop),
+		join(s.dialled(true), leads(s.ranges), drop),
 	}
 }

@@ -9,31 +9,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// build puts into the batch of conn: the old table away, the new one with its sets and rules.
-func build(conn *nftables.Conn, name string, bridges []Bridge) sets {
-	table := &nftables.Table{Name: name, Family: nftables.TableFamilyIPv4}
+// build puts into the batch of conn: the old table of a family away, the new one with its sets and rules.
+func build(conn *nftables.Conn, f family, name string, bridges []Bridge) sets {
+	table := &nftables.Table{Name: name, Family: f.table}
 	// Deleting what is not there would fail the batch: added first, it is always there.
 	conn.AddTable(table)
 	conn.DelTable(table)
 	conn.AddTable(table)
-	s := addSets(conn, table, bridges)
+	s := addSets(conn, f, table, bridges)
 	publish := conn.AddChain(&nftables.Chain{Name: "publish", Table: table})
 	wall := conn.AddChain(&nftables.Chain{Name: "wall", Table: table})
 	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
 		return conn.AddChain(&nftables.Chain{Name: name, Table: table, Type: kind, Hooknum: hook, Priority: &priority})
 	}
-	for _, c := range []struct {
+	type filled struct {
 		chain *nftables.Chain
 		rules []rule
-	}{
+	}
+	chains := []filled{
 		{base("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw), s.guard()},
-		{base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest), prerouting()},
+		{base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest), s.prerouting()},
 		{base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest), output()},
 		{base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter), s.forward()},
 		{base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource), s.postrouting()},
 		{publish, s.publish()},
 		{wall, s.wall()},
-	} {
+	}
+	if f.six {
+		chains = append(chains,
+			filled{base("leave", nftables.ChainTypeRoute, nftables.ChainHookOutput, *nftables.ChainPriorityRaw), s.leave()},
+			filled{base("arrive", nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityNATSource+1), s.arrive()})
+	}
+	for _, c := range chains {
 		for _, r := range c.rules {
 			conn.AddRule(&nftables.Rule{Table: table, Chain: c.chain, Exprs: r})
 		}
@@ -41,14 +48,21 @@ func build(conn *nftables.Conn, name string, bridges []Bridge) sets {
 	return s
 }
 
-func addSets(conn *nftables.Conn, table *nftables.Table, bridges []Bridge) sets {
+func addSets(conn *nftables.Conn, f family, table *nftables.Table, bridges []Bridge) sets {
 	s := sets{
+		family:  f,
 		table:   table,
 		bridges: &nftables.Set{Table: table, Name: "bridges", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian},
 		closed:  &nftables.Set{Table: table, Name: "closed", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian},
 		inside: &nftables.Set{Table: table, Name: "inside", Concatenation: true,
 			KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName)},
-		subnets: &nftables.Set{Table: table, Name: "subnets", Interval: true, KeyType: nftables.TypeIPAddr},
+		subnets: &nftables.Set{Table: table, Name: "subnets", Interval: true, KeyType: f.address},
+		hidden:  &nftables.Set{Table: table, Name: "hidden", Interval: true, KeyType: f.address},
+	}
+	every := []*nftables.Set{s.bridges, s.closed, s.inside, s.subnets, s.hidden}
+	if f.six {
+		s.hosts = &nftables.Set{Table: table, Name: "hosts", Interval: true, IsMap: true, KeyType: f.address, DataType: f.address}
+		every = append(every, s.hosts)
 	}
 	all := map[*nftables.Set][]nftables.SetElement{}
 	for _, b := range bridges {
@@ -57,7 +71,7 @@ func addSets(conn *nftables.Conn, table *nftables.Table, bridges []Bridge) sets 
 		}
 	}
 	// Adding a set fails only on elements that cannot be encoded; these can.
-	for _, set := range []*nftables.Set{s.bridges, s.closed, s.inside, s.subnets} {
+	for _, set := range every {
 		conn.AddSet(set, all[set])
 	}
 	s.addPortSets(conn)
@@ -74,11 +88,16 @@ func (s sets) of(b Bridge) map[*nftables.Set][]nftables.SetElement {
 	if !b.Apart {
 		out[s.inside] = []nftables.SetElement{{Key: append(append([]byte{}, name...), name...)}}
 	}
-	if b.Masquerade && !b.Closed && b.Subnet.IsValid() {
-		first := b.Subnet.Masked().Addr().As4()
-		end := binary.BigEndian.Uint32(first[:]) + 1<<(32-b.Subnet.Bits())
-		out[s.subnets] = []nftables.SetElement{
-			{Key: first[:]}, {Key: binary.BigEndian.AppendUint32(nil, end), IntervalEnd: true},
+	for _, host := range s.family.of(b.Hosts) {
+		if b.Closed {
+			continue
+		}
+		out[s.subnets] = append(out[s.subnets], interval(host, nil)...)
+		if s.hosts != nil {
+			out[s.hosts] = append(out[s.hosts], interval(host, host.Addr().AsSlice())...)
+		}
+		if b.Masquerade {
+			out[s.hidden] = append(out[s.hidden], interval(host, nil)...)
 		}
 	}
 	return out
@@ -97,18 +116,18 @@ func join(parts ...[]expr.Any) rule {
 
 // guard: 127.0.0.0/8 is let through the bridges for the host's own connections to published ports (see
 // bridge.RouteLocalNet); what comes from a container to such an address, or claims to be from one, is dropped before
-// it can be more.
+// it can be more. IPv6 lets nothing of the kind through by itself, but may be looked at on the bridge before it is dropped.
 func (s sets) guard() []rule {
 	return []rule{
-		join(s.enters(), toLoopback(), verdict(expr.VerdictDrop)),
-		join(s.enters(), fromLoopback(), verdict(expr.VerdictDrop)),
+		join(s.enters(), s.toLoopback(), verdict(expr.VerdictDrop)),
+		join(s.enters(), s.fromLoopback(), verdict(expr.VerdictDrop)),
 	}
 }
 
 // prerouting: a port published on loopback is for the host alone, also where a neighbour sends a packet there.
-func prerouting() []rule {
+func (s sets) prerouting() []rule {
 	return []rule{
-		join(toLoopback(), verdict(expr.VerdictReturn)),
+		join(s.toLoopback(), verdict(expr.VerdictReturn)),
 		join(toHost(), jump("wall")),
 		join(toHost(), jump("publish")),
 	}
@@ -121,7 +140,7 @@ func output() []rule { return []rule{join(toHost(), jump("publish"))} }
 func (s sets) forward() []rule {
 	return []rule{
 		join(s.staysInside(), verdict(expr.VerdictAccept)),
-		join(s.device(expr.MetaKeyIIFNAME, s.closed, false), reject()),
+		join(s.device(expr.MetaKeyIIFNAME, s.closed, false), s.reject()),
 		join(s.device(expr.MetaKeyOIFNAME, s.closed, false), verdict(expr.VerdictDrop)),
 		join(s.leaves(true), verdict(expr.VerdictAccept)),
 		join(conntrack(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept)),
@@ -130,15 +149,35 @@ func (s sets) forward() []rule {
 	}
 }
 
-// postrouting: what leaves a network gets the host's address, and so does what reaches a container by a published
-// port from where its answer would not come back the same way: from the host's loopback or from its own network.
+// postrouting: what leaves a network that is hidden gets the host's address, and so does, of each network, what reaches a
+// container by a published port from where its answer would not come back the same way: from the host's loopback or from
+// a container.
 func (s sets) postrouting() []rule {
 	masquerade := []expr.Any{&expr.Masq{}}
 	return []rule{
-		join(s.leaves(false), fromLoopback(), masquerade),
-		join(s.leaves(false), s.fromSubnets(), conntrack(expr.CtKeySTATUS, ipsDstNAT), masquerade),
-		join(s.leaves(true), s.fromSubnets(), masquerade),
+		join(s.leaves(false), s.fromLoopback(), masquerade),
+		join(s.leaves(false), s.from(s.subnets), conntrack(expr.CtKeySTATUS, ipsDstNAT), masquerade),
+		join(s.leaves(true), s.from(s.hidden), masquerade),
 	}
+}
+
+// leave and arrive let the host reach published ports by ::1. IPv6 has nothing like route_localnet: whatever came back
+// to ::1 from a bridge would be dropped before anything could be translated. So packets take the address that the host has
+// on the container's network before the kernel begins to remember the connection, and answers get ::1 back after it has
+// done its part. No packet with ::1 is ever on a bridge.
+func (s sets) leave() []rule {
+	var rules []rule
+	for _, every := range []bool{false, true} {
+		for _, m := range []*nftables.Set{s.ports, s.ranges} {
+			rules = append(rules, join(s.toLoopback(), s.dialled(every), leads(m), leads(s.hosts), s.family.rewrite(s.family.source, 8)))
+		}
+	}
+	return rules
+}
+
+func (s sets) arrive() []rule {
+	return []rule{join(s.enters(), s.fromLoopback(),
+		[]expr.Any{&expr.Immediate{Register: 8, Data: s.family.loopback}}, s.family.rewrite(s.family.target, 8))}
 }
 
 // ipsDstNAT is the bit of a connection whose destination was translated, enum ip_conntrack_status.
@@ -166,23 +205,16 @@ func (s sets) staysInside() []expr.Any {
 	}
 }
 
-func (s sets) fromSubnets() []expr.Any {
+// from matches packets whose sender is in the set.
+func (s sets) from(set *nftables.Set) []expr.Any {
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
-		&expr.Lookup{SourceRegister: 1, SetName: s.subnets.Name, SetID: s.subnets.ID},
+		s.family.load(s.family.source, 8),
+		&expr.Lookup{SourceRegister: 8, SetName: set.Name, SetID: set.ID},
 	}
 }
 
-func toLoopback() []expr.Any   { return loopback(16) }
-func fromLoopback() []expr.Any { return loopback(12) }
-
-// loopback matches the first byte of the address at offset.
-func loopback(offset uint32) []expr.Any {
-	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{127}},
-	}
-}
+func (s sets) toLoopback() []expr.Any   { return s.family.isLoopback(s.family.target) }
+func (s sets) fromLoopback() []expr.Any { return s.family.isLoopback(s.family.source) }
 
 // toHost matches packets to an address of the host.
 func toHost() []expr.Any {
@@ -204,12 +236,9 @@ func conntrack(what expr.CtKey, bits uint32) []expr.Any {
 func verdict(kind expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: kind}} }
 
 // reject tells the sender at once, so that nothing waits for an answer that will not come.
-func reject() []expr.Any {
-	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: icmpProhibited}}
+func (s sets) reject() []expr.Any {
+	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: s.family.prohibited}}
 }
-
-// icmpProhibited is ICMP's code for "communication administratively prohibited".
-const icmpProhibited = 13
 
 func jump(chain string) []expr.Any {
 	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}

@@ -2,11 +2,13 @@
 // published ports, and the walls between networks. Rules are written once; networks and ports are elements of sets
 // and maps, so that a container costs an element and never a rule.
 //
-//	table ip <name>
+//	table ip <name>, and the same as ip6, while there is a network with IPv6
 //	    set bridges        devices of the instance's networks
 //	    set closed         those of them that nothing leaves and nothing enters
 //	    set inside         pairs of devices that may talk: each bridge with itself
-//	    set subnets        ranges whose packets leave under the host's address
+//	    set subnets        ranges of the networks
+//	    set hidden         those of them whose packets leave under the host's address
+//	    map hosts          ip6 alone: range of a network : the host's address there
 //	    map ports          protocol . host address . port : container address . port
 //	    map ranges         protocol . host address . range of ports : container address, the port staying the same
 //	    set limited        protocol . host address . range of ports: those that only some may connect to
@@ -19,6 +21,8 @@
 //	    chain publish      the look-up for both
 //	    chain forward      what may reach a container
 //	    chain postrouting  what leaves under the host's address
+//	    chain leave        ip6 alone: the host's own packets to ports published on ::1
+//	    chain arrive       ip6 alone: the answers to these
 //	table bridge <name>
 //	    set members        device . hardware address . IPv4 address of each endpoint
 //	    set members6       the same of IPv6
@@ -52,13 +56,15 @@ type Table struct {
 	members  members
 	rules    int // how many there are in all
 	conn     *nftables.Conn
-	sets     sets
+	sets     [2]sets // by family
+	six      bool    // there is a table of IPv6
 }
 
-// Bridge is a network's device and range.
+// Bridge is a network's device and ranges.
 type Bridge struct {
-	Name   string
-	Subnet netip.Prefix
+	Name string
+	// Hosts are the host's addresses on it, with the network's ranges.
+	Hosts []netip.Prefix
 	// Masquerade lets its packets leave under the host's address.
 	Masquerade bool
 	// Closed keeps all its packets within the network.
@@ -69,8 +75,10 @@ type Bridge struct {
 
 // sets are the table and what is in it, for adding elements.
 type sets struct {
+	family                                   family
 	table                                    *nftables.Table
-	bridges, closed, inside, subnets         *nftables.Set
+	bridges, closed, inside                  *nftables.Set
+	subnets, hidden, hosts                   *nftables.Set
 	ports, ranges, limited, sources, allowed *nftables.Set
 }
 
@@ -116,18 +124,37 @@ func (t *Table) Restore() error {
 	return t.write()
 }
 
-// Present tells whether the kernel still has the table, in both families, with all its rules.
+// Present tells whether the kernel still has the table, in all families, with all its rules.
 func (t *Table) Present() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyIPv4)
-	_, err2 := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyBridge)
-	return err == nil && err2 == nil && t.count() == t.rules
+	for _, family := range t.tables() {
+		if _, err := t.conn.ListTableOfFamily(t.name, family); err != nil {
+			return false
+		}
+	}
+	return t.count() == t.rules
+}
+
+// tables are the families that the table is in.
+func (t *Table) tables() []nftables.TableFamily {
+	if t.six {
+		return []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyBridge}
+	}
+	return []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyBridge}
+}
+
+// inUse are the sets of the families that there are tables of.
+func (t *Table) inUse() []sets {
+	if t.six {
+		return t.sets[:]
+	}
+	return t.sets[:1]
 }
 
 // count is how many rules of the table the kernel has.
 func (t *Table) count() (n int) {
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyBridge} {
+	for _, family := range t.tables() {
 		chains, err := t.conn.ListChainsOfTableFamily(family)
 		if err != nil {
 			continue
@@ -144,7 +171,23 @@ func (t *Table) count() (n int) {
 
 // write replaces the whole table; t.mu is held or t is new.
 func (t *Table) write() error {
-	t.sets = build(t.conn, t.name, t.bridges)
+	// A host that has no IPv6 has no table of it either.
+	before := t.six
+	t.six = t.hasIPv6()
+	if !before && !t.six {
+		_, err := t.conn.ListTableOfFamily(t.name, nftables.TableFamilyIPv6)
+		before = err == nil
+	}
+	if before && !t.six {
+		t.conn.AddTable(&nftables.Table{Name: t.name, Family: nftables.TableFamilyIPv6})
+		t.conn.DelTable(&nftables.Table{Name: t.name, Family: nftables.TableFamilyIPv6})
+	}
+	for i, f := range families() {
+		if f.six && !t.six {
+			continue
+		}
+		t.sets[i] = build(t.conn, f, t.name, t.bridges)
+	}
 	t.members = buildBorder(t.conn, t.name, t.prefix)
 	admitted := t.admittedElements()
 	add := t.conn.SetAddElements
@@ -158,13 +201,28 @@ func (t *Table) write() error {
 	return nil
 }
 
+// hasIPv6 tells whether there is anything for a table of IPv6.
+func (t *Table) hasIPv6() bool {
+	six := families()[1]
+	for k := range t.ports {
+		if k.host.Addr().Is6() {
+			return true
+		}
+	}
+	return slices.ContainsFunc(t.bridges, func(b Bridge) bool { return len(six.of(b.Hosts)) > 0 })
+}
+
 // AddBridge lets a network's packets pass.
 func (t *Table) AddBridge(b Bridge) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before := t.bridges
 	t.bridges = append(slices.Clone(before), b)
-	if err := t.heal(t.change(b, t.conn.SetAddElements)); err != nil {
+	add := func() error { return t.heal(t.change(b, t.conn.SetAddElements)) }
+	if t.hasIPv6() && !t.six {
+		add = t.write
+	}
+	if err := add(); err != nil {
 		t.bridges = before
 		return fmt.Errorf("open firewall for %s: %w", b.Name, err)
 	}
@@ -198,12 +256,14 @@ func (t *Table) RemoveBridge(name string) error {
 
 // change puts a network's elements into its sets, or takes them out.
 func (t *Table) change(b Bridge, how func(*nftables.Set, []nftables.SetElement) error) error {
-	for set, elements := range t.sets.of(b) {
-		if len(elements) == 0 {
-			continue
-		}
-		if err := how(set, elements); err != nil {
-			return err
+	for _, s := range t.inUse() {
+		for set, elements := range s.of(b) {
+			if len(elements) == 0 {
+				continue
+			}
+			if err := how(set, elements); err != nil {
+				return err
+			}
 		}
 	}
 	return t.conn.Flush()
@@ -218,7 +278,10 @@ func Remove(name string) error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyBridge} {
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyBridge} {
+		if _, err := conn.ListTableOfFamily(name, family); err != nil && family == nftables.TableFamilyIPv6 {
+			continue // the host may not know the family at all
+		}
 		conn.DelTable(&nftables.Table{Name: name, Family: family})
 		if err := conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("remove nftables table %s: %w", name, err)
@@ -228,14 +291,19 @@ func Remove(name string) error {
 }
 
 // ForwardDrops names the tables of others that drop what is forwarded unless a rule of theirs lets it through: where
-// one does, containers reach nothing outside, whatever the instance's own table says.
-func ForwardDrops() ([]string, error) {
+// one does, containers reach nothing outside, whatever the instance's own table says. Those of IPv6 count where there are
+// networks with it.
+func ForwardDrops(six bool) ([]string, error) {
 	conn, err := nftables.New()
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
 	var tables []string
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
+	kinds := []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet}
+	if six {
+		kinds = append(kinds, nftables.TableFamilyIPv6)
+	}
+	for _, family := range kinds {
 		chains, err := conn.ListChainsOfTableFamily(family)
 		if err != nil {
 			return nil, fmt.Errorf("list firewall chains: %w", err)

@@ -24,7 +24,7 @@ func tableName(t *testing.T) string {
 
 func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	name := tableName(t)
-	bridges := []Bridge{{Name: "cvtest-none", Subnet: netip.MustParsePrefix("198.18.77.0/24"), Masquerade: true}}
+	bridges := []Bridge{{Name: "cvtest-none", Hosts: []netip.Prefix{netip.MustParsePrefix("198.18.77.1/24")}, Masquerade: true}}
 	table, err := Open(Config{Name: name, Prefix: "cvtest", Bridges: bridges})
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	if rules := rulesOf(t, name); rules != 2+3+1+7+3+4+8 {
 		t.Errorf("%d rules in the kernel", rules)
 	}
-	if drops, err := ForwardDrops(); err != nil || slices.Contains(drops, name) {
+	if drops, err := ForwardDrops(true); err != nil || slices.Contains(drops, name) {
 		t.Errorf("drops: %v %v", drops, err)
 	}
 	Remove(name)
@@ -156,7 +156,7 @@ func TestRowsAndLimitsAreKept(t *testing.T) {
 	if err := table.Publish(other); err != nil {
 		t.Fatal(err)
 	}
-	table.conn.FlushSet(table.sets.ranges)
+	table.conn.FlushSet(table.sets[0].ranges)
 	if err := table.conn.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestChangesHeal(t *testing.T) {
 			return table.Admit(Member{Device: "cvtest1", MAC: mac, Addresses: []netip.Addr{netip.MustParseAddr("198.18.77.2")}})
 		},
 		"a bridge": func() error {
-			return table.AddBridge(Bridge{Name: "cvtest-b", Subnet: netip.MustParsePrefix("198.18.77.0/24"), Masquerade: true})
+			return table.AddBridge(Bridge{Name: "cvtest-b", Hosts: []netip.Prefix{netip.MustParsePrefix("198.18.77.1/24")}, Masquerade: true})
 		},
 	} {
 		if err := Remove(name); err != nil {

@@ -33,24 +33,30 @@ type Wish struct {
 	Inside     nt.Port
 	Host       netip.Addr
 	From, UpTo uint16
+	// Both is for the same port on every address of IPv6, too, where Host is every one of IPv4.
+	Both bool
 }
 
-// Wishes reads what is wanted, in a fixed order; defaultIP is the host's address where none is named. Errors are
-// errdefs.ErrInvalidArgument, and errdefs.ErrNotImplemented for an IPv6 address.
-func Wishes(asked Asked, defaultIP netip.Addr) ([]Wish, error) {
+// hosts are the addresses of the host that the port is wanted on.
+func (w Wish) hosts() []netip.Addr {
+	if w.Both {
+		return []netip.Addr{w.Host, netip.IPv6Unspecified()}
+	}
+	return []netip.Addr{w.Host}
+}
+
+// Wishes reads what is wanted, in a fixed order; by default ports are on the address of the host that host names, and, if both,
+// on every one of IPv6. Errors are errdefs.ErrInvalidArgument.
+func Wishes(asked Asked, host netip.Addr, both bool) ([]Wish, error) {
 	var all []Wish
 	for _, inside := range sortedPorts(asked.Ports) {
 		if err := publishable(inside); err != nil {
 			return nil, err
 		}
 		for _, b := range asked.Ports[inside] {
-			w := Wish{Inside: inside, Host: defaultIP}
+			w := Wish{Inside: inside, Host: host, Both: both}
 			if b.HostIP.IsValid() {
-				w.Host = b.HostIP.Unmap()
-			}
-			if !w.Host.Is4() {
-				return nil, errdefs.ErrNotImplemented.WithMessage(
-					fmt.Sprintf("publishing a port on the IPv6 address %s is not implemented by this engine", w.Host))
+				w.Host, w.Both = b.HostIP.Unmap(), false
 			}
 			var err error
 			if w.From, w.UpTo, err = portRange(b.HostPort); err != nil {
@@ -59,17 +65,35 @@ func Wishes(asked Asked, defaultIP netip.Addr) ([]Wish, error) {
 			all = append(all, w)
 		}
 	}
+	all = joinWishes(all)
 	if asked.All {
 		for _, inside := range slices.SortedFunc(maps.Keys(asked.Exposed), comparePorts) {
 			if err := publishable(inside); err != nil {
 				return nil, err
 			}
 			if len(asked.Ports[inside]) == 0 {
-				all = append(all, Wish{Inside: inside, Host: defaultIP})
+				all = append(all, Wish{Inside: inside, Host: host, Both: both})
 			}
 		}
 	}
 	return all, nil
+}
+
+// joinWishes makes one of two that are for the same port on every address of either family.
+func joinWishes(all []Wish) (out []Wish) {
+	for _, w := range all {
+		if n := len(out); n > 0 && w.From > 0 && w.From == w.UpTo {
+			before := out[n-1]
+			if before.Host == netip.IPv4Unspecified() && w.Host == netip.IPv6Unspecified() {
+				if before.Both = true; before == (Wish{w.Inside, before.Host, w.From, w.UpTo, true}) {
+					out[n-1] = before
+					continue
+				}
+			}
+		}
+		out = append(out, w)
+	}
+	return out
 }
 
 // publishable tells whether a port is of a protocol whose ports can be published.
@@ -114,17 +138,58 @@ type Binding struct {
 	Inside nt.Port
 	Host   netip.AddrPort
 	Target netip.AddrPort
+	// Target6 is where the same port of every IPv6 address of the host leads, where Host is every one of IPv4; the zero value
+	// where that is not published.
+	Target6 netip.AddrPort
+}
+
+// Bind makes w real on a port of the host. four and six are where it leads by either family, the zero value where it cannot.
+// To bind an address of a family that leads nowhere is errdefs.ErrInvalidArgument.
+func Bind(w Wish, port uint16, four, six netip.Addr) (Binding, error) {
+	b := Binding{Inside: w.Inside, Host: netip.AddrPortFrom(w.Host, port)}
+	to, kind := four, "IPv4"
+	if w.Host.Is6() {
+		to, kind = six, "IPv6"
+	}
+	if !to.IsValid() {
+		return b, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("port %s cannot be published on %s: "+
+			"the container is on no network that has %s and leads out", w.Inside, w.Host, kind))
+	}
+	b.Target = netip.AddrPortFrom(to, w.Inside.Num())
+	if w.Both && six.IsValid() {
+		b.Target6 = netip.AddrPortFrom(six, w.Inside.Num())
+	}
+	return b, nil
+}
+
+// both tells whether the port is published on every address of both families.
+func (b Binding) both() bool { return b.Target6.IsValid() }
+
+// each are the binding's parts, of one family each.
+func (b Binding) each() []Binding {
+	if !b.both() {
+		return []Binding{b}
+	}
+	return []Binding{{Inside: b.Inside, Host: b.Host, Target: b.Target},
+		{Inside: b.Inside, Host: netip.AddrPortFrom(netip.IPv6Unspecified(), b.Host.Port()), Target: b.Target6}}
+}
+
+// clash tells whether two sockets with these addresses cannot have the same port.
+func clash(a, b netip.Addr) bool {
+	return a == b || a.Is4() == b.Is4() && (a.IsUnspecified() || b.IsUnspecified())
 }
 
 // Meets tells whether the binding is on a port that w asks for.
 func (b Binding) Meets(w Wish) bool {
-	same := b.Host.Addr() == w.Host || b.Host.Addr().IsUnspecified() || w.Host.IsUnspecified()
+	same := slices.ContainsFunc(b.each(), func(one Binding) bool {
+		return slices.ContainsFunc(w.hosts(), func(a netip.Addr) bool { return clash(a, one.Host.Addr()) })
+	})
 	return same && b.Inside.Proto() == w.Inside.Proto() && b.Host.Port() >= w.From && b.Host.Port() <= w.UpTo
 }
 
 // serves tells whether the binding is what w asks for.
 func (b Binding) serves(w Wish) bool {
-	return b.Inside == w.Inside && b.Host.Addr() == w.Host && (w.From == 0 || b.Host.Port() >= w.From && b.Host.Port() <= w.UpTo)
+	return b.Inside == w.Inside && b.Host.Addr() == w.Host && b.both() == w.Both && (w.From == 0 || b.Host.Port() >= w.From && b.Host.Port() <= w.UpTo)
 }
 
 // Compare tells which bindings serve a wish, in the order of the wishes and the zero value where none does, which wishes are
@@ -179,8 +244,9 @@ func On(all []Binding) func(proto uint8, port uint16) bool {
 }
 
 // Published is what the firewall is told of bindings, and of who may connect to them.
-func Published(all []Binding, from Sources) nft.Published {
+func Published(bindings []Binding, from Sources) nft.Published {
 	var out nft.Published
+	all := partsOf(bindings)
 	for len(all) > 0 {
 		n := 1
 		for n < len(all) && follows(all[n-1], all[n]) {
@@ -192,10 +258,38 @@ func Published(all []Binding, from Sources) nft.Published {
 		b := all[0]
 		p := nft.Publication{Proto: protocols[b.Inside.Proto()], Host: b.Host, Target: b.Target, More: uint16(n - 1)}
 		out.Ports = append(out.Ports, p)
-		for _, source := range from.Of(b.Inside) {
+		for _, source := range ofFamily(from.Of(b.Inside), b.Host.Addr()) {
 			out.Limits = append(out.Limits, nft.Limit{Proto: p.Proto, Host: p.Host, More: p.More, Source: source})
 		}
 		all = all[n:]
+	}
+	return out
+}
+
+// partsOf are the parts of bindings, each family's in their order: rows stay rows.
+func partsOf(bindings []Binding) []Binding {
+	var first, second []Binding
+	for _, b := range bindings {
+		parts := b.each()
+		first, second = append(first, parts[0]), append(second, parts[1:]...)
+	}
+	return append(first, second...)
+}
+
+// ofFamily are the sources that can connect to an address at all. Where there are some, but none of its family, it is for nobody:
+// the address that no packet comes from.
+func ofFamily(all []netip.Prefix, host netip.Addr) (out []netip.Prefix) {
+	for _, p := range all {
+		if p.Addr().Is4() == host.Is4() {
+			out = append(out, p)
+		}
+	}
+	if len(out) == 0 && len(all) > 0 {
+		nobody := netip.IPv4Unspecified()
+		if host.Is6() {
+			nobody = netip.IPv6Unspecified()
+		}
+		out = []netip.Prefix{netip.PrefixFrom(nobody, nobody.BitLen())}
 	}
 	return out
 }
@@ -213,20 +307,28 @@ func Shown(exposed nt.PortSet, published []Binding) nt.PortMap {
 		shown[p] = nil
 	}
 	for _, b := range published {
-		shown[b.Inside] = append(shown[b.Inside], nt.PortBinding{HostIP: b.Host.Addr(), HostPort: strconv.Itoa(int(b.Host.Port()))})
+		for _, one := range b.each() {
+			shown[b.Inside] = append(shown[b.Inside], nt.PortBinding{HostIP: one.Host.Addr(), HostPort: strconv.Itoa(int(one.Host.Port()))})
+		}
 	}
 	return shown
 }
 
-// Bindings reads back what Shown wrote; address is the container's.
-func Bindings(address netip.Addr, shown nt.PortMap) []Binding {
-	var all []Binding
+// Bindings reads back what Shown wrote; four and six are where they lead, as in Bind. What leads nowhere is left out.
+func Bindings(four, six netip.Addr, shown nt.PortMap) []Binding {
+	var wanted []Wish
 	for _, inside := range sortedPorts(shown) {
 		for _, b := range shown[inside] {
 			port, err := strconv.ParseUint(b.HostPort, 10, 16)
-			if err == nil && b.HostIP.Is4() {
-				all = append(all, Binding{inside, netip.AddrPortFrom(b.HostIP, uint16(port)), netip.AddrPortFrom(address, inside.Num())})
+			if err == nil && b.HostIP.IsValid() {
+				wanted = append(wanted, Wish{Inside: inside, Host: b.HostIP, From: uint16(port), UpTo: uint16(port)})
 			}
+		}
+	}
+	var all []Binding
+	for _, w := range joinWishes(wanted) {
+		if b, err := Bind(w, w.From, four, six); err == nil {
+			all = append(all, b)
 		}
 	}
 	return all

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,14 +28,22 @@ func TestWishes(t *testing.T) {
 		{"none", Asked{Exposed: nt.PortSet{port("80/tcp"): {}}}, nil, nil},
 		{
 			"in a fixed order", Asked{Ports: nt.PortMap{port("443/tcp"): {{HostPort: "8443"}}, port("80/udp"): {{}}, port("80/tcp"): {{HostIP: one, HostPort: "8080"}, {HostPort: "8000-8010"}}}},
-			[]Wish{{port("80/tcp"), one, 8080, 8080}, {port("80/tcp"), all, 8000, 8010}, {port("80/udp"), all, 0, 0}, {port("443/tcp"), all, 8443, 8443}}, nil,
+			[]Wish{{Inside: port("80/tcp"), Host: one, From: 8080, UpTo: 8080}, {Inside: port("80/tcp"), Host: all, From: 8000, UpTo: 8010}, {Inside: port("80/udp"), Host: all, From: 0, UpTo: 0}, {Inside: port("443/tcp"), Host: all, From: 8443, UpTo: 8443}}, nil,
 		},
 		{
 			"all that is exposed", Asked{All: true, Exposed: nt.PortSet{port("81/tcp"): {}, port("80/tcp"): {}}, Ports: nt.PortMap{port("81/tcp"): {{HostPort: "1"}}}},
-			[]Wish{{port("81/tcp"), all, 1, 1}, {port("80/tcp"), all, 0, 0}}, nil,
+			[]Wish{{Inside: port("81/tcp"), Host: all, From: 1, UpTo: 1}, {Inside: port("80/tcp"), Host: all, From: 0, UpTo: 0}}, nil,
 		},
-		{"IPv4 in IPv6", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.MustParseAddr("::ffff:127.0.0.1")}}}}, []Wish{{port("80/tcp"), one, 0, 0}}, nil},
-		{"IPv6", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.IPv6Loopback()}}}}, nil, errdefs.IsNotImplemented},
+		{"IPv4 in IPv6", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.MustParseAddr("::ffff:127.0.0.1")}}}}, []Wish{{Inside: port("80/tcp"), Host: one, From: 0, UpTo: 0}}, nil},
+		{"IPv6", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: netip.IPv6Loopback()}}}}, []Wish{{Inside: port("80/tcp"), Host: netip.IPv6Loopback()}}, nil},
+		{
+			"both by hand", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: all, HostPort: "80"}, {HostIP: netip.IPv6Unspecified(), HostPort: "80"}}}},
+			[]Wish{{Inside: port("80/tcp"), Host: all, From: 80, UpTo: 80, Both: true}}, nil,
+		},
+		{
+			"both, on two ports", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostIP: all, HostPort: "80"}, {HostIP: netip.IPv6Unspecified(), HostPort: "81"}}}},
+			[]Wish{{Inside: port("80/tcp"), Host: all, From: 80, UpTo: 80}, {Inside: port("80/tcp"), Host: netip.IPv6Unspecified(), From: 81, UpTo: 81}}, nil,
+		},
 		{"unknown protocol", Asked{Ports: nt.PortMap{port("80/icmp"): {{}}}}, nil, errdefs.IsInvalidArgument},
 		{"SCTP", Asked{Ports: nt.PortMap{port("80/sctp"): {{}}}}, nil, errdefs.IsNotImplemented},
 		{"SCTP with all", Asked{All: true, Exposed: nt.PortSet{port("80/sctp"): {}}}, nil, errdefs.IsNotImplemented},
@@ -42,7 +51,7 @@ func TestWishes(t *testing.T) {
 		{"too high", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "70000"}}}}, nil, errdefs.IsInvalidArgument},
 		{"backwards", Asked{Ports: nt.PortMap{port("80/tcp"): {{HostPort: "9-8"}}}}, nil, errdefs.IsInvalidArgument},
 	} {
-		got, err := Wishes(tc.req, all)
+		got, err := Wishes(tc.req, all, false)
 		if tc.kind != nil {
 			if !tc.kind(err) {
 				t.Errorf("%s: %v", tc.name, err)
@@ -88,11 +97,11 @@ func TestPortsAreTakenOnce(t *testing.T) {
 	p := newTaken(fakeSockets{"0.0.0.0:8001": true}.host())
 	all := netip.IPv4Unspecified()
 	ask := func(inside string, host netip.Addr, from, upTo uint16) string {
-		at, _, err := p.Take([]Wish{{port(inside), host, from, upTo}})
+		at, _, err := p.Take([]Wish{{Inside: port(inside), Host: host, From: from, UpTo: upTo}})
 		if err != nil {
 			return err.Error()
 		}
-		return at[0].String()
+		return netip.AddrPortFrom(host, at[0]).String()
 	}
 	for _, tc := range []struct{ got, want string }{
 		{ask("80/tcp", all, 8000, 8000), "0.0.0.0:8000"},
@@ -113,16 +122,64 @@ func TestPortsAreTakenOnce(t *testing.T) {
 	}
 }
 
+// TestPortsOfBothFamilies: one number for both, or none, and each family has its own otherwise.
+func TestPortsOfBothFamilies(t *testing.T) {
+	p := newTaken(fakeSockets{"[::]:8001": true}.host())
+	four, six := netip.IPv4Unspecified(), netip.IPv6Unspecified()
+	take := func(w Wish) string {
+		at, _, err := p.Take([]Wish{w})
+		if err != nil {
+			return err.Error()
+		}
+		return strconv.Itoa(int(at[0]))
+	}
+	for _, tc := range []struct {
+		w    Wish
+		want string
+	}{
+		{Wish{Host: four, From: 8001, UpTo: 8002, Both: true}, "8002"},
+		{Wish{Host: four, From: 8001, UpTo: 8001}, "8001"},
+		{Wish{Host: six, From: 8002, UpTo: 8002}, "Bind for [::]:8002 failed: port is already allocated"},
+		{Wish{Host: netip.IPv6Loopback(), From: 8002, UpTo: 8003}, "8003"},
+		{Wish{Host: four, From: 8003, UpTo: 8003, Both: true}, "Bind for [::]:8003 failed: port is already allocated"},
+		{Wish{Host: four, From: 8003, UpTo: 8003}, "8003"},
+	} {
+		tc.w.Inside = port("80/tcp")
+		if got := take(tc.w); got != tc.want {
+			t.Errorf("%+v: %s, want %s", tc.w, got, tc.want)
+		}
+	}
+	to, to6 := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")
+	w := Wish{Inside: port("80/tcp"), Host: four, Both: true}
+	both, err := Bind(w, 8002, to, to6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Published([]Binding{both}, Sources{all: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}); len(got.Ports) != 2 || got.Ports[1].Host.String() != "[::]:8002" ||
+		got.Ports[1].Target.String() != "[fd00::2]:80" || len(got.Limits) != 2 || got.Limits[1].Source.String() != "::/128" {
+		t.Errorf("%+v", got)
+	}
+	p.GiveBack([]Binding{both})
+	if got := take(Wish{Inside: port("80/tcp"), Host: six, From: 8002, UpTo: 8002}); got != "8002" {
+		t.Errorf("given back: %s", got)
+	}
+	for _, w := range []Wish{{Inside: port("80/tcp"), Host: six}, {Inside: port("80/tcp"), Host: netip.IPv6Loopback()}} {
+		if _, err := Bind(w, 80, to, netip.Addr{}); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("without IPv6: %v", err)
+		}
+	}
+}
+
 func TestAnyPortGoesRound(t *testing.T) {
 	low, _ := ephemeralRange()
 	p := newTaken(fakeSockets{netip.AddrPortFrom(netip.IPv4Unspecified(), low+1).String(): true}.host())
 	w := Wish{Inside: port("80/tcp"), Host: netip.IPv4Unspecified()}
 	first, _, err := p.Take([]Wish{w})
-	if err != nil || first[0].Port() != low {
+	if err != nil || first[0] != low {
 		t.Fatalf("first: %v %v", first, err)
 	}
-	p.GiveBack([]Binding{{Inside: w.Inside, Host: first[0]}})
-	if second, _, err := p.Take([]Wish{w}); err != nil || second[0].Port() != low+2 {
+	p.GiveBack([]Binding{{Inside: w.Inside, Host: netip.AddrPortFrom(w.Host, first[0])}})
+	if second, _, err := p.Take([]Wish{w}); err != nil || second[0] != low+2 {
 		t.Errorf("second: %v %v", second, err)
 	}
 	broken := newTaken(host{reserve: func(nt.IPProtocol, netip.AddrPort) (io.Closer, error) { return nil, errors.New("broken") }})
@@ -137,7 +194,7 @@ func TestManyPortsAreLookedUpAndNotHeld(t *testing.T) {
 		for i := range n {
 			number := uint16(from + i)
 			inside, _ := nt.PortFrom(number, nt.TCP)
-			wanted = append(wanted, Wish{inside, all, number, number})
+			wanted = append(wanted, Wish{Inside: inside, Host: all, From: number, UpTo: number})
 		}
 		return wanted
 	}
@@ -152,7 +209,7 @@ func TestManyPortsAreLookedUpAndNotHeld(t *testing.T) {
 	if len(p.held) != 0 {
 		t.Errorf("%d ports are left of what was refused", len(p.held))
 	}
-	if at, _, err := p.Take(row(10501, 1000)); err != nil || len(at) != 1000 || at[999].Port() != 11500 {
+	if at, _, err := p.Take(row(10501, 1000)); err != nil || len(at) != 1000 || at[999] != 11500 {
 		t.Errorf("free ones: %v", err)
 	}
 	if _, refused, err := p.Take(row(11000, 100)); !errors.Is(err, errAllocated) || refused.From != 11000 {
@@ -170,7 +227,7 @@ func TestRowsAreOneElement(t *testing.T) {
 	var all []Binding
 	for n := range uint16(1000) {
 		inside, _ := nt.PortFrom(20000+n, nt.UDP)
-		all = append(all, Binding{inside, netip.AddrPortFrom(netip.IPv4Unspecified(), 20000+n), netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), 20000+n)})
+		all = append(all, Binding{Inside: inside, Host: netip.AddrPortFrom(netip.IPv4Unspecified(), 20000+n), Target: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), 20000+n)})
 	}
 	from, err := ReadSources(map[string]string{api.PublishFrom: "10.1.0.0/16,10.1.2.3, 192.0.2.7", "other": "x"})
 	if err != nil {
@@ -204,13 +261,15 @@ func TestSources(t *testing.T) {
 }
 
 func TestBindingsReadBackWhatIsShown(t *testing.T) {
-	address := netip.MustParseAddr("10.0.0.2")
+	address, six := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")
 	all := []Binding{
-		{port("80/tcp"), netip.MustParseAddrPort("0.0.0.0:8080"), netip.MustParseAddrPort("10.0.0.2:80")},
-		{port("80/tcp"), netip.MustParseAddrPort("127.0.0.1:81"), netip.MustParseAddrPort("10.0.0.2:80")},
-		{port("90/udp"), netip.MustParseAddrPort("0.0.0.0:90"), netip.MustParseAddrPort("10.0.0.2:90")},
+		{Inside: port("80/tcp"), Host: netip.MustParseAddrPort("0.0.0.0:8080"), Target: netip.MustParseAddrPort("10.0.0.2:80")},
+		{Inside: port("80/tcp"), Host: netip.MustParseAddrPort("127.0.0.1:81"), Target: netip.MustParseAddrPort("10.0.0.2:80")},
+		{Inside: port("81/tcp"), Host: netip.MustParseAddrPort("0.0.0.0:8081"), Target: netip.MustParseAddrPort("10.0.0.2:81"), Target6: netip.MustParseAddrPort("[fd00::2]:81")},
+		{Inside: port("82/tcp"), Host: netip.MustParseAddrPort("[::1]:8082"), Target: netip.MustParseAddrPort("[fd00::2]:82")},
+		{Inside: port("90/udp"), Host: netip.MustParseAddrPort("0.0.0.0:90"), Target: netip.MustParseAddrPort("10.0.0.2:90")},
 	}
-	got := Bindings(address, Shown(nt.PortSet{port("99/tcp"): {}}, all))
+	got := Bindings(address, six, Shown(nt.PortSet{port("99/tcp"): {}}, all))
 	if len(got) != len(all) {
 		t.Fatalf("got %v", got)
 	}

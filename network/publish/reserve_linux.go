@@ -18,7 +18,11 @@ func reservePort(proto nt.IPProtocol, at netip.AddrPort) (io.Closer, error) {
 	if proto == nt.UDP {
 		kind, number = unix.SOCK_DGRAM, unix.IPPROTO_UDP
 	}
-	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, number)
+	family := unix.AF_INET
+	if at.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, number)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +45,13 @@ func reserve(fd, kind int, at netip.AddrPort) error {
 			return err
 		}
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
+	var here unix.Sockaddr = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
+	if at.Addr().Is4() {
+		here = &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
+	} else if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, here); err != nil {
 		return err
 	}
 	if kind == unix.SOCK_STREAM {

@@ -66,11 +66,8 @@ func Ranges(text string) ([]netip.Prefix, error) {
 		if a, e := netip.ParseAddr(word); e == nil {
 			p, err = netip.PrefixFrom(a, a.BitLen()), nil
 		}
-		switch {
-		case err != nil:
-			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%q is no range of addresses: want one such as 10.0.0.0/8", word))
-		case !p.Addr().Is4():
-			return nil, errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("%s: ranges of IPv6 addresses are not implemented by this engine", word))
+		if err != nil || p.Addr().Is4In6() {
+			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%q is no range of addresses: want one such as 10.0.0.0/8 or 2001:db8::/32", word))
 		}
 		all = append(all, p.Masked())
 	}

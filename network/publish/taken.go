@@ -55,7 +55,7 @@ func NewTaken() *Taken { return newTaken(host{reservePort, listServers, ownerOf}
 func newTaken(h host) *Taken { return &Taken{host: h, held: map[held][]holding{}} }
 
 // Take takes ports for all wishes, or none, in their order. refused is the wish that could not be met.
-func (p *Taken) Take(wanted []Wish) (at []netip.AddrPort, refused Wish, err error) {
+func (p *Taken) Take(wanted []Wish) (at []uint16, refused Wish, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := round{Taken: p}
@@ -68,8 +68,8 @@ func (p *Taken) Take(wanted []Wish) (at []netip.AddrPort, refused Wish, err erro
 	for i, w := range wanted {
 		one, err := r.take(w)
 		if err != nil {
-			for j, done := range at {
-				p.giveBack(held{wanted[j].Inside.Proto(), done.Port()}, done.Addr())
+			for j, port := range at {
+				p.giveBackAll(wanted[j], port)
 			}
 			return nil, wanted[i], err
 		}
@@ -84,7 +84,7 @@ func (p *Taken) Resume(all []Binding) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var refused error
-	for _, b := range all {
+	for _, b := range partsOf(all) {
 		key := held{b.Inside.Proto(), b.Host.Port()}
 		h := holding{address: b.Host.Addr()}
 		if len(all) <= mostHeld {
@@ -113,59 +113,73 @@ type round struct {
 }
 
 // take takes one port for w.
-func (r *round) take(w Wish) (netip.AddrPort, error) {
+func (r *round) take(w Wish) (uint16, error) {
 	if w.From == 0 {
 		return r.takeAny(w)
 	}
 	var err error
 	for port := uint32(w.From); port <= uint32(w.UpTo); port++ {
-		at := netip.AddrPortFrom(w.Host, uint16(port))
-		e := r.hold(w.Inside.Proto(), at)
+		e := r.holdAll(w, uint16(port))
 		if e == nil {
-			return at, nil
+			return uint16(port), nil
 		}
 		if err == nil {
 			err = e
 		}
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		if who := r.host.owner(w.Inside.Proto(), netip.AddrPortFrom(w.Host, w.From)); who != "" {
-			err = fmt.Errorf("%w by %s", err, who)
+		for _, a := range w.hosts() {
+			if who := r.host.owner(w.Inside.Proto(), netip.AddrPortFrom(a, w.From)); who != "" {
+				return 0, fmt.Errorf("%w by %s", err, who)
+			}
 		}
 	}
-	return netip.AddrPort{}, err
+	return 0, err
 }
 
 // takeAny goes round the range that the host uses for outgoing connections, so that a port just given back rests.
-func (r *round) takeAny(w Wish) (netip.AddrPort, error) {
+func (r *round) takeAny(w Wish) (uint16, error) {
 	low, high := ephemeralRange()
 	if r.next < low || r.next > high {
 		r.next = low
 	}
 	for range int(high) - int(low) + 1 {
-		at := netip.AddrPortFrom(w.Host, r.next)
+		port := r.next
 		if r.next++; r.next > high || r.next == 0 {
 			r.next = low
 		}
-		err := r.hold(w.Inside.Proto(), at)
+		err := r.holdAll(w, port)
 		if err == nil {
-			return at, nil
+			return port, nil
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, errAllocated) {
-			return netip.AddrPort{}, err
+			return 0, err
 		}
 	}
-	return netip.AddrPort{}, errors.New("all ports are allocated")
+	return 0, errors.New("all ports are allocated")
 }
 
 // errAllocated marks ports that this engine gave to another container.
 var errAllocated = errors.New("port is already allocated")
 
+// holdAll takes exactly this port, on all addresses that w is for or on none.
+func (r *round) holdAll(w Wish, port uint16) error {
+	for i, a := range w.hosts() {
+		if err := r.hold(w.Inside.Proto(), netip.AddrPortFrom(a, port)); err != nil {
+			for _, done := range w.hosts()[:i] {
+				r.giveBack(held{w.Inside.Proto(), port}, done)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
 // hold takes exactly this port.
 func (r *round) hold(proto nt.IPProtocol, at netip.AddrPort) error {
 	key := held{proto, at.Port()}
 	for _, has := range r.held[key] {
-		if has.address == at.Addr() || has.address.IsUnspecified() || at.Addr().IsUnspecified() {
+		if clash(has.address, at.Addr()) {
 			return fmt.Errorf("Bind for %s failed: %w", at, errAllocated)
 		}
 	}
@@ -196,8 +210,14 @@ func (r *round) seize(proto nt.IPProtocol, at netip.AddrPort) (io.Closer, error)
 func (p *Taken) GiveBack(all []Binding) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, b := range all {
+	for _, b := range partsOf(all) {
 		p.giveBack(held{b.Inside.Proto(), b.Host.Port()}, b.Host.Addr())
+	}
+}
+
+func (p *Taken) giveBackAll(w Wish, port uint16) {
+	for _, a := range w.hosts() {
+		p.giveBack(held{w.Inside.Proto(), port}, a)
 	}
 }
 
