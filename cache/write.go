@@ -69,10 +69,26 @@ func (w *writer) flush() error {
 	}
 	if fresh && w.sync != nil {
 		if err := w.sync(); err != nil {
-			return errors.Join(err, w.write(batch, false))
+			err = errors.Join(err, w.write(batch, false))
+			w.again(batch)
+			return err
 		}
 	}
 	return w.write(batch, true)
+}
+
+// again leaves what could not be written for the next time, where there is nothing newer.
+func (w *writer) again(batch map[string]*Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pending == nil {
+		w.pending = map[string]*Record{}
+	}
+	for id, r := range batch {
+		if _, newer := w.pending[id]; !newer && r != nil {
+			w.pending[id], w.fresh = r, true
+		}
+	}
 }
 
 // write writes a batch in one transaction; without puts only what is to be deleted.
