@@ -70,15 +70,9 @@ func (e *Engine) peak() int {
 	return kb >> 10
 }
 
-// TestSmallDisk: a data root of 200 MB meets a layer of ten gigabytes of zeros and containers that write and print without
-// end. Each fails for itself, the others and the daemon live, and nothing of it stays (VG-7).
-func TestSmallDisk(t *testing.T) {
-	needRoot(t)
-	images(t)
-	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
-		t.Skip("needs mkfs.ext4 for a small disk")
-	}
-	e := newEngine(t)
+// smallDisk puts the data of an engine that has not been started on a disk of 200 MB and gives where that is mounted.
+func smallDisk(t *testing.T, e *Engine) string {
+	t.Helper()
 	disk, mount := filepath.Join(t.TempDir(), "disk"), t.TempDir()
 	for _, args := range [][]string{{"truncate", "-s", "200M", disk}, {"mkfs.ext4", "-q", disk}, {"mount", "-o", "loop", disk, mount}} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
@@ -93,6 +87,19 @@ func TestSmallDisk(t *testing.T) {
 		}
 	})
 	e.DataRoot = filepath.Join(mount, "data")
+	return mount
+}
+
+// TestSmallDisk: a data root of 200 MB meets a layer of ten gigabytes of zeros and containers that write and print without
+// end. Each fails for itself, the others and the daemon live, and nothing of it stays (VG-7).
+func TestSmallDisk(t *testing.T) {
+	needRoot(t)
+	images(t)
+	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
+		t.Skip("needs mkfs.ext4 for a small disk")
+	}
+	e := newEngine(t)
+	mount := smallDisk(t, e)
 	e.Start()
 	e.Load("busybox")
 	e.Run("cove", "run", "-d", "--name", "other", "--label", "x=y", "busybox", "sleep", "1000")

@@ -235,13 +235,19 @@ func (e *Engine) Run(args ...string) string {
 // Try runs a client's command for at most two minutes and returns what it printed and its exit status.
 func (e *Engine) Try(args ...string) (stdout, stderr string, code int) {
 	e.t.Helper()
+	return e.TryFor(2*time.Minute, args...)
+}
+
+// TryFor is Try with another limit.
+func (e *Engine) TryFor(limit time.Duration, args ...string) (stdout, stderr string, code int) {
+	e.t.Helper()
 	cmd := e.Command(args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Start(); err != nil {
 		e.t.Fatal(err)
 	}
-	timer := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(limit, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	cmd.Wait()
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()

@@ -24,11 +24,11 @@ import (
 // A door is a way to an engine: a client ($E), and what its environment has besides.
 type door struct {
 	name, client string
-	env          []string
+	env          func(*testing.T) []string
 }
 
-// doors are the ways scripts of an area take. Images are built through the daemon's protocol of BuildKit, and with the API
-// that docker has had before ("classic").
+// doors are the ways scripts of an area take. Images are built with BuildKit's protocol, by cove and by the docker client with
+// its plugin, and with the API that docker has had before that ("classic").
 func doors(t *testing.T, area string) []door {
 	all := []door{{name: "cove", client: "cove"}}
 	if _, err := exec.LookPath("docker"); err != nil {
@@ -38,7 +38,11 @@ func doors(t *testing.T, area string) []door {
 	if area != "build" {
 		return append(all, door{name: "docker", client: "docker"})
 	}
-	return append(all, door{name: "classic", client: "docker", env: []string{"DOCKER_BUILDKIT=0"}})
+	return append(all,
+		door{name: "classic", client: "docker", env: func(*testing.T) []string { return []string{"DOCKER_BUILDKIT=0"} }},
+		door{name: "buildx", client: "docker", env: func(t *testing.T) []string {
+			return []string{"DOCKER_CONFIG=" + plugins(t, map[string]string{"buildx": buildx(t)})}
+		}})
 }
 
 // TestScripts runs each script of scripts/ with the cove command line and with the stock docker client ($E), each
@@ -71,13 +75,17 @@ func TestScripts(t *testing.T) {
 }
 
 func runScript(t *testing.T, d door, script string) {
+	var besides []string
+	if d.env != nil {
+		besides = d.env(t)
+	}
 	e := newEngine(t)
 	e.Start()
 	e.Load("busybox", "alpine")
 	testscript.RunT(serial{t}, testscript.Params{
 		Files: []string{script},
 		Setup: func(env *testscript.Env) error {
-			for _, pair := range append(e.Env(), d.env...) {
+			for _, pair := range append(e.Env(), besides...) {
 				k, v, _ := strings.Cut(pair, "=")
 				env.Setenv(k, v)
 			}

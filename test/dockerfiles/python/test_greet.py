@@ -1,0 +1,8 @@
+import unittest
+
+import greet
+
+
+class Greet(unittest.TestCase):
+    def test_greet(self):
+        self.assertEqual(greet.greet("x"), "Hello, x!")
