@@ -19,17 +19,17 @@ import (
 // nothing of it is left but what is in the cache. Errors say in which step, and where in the client's files, as
 // github.com/moby/buildkit/solver/errdefs has it.
 func (b *Builder) Solve(ctx context.Context, req Request) (_ *Response, err error) {
-	targets, err := b.targets(req)
-	if err != nil {
-		return nil, err
-	}
 	ctx, one, err := b.start(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	response := &Response{Exporter: map[string]string{}}
-	defer func() { one.finish(response, err) }()
+	defer func() { one.finish(response, err) }() // who follows its progress learns of the end, too
 	b.history.begin(one)
+	targets, err := b.targets(req)
+	if err != nil {
+		return nil, err
+	}
 	for _, entry := range req.CacheImports {
 		if err := one.importCache(ctx, entry); err != nil {
 			return nil, err
