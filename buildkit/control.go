@@ -41,6 +41,7 @@ func (s *controlServer) Solve(ctx context.Context, r *control.SolveRequest) (*co
 	}
 	request := requestOf(r)
 	if r.Frontend == "" && r.Definition == nil {
+		defer s.door.steered.end(r.Ref)
 		request.Front = s.door.steered.front(r.Ref, r.FrontendInputs)
 	}
 	done, err := s.door.Builder.Solve(ctx, request)

@@ -317,6 +317,15 @@ func TestCallsOfNoBuild(t *testing.T) {
 	if _, err := s.front("b", nil)(t.Context(), fakeGateway{}); !errors.Is(err, errdefs.ErrAlreadyExists) {
 		t.Errorf("a second build of the same name: %v", err)
 	}
+	go func() { _, err := s.find(t.Context(), "c"); early <- err }()
+	time.Sleep(10 * time.Millisecond)
+	s.end("c")
+	if err := <-early; !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("a call for a build that was refused: %v", err)
+	}
+	if _, err := s.find(t.Context(), "c"); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("a late call for a build that was refused: %v", err)
+	}
 	stop()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)

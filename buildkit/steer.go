@@ -19,11 +19,31 @@ const arrival = 30 * time.Second
 type steered struct {
 	mu      sync.Mutex
 	builds  map[string]*steering
-	changed chan struct{} // closed and replaced when a build begins
+	over    map[string]time.Time // when those ended that ended lately
+	changed chan struct{}        // closed and replaced when one of these changes
 }
 
 func newSteered() *steered {
-	return &steered{builds: map[string]*steering{}, changed: make(chan struct{})}
+	return &steered{builds: map[string]*steering{}, over: map[string]time.Time{}, changed: make(chan struct{})}
+}
+
+// end notes that a build is over, so that nobody waits for it, even if it was refused before it began.
+func (s *steered) end(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for known, since := range s.over {
+		if time.Since(since) > 2*arrival {
+			delete(s.over, known)
+		}
+	}
+	s.over[id] = time.Now()
+	s.tell()
+}
+
+// tell wakes those who wait. The caller holds the lock.
+func (s *steered) tell() {
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 // front is the front end of a build that its client steers: it stands by until the client returns a result.
@@ -54,8 +74,8 @@ func (s *steered) begin(id string, b *steering) error {
 		return errdefs.ErrAlreadyExists.WithMessage("build " + id + " is running already")
 	}
 	s.builds[id] = b
-	close(s.changed)
-	s.changed = make(chan struct{})
+	delete(s.over, id)
+	s.tell()
 	return nil
 }
 
@@ -65,16 +85,20 @@ func (s *steered) forget(id string) {
 	delete(s.builds, id)
 }
 
-// find waits for a build to begin.
+// find waits for a build to begin. A call may come first; one that comes last need not wait.
 func (s *steered) find(ctx context.Context, id string) (*steering, error) {
 	ctx, cancel := context.WithTimeout(ctx, arrival)
 	defer cancel()
 	for {
 		s.mu.Lock()
 		b, changed := s.builds[id], s.changed
+		_, over := s.over[id]
 		s.mu.Unlock()
 		if b != nil {
 			return b, nil
+		}
+		if over {
+			return nil, errdefs.ErrNotFound.WithMessage("no running build " + id)
 		}
 		select {
 		case <-changed:
