@@ -83,6 +83,8 @@ type Outcome struct {
 	// Build is the request, for attestations that tell how it was built, and Started when it came.
 	Build   Request
 	Started time.Time
+	// Asked is what the front end's references stand for, by the same IDs as Refs; nil for scratch.
+	Asked map[string]gateway.Reference
 	// Steps are all steps that were looked at.
 	Steps []step.Done
 }
@@ -94,6 +96,7 @@ func (b *build) outcome(ctx context.Context, res *gateway.Result) (*Outcome, err
 	}
 	out := &Outcome{Refs: map[string]step.Ref{}, Metadata: res.Metadata, Attestations: res.Attestations, Build: b.request, Started: b.created}
 	named := map[string]gateway.Reference{}
+	out.Asked = named
 	for id, r := range res.Refs {
 		named[id] = r
 	}

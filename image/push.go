@@ -162,6 +162,9 @@ func (s *Store) pushTarget(ctx context.Context, name ref.Name, target ocispec.De
 	return pusher.Push(ctx, name, c, o.Credentials, out)
 }
 
+// cacheConfig describes a build cache; an index may list it with the cache's layers, all of them blobs.
+const cacheConfig = "application/vnd.buildkit.cacheconfig.v0"
+
 // gather adds desc and all below it to what is pushed, each once, what others point to first.
 func (s *Store) gather(desc ocispec.Descriptor, c *push.Content, depth int) {
 	has := func(list []ocispec.Descriptor, d digest.Digest) bool {
@@ -174,7 +177,7 @@ func (s *Store) gather(desc ocispec.Descriptor, c *push.Content, depth int) {
 		desc.MediaType = doc.MediaType
 		for _, child := range doc.Children() {
 			switch {
-			case doc.Index != nil:
+			case doc.Index != nil && !oci.IsLayer(child.MediaType) && child.MediaType != cacheConfig:
 				s.gather(child, c, depth+1)
 			case !has(c.Blobs, child.Digest) && !isForeign(child):
 				c.Blobs = append(c.Blobs, child)

@@ -41,12 +41,12 @@ func (d *daemon) buildCache(parts engine.Parts, db *state.DB) (*cache.Store, err
 }
 
 // openBuilder opens the builder on the keepers.
-func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Parts, db *state.DB, records *cache.Store, sessions *session.Manager, log *slog.Logger) (*build.Builder, error) {
+func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Parts, db *state.DB, records *cache.Store, sessions *session.Manager, results *delivery, log *slog.Logger) (*build.Builder, error) {
 	root := filepath.Join(s.dataRoot, "build")
 	contents := content.New(parts.Layers)
 	files := file.New(file.Parts{Layers: parts.Layers, Content: contents})
 	sources := source.New(source.Parts{Layers: parts.Layers, Content: contents, Images: parts.Images, Folder: filepath.Join(root, "git")})
-	b, err := build.New(ctx, build.Parts{
+	made := build.Parts{
 		Config: build.Config{
 			Root: root, WorkerID: workerID(s), Labels: workerLabels(s, parts), Policy: s.builder.rules(s.dataRoot),
 		},
@@ -61,7 +61,9 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 			Diff:   func(op *pb.Op, _ step.Vertex) (step.Op, error) { return files.Diff(op.GetDiff()), nil },
 		},
 		Resolver: sources, Reader: files,
-	})
+	}
+	results.wire(&made)
+	b, err := build.New(ctx, made)
 	if err != nil {
 		return nil, err
 	}
