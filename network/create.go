@@ -220,7 +220,7 @@ func validConfig(c nt.IPAMConfig) error {
 
 // forHosts tells whether hosts can have addresses where this one begins, and be found by them from another link.
 func forHosts(a netip.Addr) bool {
-	return !a.IsMulticast() && !a.IsUnspecified() && !a.IsLoopback() && !a.Is4In6() &&
+	return !a.IsMulticast() && !a.IsUnspecified() && !a.Is4In6() &&
 		!(a.Is4() && a.As4()[0] >= 240) && !(a.Is6() && a.IsLinkLocalUnicast())
 }
 

@@ -184,7 +184,7 @@ func TestCreateRefuses(t *testing.T) {
 		{nt.CreateRequest{Name: "bridge"}, "predefined", errdefs.IsPermissionDenied},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.PrefixFrom(subnet.Addr(), 29)})}, "overlap", errdefs.IsPermissionDenied},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: in.cfg.BIP.Masked()})}, "overlap", errdefs.IsPermissionDenied},
-		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("127.0.0.0/24")})}, "no host can have", errdefs.IsInvalidArgument},
+		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("127.0.0.0/24")})}, "overlap", errdefs.IsPermissionDenied},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("203.0.113.1/24")})}, "it should be 203.0.113.0/24", errdefs.IsInvalidArgument},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("203.0.113.0/31")})}, "no room", errdefs.IsInvalidArgument},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("224.0.9.0/24")})}, "no host can have", errdefs.IsInvalidArgument},

@@ -80,6 +80,8 @@ type Engine struct {
 	finished bool
 	// Subnet is the beginning of addresses that this test may use for networks of its own, such as "10.64.1".
 	Subnet string
+	// Subnet6 is the same of IPv6, such as "fd10:40:1".
+	Subnet6 string
 	exited chan struct{}
 	log    bytes.Buffer
 }
@@ -100,6 +102,7 @@ func newEngine(t testing.TB, args ...string) *Engine {
 	e := &Engine{t: t, Bin: bin, Dir: dir, DataRoot: filepath.Join(dir, "data")}
 	second, third := freeSubnet()
 	e.Subnet = fmt.Sprintf("10.%d.%d", 64+second, third)
+	e.Subnet6 = fmt.Sprintf("fd10:%x:%x", 64+second, third)
 	e.Args = append([]string{
 		"--bip", fmt.Sprintf("10.%d.%d.1/24", 128+second, third),
 		"--default-address-pool", fmt.Sprintf("base=10.%d.%d.0/24,size=28", 192+second, third),

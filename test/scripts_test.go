@@ -96,6 +96,7 @@ func runScript(t *testing.T, d door, script string) {
 			env.Setenv("T", env.WorkDir)
 			env.Setenv("DATA", e.DataRoot)
 			env.Setenv("NET", e.Subnet)
+			env.Setenv("NET6", e.Subnet6)
 			for i, port := range freePorts(5) {
 				env.Setenv("P"+strconv.Itoa(i), strconv.Itoa(port))
 			}
