@@ -13,6 +13,7 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver/pb"
 
+	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/build"
 	"github.com/cove-containers/cove/build/content"
 	"github.com/cove-containers/cove/build/file"
@@ -21,6 +22,7 @@ import (
 	"github.com/cove-containers/cove/cache"
 	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/layer"
+	"github.com/cove-containers/cove/remote"
 	"github.com/cove-containers/cove/state"
 )
 
@@ -41,11 +43,15 @@ func (d *daemon) buildCache(parts engine.Parts, db *state.DB) (*cache.Store, err
 }
 
 // openBuilder opens the builder on the keepers.
-func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Parts, db *state.DB, records *cache.Store, sessions *session.Manager, results *delivery, log *slog.Logger) (*build.Builder, error) {
+func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Parts, db *state.DB, records *cache.Store, sessions *session.Manager, blobs *blob.Store, registries *remote.Client, log *slog.Logger) (*build.Builder, error) {
 	root := filepath.Join(s.dataRoot, "build")
 	contents := content.New(parts.Layers)
 	files := file.New(file.Parts{Layers: parts.Layers, Content: contents})
 	sources := source.New(source.Parts{Layers: parts.Layers, Content: contents, Images: parts.Images, Folder: filepath.Join(root, "git")})
+	results, err := newDelivery(parts, db, blobs, registries)
+	if err != nil {
+		return nil, err
+	}
 	made := build.Parts{
 		Config: build.Config{
 			Root: root, WorkerID: workerID(s), Labels: workerLabels(s, parts), Policy: s.builder.rules(s.dataRoot),

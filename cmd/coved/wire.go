@@ -127,11 +127,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	if err != nil {
 		return nil, err
 	}
-	results, err := newDelivery(parts, db, blobs, registries)
-	if err != nil {
-		return nil, err
-	}
-	if d.builder, err = d.openBuilder(ctx, s, parts, db, records, sessions, results, log); err != nil {
+	if d.builder, err = d.openBuilder(ctx, s, parts, db, records, sessions, blobs, registries, log); err != nil {
 		return nil, err
 	}
 
