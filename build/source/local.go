@@ -176,27 +176,11 @@ func (l *local) receive(ctx context.Context, env *step.Env, caller session.Calle
 	if err != nil {
 		return transfer.Result{}, err
 	}
-	began := time.Now()
-	report := func(total int64, ended *time.Time) {
-		if env.Progress != nil {
-			env.Progress(step.Status{ID: "transferring " + l.name + ":", Current: total, Started: &began, Completed: ended})
-		}
-	}
-	report(0, nil)
-	var total int64
-	shown := began
+	shown := newMeter(env, "transferring "+l.name+":", 0)
 	result, err := transfer.Receive(ctx, stream, transfer.Options{
-		Old: old, Begin: func() (*os.File, error) { return w.begin(ctx) }, All: l.all,
-		Progress: func(n int64) {
-			total = n
-			if now := time.Now(); now.Sub(shown) > 100*time.Millisecond {
-				shown = now
-				report(n, nil)
-			}
-		},
+		Old: old, Begin: func() (*os.File, error) { return w.begin(ctx) }, All: l.all, Progress: shown.set,
 	})
-	now := time.Now()
-	report(total, &now)
+	shown.end()
 	stream.CloseSend()
 	return result, err
 }

@@ -57,6 +57,8 @@ func (m *Maker) Op(op *pb.SourceOp, platform *pb.Platform) (step.Op, error) {
 		return m.image(rest, op.GetAttrs(), platformOf(platform))
 	case "oci-layout":
 		return m.layout(rest, op.GetAttrs(), platformOf(platform))
+	case "http", "https":
+		return m.http(op.GetIdentifier(), op.GetAttrs())
 	}
 	return nil, errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("sources of the kind %q are not supported", scheme))
 }
@@ -71,6 +73,8 @@ func (m *Maker) Resolve(ctx context.Context, env *step.Env, op *pb.SourceOp, opt
 		out.Image, err = m.resolveImage(ctx, env, op, rest, opt)
 	case "oci-layout":
 		out.Image, err = m.resolveLayout(ctx, env, op, rest, opt)
+	case "http", "https":
+		out.HTTP, err = m.resolveHTTP(ctx, env, op, opt)
 	}
 	return out, err
 }

@@ -1,0 +1,187 @@
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/session/auth"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	"google.golang.org/grpc"
+
+	"github.com/cove-containers/cove/image"
+	"github.com/cove-containers/cove/layer"
+	"github.com/cove-containers/cove/testkit"
+)
+
+// wallet is a client's credentials.
+type wallet struct {
+	auth.UnimplementedAuthServer
+	user, secret string
+	asked        []string
+}
+
+func (w *wallet) Register(s *grpc.Server) { auth.RegisterAuthServer(s, w) }
+
+func (w *wallet) Credentials(_ context.Context, r *auth.CredentialsRequest) (*auth.CredentialsResponse, error) {
+	w.asked = append(w.asked, r.Host)
+	return &auth.CredentialsResponse{Username: w.user, Secret: w.secret}, nil
+}
+
+func registry(t *testing.T, f testkit.Faults) *testkit.Registry {
+	t.Helper()
+	r, err := testkit.NewRegistry("127.0.0.1:0", f, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+func craft(t *testing.T, recipe string) *testkit.Image {
+	t.Helper()
+	im, err := testkit.Craft(recipe, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return im
+}
+
+// gets counts what a registry was asked for.
+func gets(r *testkit.Registry, what string) (n int) {
+	for _, l := range r.Log() {
+		if l.Method == "GET" && strings.Contains(l.Path, what) {
+			n++
+		}
+	}
+	return n
+}
+
+func (k *kit) base(id, ref string, attrs map[string]string) (layer.Pile, error) {
+	k.t.Helper()
+	s, err := k.maker.Op(&pb.SourceOp{Identifier: "docker-image://" + ref, Attrs: attrs}, nil)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	env, done := k.env(id)
+	defer done()
+	out, err := k.run(env, s)
+	if err != nil {
+		return nil, err
+	}
+	return out.Refs[0].Pile, nil
+}
+
+func (k *kit) resolve(id, ref, mode string) (*sourceresolver.ResolveImageResponse, error) {
+	env, done := k.env(id)
+	defer done()
+	r, err := k.maker.Resolve(context.Background(), env, &pb.SourceOp{Identifier: "docker-image://" + ref}, sourceresolver.Opt{
+		ImageOpt: &sourceresolver.ResolveImageOpt{ResolveMode: mode},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.Image, nil
+}
+
+func TestBases(t *testing.T) {
+	k := newKit(t)
+	w := &wallet{}
+	id, _ := k.client("", w)
+	reg := registry(t, testkit.Faults{})
+	one := craft(t, "L;f /a one\nL;f /b two\nC {\"config\":{\"Env\":[\"A=1\"]}}")
+	top := reg.Push("team/base", "1", one)
+	name := reg.Host() + "/team/base:1"
+
+	got, err := k.resolve(id, name, "default")
+	if err != nil || got.Digest != top {
+		t.Fatal(got, err)
+	}
+	var config struct{ Config struct{ Env []string } }
+	if err := json.Unmarshal(got.Config, &config); err != nil || len(config.Config.Env) != 1 {
+		t.Error(string(got.Config), err)
+	}
+	if n := gets(reg, "/blobs/"); n != 1 {
+		t.Errorf("%d blobs were fetched to tell what the image is", n)
+	}
+	pinned := name + "@" + top.String()
+	before := gets(reg, "/manifests/")
+	p, err := k.base(id, pinned, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := gets(reg, "/manifests/"); n != before {
+		t.Error("what is known is asked for again")
+	}
+	if l := k.list(p); !strings.Contains(l, `a 644 0:0 "one"`) || !strings.Contains(l, `b 644 0:0 "two"`) {
+		t.Error(l)
+	}
+	if s := k.said["extracting "+digest.FromBytes(one.Layers[0]).String()]; s.Completed == nil {
+		t.Error(k.said)
+	}
+	if images, err := k.images.List(context.Background(), image.ListOptions{All: true}); err != nil || len(images) != 0 {
+		t.Errorf("pulled for a build, and listed: %v %v", images, err)
+	}
+	if len(w.asked) == 0 || w.asked[0] != reg.Host() {
+		t.Error(w.asked)
+	}
+	if p, err = k.base(id, pinned, map[string]string{pb.AttrImageLayerLimit: "1"}); err != nil || len(p) != 1 {
+		t.Error(p, err)
+	}
+	if _, err = k.base(id, pinned, map[string]string{pb.AttrImageChecksum: digest.FromString("other").String()}); !errdefs.IsFailedPrecondition(err) {
+		t.Error(err)
+	}
+}
+
+func TestBasesFromHere(t *testing.T) {
+	k := newKit(t)
+	id, _ := k.client("")
+	reg := registry(t, testkit.Faults{})
+	old := reg.Push("base", "1", craft(t, "L;f /a old"))
+	name := reg.Host() + "/base:1"
+	if _, err := k.images.Pull(context.Background(), name, image.PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	next := reg.Push("base", "1", craft(t, "L;f /a new"))
+	asked := len(reg.Log())
+	for _, mode := range []string{"default", "local", ""} {
+		if got, err := k.resolve(id, name, mode); err != nil || got.Digest != old {
+			t.Error(mode, got, err)
+		}
+	}
+	p, err := k.base(id, name, nil)
+	if err != nil || !strings.Contains(k.list(p), "old") {
+		t.Error(p, err)
+	}
+	if n := len(reg.Log()); n != asked {
+		t.Errorf("the registry was asked %d times for an image that is here", n-asked)
+	}
+	if got, err := k.resolve(id, name, "pull"); err != nil || got.Digest != next {
+		t.Error(got, err)
+	}
+	if p, err = k.base(id, name, map[string]string{pb.AttrImageResolveMode: "pull"}); err != nil || !strings.Contains(k.list(p), "new") {
+		t.Error(p, err)
+	}
+	if _, err := k.resolve(id, reg.Host()+"/nobody:1", ""); !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "failed to resolve source metadata for "+reg.Host()+"/nobody:1") {
+		t.Error(err)
+	}
+}
+
+func TestBasesBehindAPassword(t *testing.T) {
+	k := newKit(t)
+	reg := registry(t, testkit.Faults{Auth: "basic", User: "ann", Password: "secret"})
+	reg.Push("base", "1", craft(t, "L;f /a x"))
+	name := reg.Host() + "/base:1"
+	stranger, _ := k.client("")
+	if _, err := k.base(stranger, name, nil); err == nil {
+		t.Error("a stranger was let in")
+	}
+	id, _ := k.client("", &wallet{user: "ann", secret: "secret"})
+	if _, err := k.base(id, name, nil); err != nil {
+		t.Error(err)
+	}
+}
