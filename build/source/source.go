@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/build/content"
+	"github.com/cove-containers/cove/build/source/git"
 	"github.com/cove-containers/cove/build/step"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
@@ -33,12 +34,13 @@ type Parts struct {
 
 // Maker makes steps of sources. It is safe for concurrent use.
 type Maker struct {
-	parts Parts
-	held  recent
+	parts        Parts
+	held         recent
+	repositories *git.Store
 }
 
 // New makes a maker.
-func New(parts Parts) *Maker { return &Maker{parts: parts} }
+func New(parts Parts) *Maker { return &Maker{parts: parts, repositories: git.New(parts.Folder)} }
 
 func invalid(format string, args ...any) error {
 	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(format, args...))
@@ -59,6 +61,8 @@ func (m *Maker) Op(op *pb.SourceOp, platform *pb.Platform) (step.Op, error) {
 		return m.layout(rest, op.GetAttrs(), platformOf(platform))
 	case "http", "https":
 		return m.http(op.GetIdentifier(), op.GetAttrs())
+	case "git":
+		return m.git(rest, op.GetAttrs())
 	}
 	return nil, errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("sources of the kind %q are not supported", scheme))
 }
@@ -75,6 +79,8 @@ func (m *Maker) Resolve(ctx context.Context, env *step.Env, op *pb.SourceOp, opt
 		out.Image, err = m.resolveLayout(ctx, env, op, rest, opt)
 	case "http", "https":
 		out.HTTP, err = m.resolveHTTP(ctx, env, op, opt)
+	case "git":
+		out.Git, err = m.resolveGit(ctx, env, op, rest, opt)
 	}
 	return out, err
 }
