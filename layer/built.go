@@ -112,6 +112,15 @@ func (s *Store) builtOverlay(name string, record builtRecord) (overlaid, error) 
 // Seal ends the writing: from now on the layer, which nobody has mounted any more, is one of piles. empty tells that there is
 // nothing in it. It is on disk, to outlive the process, once Settle is through.
 func (s *Store) Seal(ctx context.Context, name string) (empty bool, err error) {
+	return s.seal(ctx, name, true)
+}
+
+// SealAsIs is Seal for what others have made and was only brought here: its times stay as they are.
+func (s *Store) SealAsIs(ctx context.Context, name string) (empty bool, err error) {
+	return s.seal(ctx, name, false)
+}
+
+func (s *Store) seal(ctx context.Context, name string, made bool) (empty bool, err error) {
 	s.quiet(name)
 	s.mu.Lock()
 	record, ok := s.known.built[name]
@@ -131,7 +140,10 @@ func (s *Store) Seal(ctx context.Context, name string) (empty bool, err error) {
 			return false, fmt.Errorf("seal built layer %s: %w", name, err)
 		}
 	}
-	if err = s.stamp(ctx, name, &record); err == nil {
+	if made {
+		err = s.stamp(ctx, name, &record)
+	}
+	if err == nil {
 		err = removeTree(s.path("built", name, "work"))
 	}
 	if err != nil {

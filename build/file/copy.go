@@ -378,7 +378,8 @@ func (c *copier) times(to sys.FD, name string, st *sys.Stat) error {
 	if t := c.making.time; t != nil {
 		return sys.TimesAt(to, name, *t, *t)
 	}
-	return sys.TimesAt(to, name, st.Atim, st.Mtim)
+	at := sys.Timespec{Sec: st.Mtim.Sec} // layers of images have no fractions
+	return sys.TimesAt(to, name, at, at)
 }
 
 // permission is what the mode of a copy of something with this mode shall be.

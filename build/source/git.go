@@ -308,7 +308,7 @@ func (m *Maker) keep(ctx context.Context, env *step.Env, dir string) (name strin
 	if err = errors.Join(err, to.Close()); err != nil {
 		return "", err
 	}
-	_, err = m.parts.Layers.Seal(ctx, name)
+	_, err = m.parts.Layers.SealAsIs(ctx, name)
 	return name, err
 }
 

@@ -331,7 +331,7 @@ func (d *download) save(ctx context.Context, env *step.Env, r *http.Response) (s
 	if err = errors.Join(err, root.Close()); err != nil {
 		return s, fmt.Errorf("fetch %s: %w", d, err)
 	}
-	if _, err := d.m.parts.Layers.Seal(ctx, name); err != nil {
+	if _, err := d.m.parts.Layers.SealAsIs(ctx, name); err != nil {
 		return s, err
 	}
 	s.pile = layer.Pile{name}

@@ -18,9 +18,11 @@ import (
 
 	"github.com/cove-containers/cove/build/step"
 	"github.com/cove-containers/cove/image"
-	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/ref"
 )
+
+// maxDocument is the largest index or manifest, as from registries.
+const maxDocument = 8 << 20
 
 // layout is a folder with images in the client's file system, which it serves in its session.
 type layout struct {
@@ -100,8 +102,8 @@ func (s *served) Manifest(ctx context.Context, name ref.Name) (desc ocispec.Desc
 		if err != nil {
 			return err
 		}
-		if info.Size > oci.MaxDocument {
-			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("document %s of %d bytes is larger than %d", name.Digest, info.Size, oci.MaxDocument))
+		if info.Size > maxDocument {
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("document %s of %d bytes is larger than %d", name.Digest, info.Size, maxDocument))
 		}
 		desc = ocispec.Descriptor{Digest: name.Digest, Size: info.Size}
 		at, err := from.ReaderAt(ctx, desc)

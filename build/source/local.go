@@ -248,7 +248,7 @@ func (w *writing) finish(ctx context.Context, result transfer.Result, failed err
 	if failed != nil || err != nil {
 		return err
 	}
-	if _, err := w.parts.Layers.Seal(ctx, w.own[0]); err != nil {
+	if _, err := w.parts.Layers.SealAsIs(ctx, w.own[0]); err != nil {
 		return err
 	}
 	if err := w.parts.Content.Learn(w.pile, result.Contents); err != nil {
@@ -279,7 +279,7 @@ func (w *writing) flatten(ctx context.Context) error {
 	if err = errors.Join(err, to.Close()); err != nil {
 		return err
 	}
-	if _, err := w.parts.Layers.Seal(ctx, name); err != nil {
+	if _, err := w.parts.Layers.SealAsIs(ctx, name); err != nil {
 		return err
 	}
 	w.pile, w.own = layer.Pile{name}, []string{name}
