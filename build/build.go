@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/moby/buildkit/identity"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cove-containers/cove/build/run"
 	"github.com/cove-containers/cove/build/solve"
 	"github.com/cove-containers/cove/build/step"
 	"github.com/cove-containers/cove/cache"
@@ -25,7 +27,6 @@ type build struct {
 	progress *progress
 	cancel   context.CancelCauseFunc
 	job      *solve.Job[step.Ref, *watcher]
-	entitled map[string]bool
 	created  time.Time
 
 	mu       sync.Mutex
@@ -44,7 +45,7 @@ func (b *Builder) start(ctx context.Context, req Request) (context.Context, *bui
 		req.ID = identity.NewID()
 	}
 	for _, e := range req.Entitlements {
-		if e != "network.host" && e != "security.insecure" {
+		if name, _, _ := strings.Cut(e, "="); name != run.NetworkHost && name != run.SecurityInsecure && name != run.DeviceAccess {
 			return nil, nil, invalid("unknown entitlement %q", e)
 		}
 	}
@@ -58,11 +59,8 @@ func (b *Builder) start(ctx context.Context, req Request) (context.Context, *bui
 	ctx, cancel := context.WithCancelCause(ctx)
 	one := &build{
 		id: req.ID, builder: b, request: req, tape: t, progress: newProgress(t), cancel: cancel, created: time.Now(),
-		entitled: map[string]bool{}, vertices: map[vertexKey]*vertex{}, nodes: map[*node]*vertex{}, keys: map[*node]digest.Digest{},
+		vertices: map[vertexKey]*vertex{}, nodes: map[*node]*vertex{}, keys: map[*node]digest.Digest{},
 		tops: map[*node]bool{}, imports: map[string]bool{}, forgone: map[digest.Digest]bool{},
-	}
-	for _, e := range req.Entitlements {
-		one.entitled[e] = true
 	}
 	one.job = b.solver.Job(one)
 	if err := b.enter(one); err != nil {

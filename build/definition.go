@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -14,6 +13,7 @@ import (
 	"github.com/moby/buildkit/util/apicaps"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cove-containers/cove/build/run"
 	"github.com/cove-containers/cove/build/solve"
 	"github.com/cove-containers/cove/build/step"
 )
@@ -139,6 +139,7 @@ func (l *loader) vertex(dgst digest.Digest) (*vertex, error) {
 		return v, nil
 	}
 	v := &vertex{meta: meta, source: l.def.Source, node: &node{Anew: key.anew}}
+	v.NoCache = key.anew
 	v.Digest, v.Op, v.Description, v.Constraints = dgst, op, meta.GetDescription(), op.Constraints
 	var below []*vertex
 	for _, in := range op.Inputs {
@@ -186,7 +187,7 @@ func (b *build) make(v *vertex) (step.Op, error) {
 		if op.Exec == nil || op.Exec.Meta == nil {
 			return nil, invalid("invalid exec op with no meta")
 		}
-		if err := b.allows(op.Exec); err != nil {
+		if err := run.Entitled(op.Exec, b.request.Entitlements); err != nil {
 			return nil, err
 		}
 		maker = m.Exec
@@ -203,24 +204,6 @@ func (b *build) make(v *vertex) (step.Op, error) {
 		return nil, fmt.Errorf("could not resolve op %T: %w", v.Op.Op, errdefs.ErrNotImplemented)
 	}
 	return maker(v.Op, v.Vertex)
-}
-
-// allows refuses what the client has not said it allows.
-func (b *build) allows(e *pb.ExecOp) error {
-	for _, need := range []struct {
-		wanted bool
-		name   string
-	}{{e.Network == pb.NetMode_HOST, "network.host"}, {e.Security == pb.SecurityMode_INSECURE, "security.insecure"}} {
-		if need.wanted && !b.entitled[need.name] {
-			return fmt.Errorf("granting entitlement %s is not allowed by build: allow it with --allow %s: %w", need.name, need.name, errdefs.ErrPermissionDenied)
-		}
-	}
-	for _, d := range e.CdiDevices {
-		if !d.GetOptional() {
-			return fmt.Errorf("CDI device %q is required by step %q, but CDI device support is disabled: %w", d.GetName(), strings.Join(e.Meta.Args, " "), errdefs.ErrNotImplemented)
-		}
-	}
-	return nil
 }
 
 // policies are rules that a client gives for sources: which to deny, and which to take others for.

@@ -21,6 +21,7 @@ import (
 	capspb "github.com/moby/buildkit/util/apicaps/pb"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cove-containers/cove/build/run"
 	"github.com/cove-containers/cove/build/step"
 )
 
@@ -185,8 +186,8 @@ func (g *bridge) ResolveImageConfig(ctx context.Context, name string, opt source
 
 // NewContainer implements gateway.Client.
 func (g *bridge) NewContainer(ctx context.Context, req gateway.NewContainerRequest) (gateway.Container, error) {
-	if req.NetMode == pb.NetMode_HOST && !g.build.entitled["network.host"] {
-		return nil, fmt.Errorf("network.host is not allowed: %w", errdefs.ErrPermissionDenied)
+	if err := run.Entitled(&pb.ExecOp{Network: req.NetMode}, g.build.request.Entitlements); err != nil {
+		return nil, err
 	}
 	refs := map[int]step.Ref{}
 	for i, m := range req.Mounts {

@@ -157,7 +157,7 @@ func bare(t testing.TB) *build {
 	}
 	t.Cleanup(tape.discard)
 	return &build{
-		builder: b, progress: newProgress(tape), entitled: map[string]bool{}, vertices: map[vertexKey]*vertex{}, nodes: map[*node]*vertex{},
+		builder: b, progress: newProgress(tape), vertices: map[vertexKey]*vertex{}, nodes: map[*node]*vertex{},
 	}
 }
 
@@ -232,7 +232,7 @@ func TestLoadRefuses(t *testing.T) {
 		if _, err := b.load(t.Context(), def, policies{}); !errdefs.IsPermissionDenied(err) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
-		b.entitled[name] = true
+		b.request.Entitlements = []string{name}
 		if _, err := b.load(t.Context(), def, policies{}); err != nil {
 			t.Errorf("%s allowed: %v", name, err)
 		}

@@ -8,10 +8,12 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/version"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/cove-containers/cove/release"
 )
+
+// spoken is the BuildKit whose protocol is spoken here: clients ask for it to know what they may ask for.
+const spoken = "v0.34.2"
 
 // patience is how long Status waits for a build that is announced.
 const patience = 10 * time.Second
@@ -57,7 +59,7 @@ func (b *Builder) Workers() []client.WorkerInfo {
 	c := b.parts.Config
 	w := client.WorkerInfo{
 		ID: c.WorkerID, Labels: c.Labels, Platforms: b.platforms(),
-		BuildkitVersion: client.BuildkitVersion{Package: "github.com/cove-containers/cove", Version: "v" + release.Version},
+		BuildkitVersion: client.BuildkitVersion{Package: version.Package, Version: spoken},
 	}
 	for _, r := range c.Policy {
 		w.GCPolicy = append(w.GCPolicy, client.PruneInfo{

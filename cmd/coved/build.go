@@ -7,22 +7,26 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/archutil"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/build"
 	"github.com/cove-containers/cove/build/content"
 	"github.com/cove-containers/cove/build/file"
+	buildrun "github.com/cove-containers/cove/build/run"
 	"github.com/cove-containers/cove/build/source"
 	"github.com/cove-containers/cove/build/step"
 	"github.com/cove-containers/cove/cache"
 	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/layer"
+	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/remote"
+	"github.com/cove-containers/cove/shim"
 	"github.com/cove-containers/cove/state"
 )
 
@@ -52,9 +56,14 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 	if err != nil {
 		return nil, err
 	}
+	runner, err := d.openRunner(s, parts, db, contents)
+	if err != nil {
+		return nil, err
+	}
 	made := build.Parts{
 		Config: build.Config{
 			Root: root, WorkerID: workerID(s), Labels: workerLabels(s, parts), Policy: s.builder.rules(s.dataRoot),
+			Platforms: func() []ocispec.Platform { return archutil.SupportedPlatforms(false) },
 		},
 		DB: db, Log: log, Sessions: sessions, Cache: records, Layers: parts.Layers,
 		Built:    parts.Layers.Built,
@@ -62,6 +71,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 		Free:     func() (int64, error) { return freeSpace(s.dataRoot) },
 		Make: build.Makers{
 			Source: func(op *pb.Op, v step.Vertex) (step.Op, error) { return sources.Op(op.GetSource(), v.Platform) },
+			Exec:   func(op *pb.Op, v step.Vertex) (step.Op, error) { return runner.Op(op, op.GetExec(), v) },
 			File:   func(op *pb.Op, _ step.Vertex) (step.Op, error) { return files.File(op.GetFile(), len(op.Inputs)) },
 			Merge:  func(op *pb.Op, _ step.Vertex) (step.Op, error) { return files.Merge(op.GetMerge()), nil },
 			Diff:   func(op *pb.Op, _ step.Vertex) (step.Op, error) { return files.Diff(op.GetDiff()), nil },
@@ -81,6 +91,32 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 	return b, nil
 }
 
+// openRunner opens what carries out RUN.
+func (d *daemon) openRunner(s *settings, parts engine.Parts, db *state.DB, contents *content.Store) (*buildrun.Runner, error) {
+	runtimeBinary, err := findRuntime()
+	if err != nil {
+		return nil, err
+	}
+	steps, err := shim.OpenSteps(filepath.Join(s.execRoot, "steps"), runtimeBinary)
+	if err != nil {
+		return nil, err
+	}
+	d.push(func() { steps.Close() })
+	mounts, err := cache.OpenMounts(filepath.Join(s.dataRoot, "build", "mounts"), db)
+	if err != nil {
+		return nil, err
+	}
+	c := parts.Config
+	return buildrun.New(buildrun.Parts{
+		Layers: parts.Layers, Content: contents, Networks: parts.Networks, Steps: steps, Mounts: mounts, Devices: parts.Devices,
+		Config: buildrun.Config{
+			Dir: filepath.Join(s.execRoot, "build"), CgroupParent: c.CgroupParent, SeccompCache: filepath.Join(s.dataRoot, "seccomp"),
+			SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, ShmSize: c.ShmSize, Ulimits: c.Ulimits,
+			Resolv: network.ResolvInput{Servers: c.DNS, Search: c.DNSSearch, Options: c.DNSOptions},
+		},
+	})
+}
+
 // workerID names the builder of this data root, the same at every start.
 func workerID(s *settings) string {
 	sum := sha256.Sum256([]byte("builder of " + s.dataRoot))
@@ -98,8 +134,8 @@ func workerLabels(s *settings, parts engine.Parts) map[string]string {
 	out := map[string]string{
 		prefix + "executor": "cove", prefix + "snapshotter": "overlayfs", prefix + "hostname": host, prefix + "network": "host",
 	}
-	if s.hostGateway != "" {
-		out[prefix+"moby.host-gateway-ip"] = strings.TrimSpace(s.hostGateway)
+	if gateways := parts.Networks.HostGateways(); len(gateways) > 0 {
+		out[prefix+"moby.host-gateway-ip"] = gateways[0].String()
 	}
 	return out
 }
