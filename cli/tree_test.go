@@ -114,6 +114,12 @@ func TestCompletion(t *testing.T) {
 		"--context ":                   "default :4",
 		"manifest annotate --variant ": "v5 v6 v7 v8 :4",
 		"container unp":                "unpause :4",
+		"build --progress ":            "auto plain quiet rawjson tty :4",
+		"build --call ":                "build check outline targets :4",
+		"image build --network ":       "default host none :4",
+		"builder build --file ":        ":0",
+		"builder prune --filter un":    "~ until= :6",
+		"build ":                       ":16",
 	} {
 		words := append([]string{"__completeNoDesc"}, strings.Split(args, " ")...)
 		out, _, code := f.cove(t.Context(), "", words...)
