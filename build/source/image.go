@@ -181,11 +181,11 @@ func (m *Maker) resolveImage(ctx context.Context, env *step.Env, op *pb.SourceOp
 func (b *base) resolve(ctx context.Context, env *step.Env) (*sourceresolver.ResolveImageResponse, error) {
 	img, err := b.find(ctx, env, b.m.held.add(b.m.parts.Images))
 	if err != nil {
-		return nil, fmt.Errorf("failed to resolve source metadata for %s: %w", b.name.String(), err)
+		return nil, err // of which image, front ends say
 	}
 	config, err := b.m.parts.Images.ConfigOf(img.Image)
 	if err != nil {
-		return nil, fmt.Errorf("failed to resolve source metadata for %s: %w", b.name.String(), err)
+		return nil, err
 	}
 	return &sourceresolver.ResolveImageResponse{Digest: img.ID, Config: config}, nil
 }

@@ -131,9 +131,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		return nil, err
 	}
 
-	endpoints := endpoint.New(endpoint.Parts{
-		Containers: parts.Containers, Networks: parts.Networks, Run: eng, Tell: parts.Bus.Publish,
-	})
+	endpoints := endpoint.New(endpoint.Parts{Containers: parts.Containers, Networks: parts.Networks, Run: eng, Tell: parts.Bus.Publish})
 
 	// Doors.
 	builds := d.openDoor(s, d.builder, sessions, log)
