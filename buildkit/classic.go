@@ -44,6 +44,12 @@ func (d *Door) Build(ctx context.Context, o api.BuildOptions, body io.Reader, em
 	if err := d.hosts(o.ExtraHosts, request.Options); err != nil {
 		return err
 	}
+	if o.Network == "host" {
+		request.Entitlements = []string{"network.host"}
+	}
+	if err := d.allowed(request.Entitlements); err != nil {
+		return err
+	}
 	for _, from := range o.CacheFrom {
 		request.CacheImports = append(request.CacheImports, gwclient.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": from}})
 	}

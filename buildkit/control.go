@@ -2,6 +2,7 @@ package buildkit
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,9 @@ func (s *controlServer) Solve(ctx context.Context, r *control.SolveRequest) (*co
 		return nil, errdefs.ErrInvalidArgument.WithMessage("a build needs a ref")
 	}
 	request := requestOf(r)
+	if err := s.door.allowed(request.Entitlements); err != nil {
+		return nil, err
+	}
 	if r.Frontend == "" && r.Definition == nil {
 		defer s.door.steered.end(r.Ref)
 		request.Front = s.door.steered.front(r.Ref, r.FrontendInputs)
@@ -49,6 +53,16 @@ func (s *controlServer) Solve(ctx context.Context, r *control.SolveRequest) (*co
 		return nil, err
 	}
 	return &control.SolveResponse{ExporterResponse: done.Exporter}, nil
+}
+
+// allowed refuses what the daemon's settings keep from all builds.
+func (d *Door) allowed(wishes []string) error {
+	for _, wish := range wishes {
+		if !slices.Contains(d.Entitlements, wish) {
+			return errdefs.ErrPermissionDenied.WithMessage("granting entitlement " + wish + " is not allowed by build daemon configuration")
+		}
+	}
+	return nil
 }
 
 // requestOf reads a request, with the words that older clients say the same things by.

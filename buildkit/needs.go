@@ -21,6 +21,8 @@ type Parts struct {
 	Sessions *session.Manager
 	// Scratch is a folder on disk for the contexts that classic calls bring, in files without a name.
 	Scratch string
+	// Entitlements are what clients may allow their builds, "network.host" or "security.insecure".
+	Entitlements []string
 	// Pruned is told how much a prune of the classic API has freed; nil where nobody listens.
 	Pruned func(bytes uint64)
 	// Log takes what went wrong where the client can no longer be told; nil is slog.Default.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ type builderSettings struct {
 		reserved, maxUsed, minFree int64
 		policy                     []build.Rule
 	}
+	// entitlements are what a client may allow its build; nil is the default.
+	entitlements map[string]*bool
 }
 
 // String implements pflag.Value.
@@ -51,12 +54,19 @@ func (b *builderSettings) Set(text string) error {
 				KeepDuration string          `json:"keepDuration"`
 			} `json:"policy"`
 		} `json:"gc"`
-		Entitlements json.RawMessage `json:"entitlements"` // clients say with --allow what their builds may do
+		Entitlements struct {
+			NetworkHost      *bool `json:"network-host"`
+			SecurityInsecure *bool `json:"security-insecure"`
+			Device           *bool `json:"device"`
+		} `json:"entitlements"`
 	}
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&document); err != nil {
 		return err
+	}
+	b.entitlements = map[string]*bool{
+		"network.host": document.Entitlements.NetworkHost, "security.insecure": document.Entitlements.SecurityInsecure,
 	}
 	gc := document.GC
 	b.gc.off = gc.Enabled != nil && !*gc.Enabled
@@ -139,6 +149,20 @@ func readFilter(r *build.Rule, raw json.RawMessage, keep string) error {
 	var err error
 	r.KeepDuration, err = time.ParseDuration(keep)
 	return err
+}
+
+// entitled lists what clients may allow their builds: the host's network unless the file forbids it, all rights on the host
+// only if it allows that.
+func (b *builderSettings) entitled() []string {
+	var out []string
+	for name, byDefault := range map[string]bool{"network.host": true, "security.insecure": false} {
+		said := b.entitlements[name]
+		if said == nil && byDefault || said != nil && *said {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Bounds of the cache when the file says nothing, in parts of the disk: what it may always take, what it may not exceed,

@@ -32,6 +32,19 @@ func TestBuilderSettings(t *testing.T) {
 	if len(rules) != 4 || rules[2].Reserved != 20<<30 || !rules[3].All {
 		t.Errorf("rules by default: %+v", rules)
 	}
+	for text, want := range map[string]string{
+		`{}`: "[network.host]",
+		`{"builder": {"entitlements": {"security-insecure": true}}}`:                         "[network.host security.insecure]",
+		`{"builder": {"entitlements": {"network-host": false, "security-insecure": false}}}`: "[]",
+	} {
+		s := newSettings()
+		if err := s.apply([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(s.builder.entitled()); got != want {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
 	if rules := newSettings().builder.rules(t.TempDir()); len(rules) != 4 || rules[2].MaxUsed == 0 {
 		t.Errorf("rules without a file: %+v", rules)
 	}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
-	"github.com/moby/buildkit/session"
 	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/blob"
@@ -123,18 +122,14 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	})
 
 	d.networks = parts.Networks
-	sessions, err := session.NewManager()
+	builds, err := d.builds(ctx, s, parts, db, blobs, registries, records, log)
 	if err != nil {
-		return nil, err
-	}
-	if d.builder, err = d.openBuilder(ctx, s, parts, db, records, sessions, blobs, registries, log); err != nil {
 		return nil, err
 	}
 
 	endpoints := endpoint.New(endpoint.Parts{Containers: parts.Containers, Networks: parts.Networks, Run: eng, Tell: parts.Bus.Publish})
 
 	// Doors.
-	builds := d.openDoor(s, d.builder, sessions, log)
 	if err := d.ownRegistry(ctx, s, shelf, log); err != nil {
 		return nil, err
 	}
