@@ -25,7 +25,6 @@ const (
 	Local    = "local"
 	None     = "none"
 
-
 	// Lines of these go elsewhere; see Kept.
 	Syslog   = "syslog"
 	Journald = "journald"
