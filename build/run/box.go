@@ -43,6 +43,7 @@ type box struct {
 	caches   map[string]*cache.Mount
 	views    []*layer.Root // for each mount asked for what it shows, where that is a tree of layers
 	written  []writtenLayer
+	built    []string // all layers made, those to be forgotten too
 	outputs  []output
 
 	undo []func() error
@@ -146,6 +147,7 @@ func (b *box) bind(ctx context.Context, i int, m *pb.Mount, pile layer.Pile, at 
 		return b.show(i, m, view, at)
 	}
 	name := b.env.Lease.Name()
+	b.built = append(b.built, name)
 	if err := b.runner.parts.Layers.Build(ctx, name, pile); err != nil {
 		return err
 	}
