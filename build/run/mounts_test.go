@@ -112,8 +112,9 @@ func (k *kit) talk(mount *pb.Mount) {
 			k.t.Fatal(err)
 		}
 		fmt.Fprint(conn, "hello")
-		answer, err := io.ReadAll(conn)
-		conn.Close()
+		answer := make([]byte, len("agent heard hello"))
+		_, err = io.ReadFull(conn, answer)
+		k.t.Cleanup(func() { conn.Close() }) // the container's end does not wait for it
 		if string(answer) != "agent heard hello" {
 			k.t.Errorf("%q, %v", answer, err)
 		}
