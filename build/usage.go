@@ -20,14 +20,18 @@ func (b *Builder) Usage(ctx context.Context, texts []string) ([]*client.UsageInf
 	if err != nil {
 		return nil, err
 	}
+	list, err := b.parts.Cache.List(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var out []*client.UsageInfo
-	for _, u := range b.parts.Cache.List() {
+	for _, u := range list {
 		if match(u) {
 			info := usageInfo(u)
 			out = append(out, &info)
 		}
 	}
-	return out, ctx.Err()
+	return out, nil
 }
 
 func usageInfo(u cache.Usage) client.UsageInfo {
@@ -117,20 +121,23 @@ func (b *Builder) prune(ctx context.Context, r Rule) ([]cache.Usage, error) {
 		return (r.All || !own) && match(u)
 	}}
 	if r.Reserved > 0 || r.MaxUsed > 0 || r.MinFree > 0 {
-		if w.Down, err = b.bound(r); err != nil {
+		if w.Down, err = b.bound(ctx, r); err != nil {
 			return nil, err
 		}
 	}
-	gone, layers := b.parts.Cache.Prune(w)
-	if len(layers) == 0 {
-		return gone, nil
+	gone, layers, err := b.parts.Cache.Prune(ctx, w)
+	if err != nil || len(layers) == 0 {
+		return gone, err
 	}
 	return gone, b.parts.Layers.Scrap(ctx, layers...)
 }
 
 // bound is how many bytes the cache may take by a rule.
-func (b *Builder) bound(r Rule) (int64, error) {
-	used := b.parts.Cache.Size()
+func (b *Builder) bound(ctx context.Context, r Rule) (int64, error) {
+	used, err := b.parts.Cache.Size(ctx)
+	if err != nil {
+		return 0, err
+	}
 	goal := used
 	if r.MaxUsed > 0 {
 		goal = min(goal, r.MaxUsed)

@@ -67,6 +67,8 @@ type Config struct {
 	Sync func() error
 	// Measure tells what a layer takes on the disk.
 	Measure func(layer string) (int64, error)
+	// Mounts are listed and pruned with the records; nil: there are none.
+	Mounts *Mounts
 }
 
 // Store is the open cache. It is safe for concurrent use.
@@ -105,6 +107,9 @@ func Open(db *state.DB, config Config) (*Store, error) {
 	}
 	return s, nil
 }
+
+// Mounts are the folders of cache mounts; nil when there are none.
+func (s *Store) Mounts() *Mounts { return s.config.Mounts }
 
 // Close writes what is not written yet.
 func (s *Store) Close() error { return s.writer.flush() }

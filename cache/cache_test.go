@@ -41,6 +41,33 @@ func fresh(t *testing.T, config Config) *Store {
 	return s
 }
 
+func listed(t *testing.T, s *Store) []Usage {
+	t.Helper()
+	list, err := s.List(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	return list
+}
+
+func sizeOf(t *testing.T, s *Store) int64 {
+	t.Helper()
+	n, err := s.Size(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	return n
+}
+
+func prune(t *testing.T, s *Store, w Wish) ([]Usage, []string) {
+	t.Helper()
+	gone, layers, err := s.Prune(t.Context(), w)
+	if err != nil {
+		t.Error(err)
+	}
+	return gone, layers
+}
+
 func key(text string) digest.Digest { return digest.FromString(text) }
 
 // step saves what a step makes on top of a pile.
@@ -62,7 +89,7 @@ func TestLeases(t *testing.T) {
 			t.Errorf("%s is not held", name)
 		}
 	}
-	if _, gone := s.Prune(Wish{Down: -1}); len(gone) != 0 {
+	if _, gone := prune(t, s, Wish{Down: -1}); len(gone) != 0 {
 		t.Errorf("pruned what a lease holds: %v", gone)
 	}
 	other := s.Lease()
@@ -76,13 +103,13 @@ func TestLeases(t *testing.T) {
 	if again := l.Release(); len(again) != 0 {
 		t.Errorf("released twice: %v", again)
 	}
-	if _, gone := s.Prune(Wish{Down: -1}); len(gone) != 0 {
+	if _, gone := prune(t, s, Wish{Down: -1}); len(gone) != 0 {
 		t.Errorf("pruned what another lease holds: %v", gone)
 	}
 	if orphans := other.Release(); len(orphans) != 0 {
 		t.Errorf("orphans of the second: %v", orphans)
 	}
-	records, gone := s.Prune(Wish{Down: -1})
+	records, gone := prune(t, s, Wish{Down: -1})
 	slices.Sort(gone)
 	want := slices.Sorted(slices.Values(top[1:]))
 	if len(records) != 2 || !slices.Equal(gone, want) || records[0].Description != "top" {
@@ -219,7 +246,7 @@ func TestReconcile(t *testing.T) {
 		if n := s.Reconcile(func(name string) bool { return name != base[0] }); n != want {
 			t.Errorf("start %d: dropped %d, want %d", i, n, want)
 		}
-		if _, ok := s.Lease().Lookup(key("other")); !ok || len(s.List()) != 1 {
+		if _, ok := s.Lease().Lookup(key("other")); !ok || len(listed(t, s)) != 1 {
 			t.Error("more than that is gone")
 		}
 		end()
@@ -243,15 +270,15 @@ func TestList(t *testing.T) {
 	held := s.Lease()
 	held.Lookup(key("base"))
 	byName := map[string]Usage{}
-	for _, u := range s.List() {
+	for _, u := range listed(t, s) {
 		byName[u.Description] = u
 	}
 	if b, u := byName["base"], byName["top"]; b.Size != 100 || u.Size != 20 || !b.Shared || u.Shared || !b.InUse || u.InUse ||
 		len(b.Parents) != 0 || !slices.Equal(u.Parents, []string{b.ID}) {
 		t.Errorf("base %+v, top %+v", b, u)
 	}
-	if s.Size() != 120 {
-		t.Error("size", s.Size())
+	if sizeOf(t, s) != 120 {
+		t.Error("size", sizeOf(t, s))
 	}
 	if r, err := s.Get(byName["top"].ID); err != nil || r.Description != "top" {
 		t.Error(r, err)
@@ -275,7 +302,7 @@ func TestPruneTakesTheLongestUnusedFirst(t *testing.T) {
 		r.LastUsed = time.Now().Add(-time.Duration(10-n) * time.Hour)
 	}
 	s.mu.Unlock()
-	gone, _ := s.Prune(Wish{Down: 750})
+	gone, _ := prune(t, s, Wish{Down: 750})
 	names := func(list []Usage) (out []string) {
 		for _, u := range list {
 			out = append(out, u.Description)
@@ -285,14 +312,56 @@ func TestPruneTakesTheLongestUnusedFirst(t *testing.T) {
 	if !slices.Equal(names(gone), []string{"r0", "r1", "r2"}) {
 		t.Errorf("down to 750: %v", names(gone))
 	}
-	if gone, _ = s.Prune(Wish{Down: -1, Unused: 5*time.Hour + time.Minute}); !slices.Equal(names(gone), []string{"r3", "r4"}) {
+	if gone, _ = prune(t, s, Wish{Down: -1, Unused: 5*time.Hour + time.Minute}); !slices.Equal(names(gone), []string{"r3", "r4"}) {
 		t.Errorf("unused for five hours: %v", names(gone))
 	}
-	if gone, _ = s.Prune(Wish{Down: -1, Match: func(u Usage) bool { return u.Description == "r9" }}); !slices.Equal(names(gone), []string{"r9"}) {
+	if gone, _ = prune(t, s, Wish{Down: -1, Match: func(u Usage) bool { return u.Description == "r9" }}); !slices.Equal(names(gone), []string{"r9"}) {
 		t.Errorf("r9: %v", names(gone))
 	}
-	if gone, _ = s.Prune(Wish{}); len(gone) != 4 {
+	if gone, _ = prune(t, s, Wish{}); len(gone) != 4 {
 		t.Errorf("the rest: %v", names(gone))
+	}
+}
+
+// TestMountsAreListedAndPruned: the folders of cache mounts stand among the records, and go with them.
+func TestMountsAreListedAndPruned(t *testing.T) {
+	dir := t.TempDir()
+	db, err := state.Open(filepath.Join(dir, "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	mounts, err := OpenMounts(filepath.Join(dir, "mounts"), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(db, Config{Mounts: mounts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	used, err := mounts.Take(t.Context(), MountRequest{Key: "used", Description: "used"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer used.Release()
+	free, err := mounts.Take(t.Context(), MountRequest{Key: "free", Description: "free"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Release()
+	l := s.Lease()
+	step(l, "step")
+	l.Release()
+	if list := listed(t, s); len(list) != 3 {
+		t.Errorf("listed %v", list)
+	}
+	gone, layers := prune(t, s, Wish{Down: -1})
+	if len(gone) != 2 || len(layers) != 1 {
+		t.Errorf("pruned %v, layers %v", gone, layers)
+	}
+	if list := listed(t, s); len(list) != 1 || !list[0].InUse || !list[0].Mutable || list[0].Kind != ExecMount {
+		t.Errorf("left %+v", list)
 	}
 }
 
@@ -315,7 +384,7 @@ func TestMany(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				_, names := s.Prune(Wish{Down: -1})
+				_, names := prune(t, s, Wish{Down: -1})
 				scrap(names)
 			}
 		}
@@ -346,9 +415,9 @@ func TestMany(t *testing.T) {
 	builders.Wait()
 	close(stop)
 	pruner.Wait()
-	_, names := s.Prune(Wish{Down: -1})
+	_, names := prune(t, s, Wish{Down: -1})
 	scrap(names)
-	if left := s.List(); len(left) != 0 || len(s.named)+len(s.held)+len(s.made) != 0 {
+	if left := listed(t, s); len(left) != 0 || len(s.named)+len(s.held)+len(s.made) != 0 {
 		t.Errorf("left %v, named %v, held %v, made %v", left, s.named, s.held, s.made)
 	}
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"slices"
 	"sort"
 	"time"
@@ -17,9 +18,30 @@ type Usage struct {
 	Mutable bool
 }
 
-// List lists all records, the one used last first. Sizes that are not known yet are measured.
-func (s *Store) List() []Usage {
+// List lists all records and the folders of cache mounts, what was used last first. Sizes that are not known yet are
+// measured.
+func (s *Store) List(ctx context.Context) ([]Usage, error) {
 	s.measure()
+	out := s.list()
+	if s.config.Mounts != nil {
+		folders, inUse, err := s.config.Mounts.List(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range folders {
+			out = append(out, Usage{Record: r, InUse: inUse[r.ID], Mutable: true})
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if !out[i].LastUsed.Equal(out[j].LastUsed) {
+			return out[i].LastUsed.After(out[j].LastUsed)
+		}
+		return out[i].ID < out[j].ID
+	})
+	return out, nil
+}
+
+func (s *Store) list() []Usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	owner := map[string]string{}
@@ -37,12 +59,6 @@ func (s *Store) List() []Usage {
 		}
 		out = append(out, u)
 	}
-	sort.Slice(out, func(i, j int) bool {
-		if !out[i].LastUsed.Equal(out[j].LastUsed) {
-			return out[i].LastUsed.After(out[j].LastUsed)
-		}
-		return out[i].ID < out[j].ID
-	})
 	return out
 }
 
@@ -108,21 +124,24 @@ type Wish struct {
 }
 
 // Prune forgets records, and tells which layers are to be deleted with them. Records that others stand on go after those.
-func (s *Store) Prune(w Wish) (gone []Usage, layers []string) {
-	list := s.List()
+func (s *Store) Prune(ctx context.Context, w Wish) (gone []Usage, layers []string, err error) {
+	list, err := s.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	var total int64
 	for _, u := range list {
 		total += max(u.Size, 0)
 	}
 	now := time.Now()
 	slices.Reverse(list) // used longest ago first
-	for again := true; again; {
+	for again := true; again && ctx.Err() == nil; {
 		again = false
 		for i, u := range list {
 			if u.ID == "" || w.Down >= 0 && total <= w.Down || now.Sub(u.LastUsed) < w.Unused || w.Match != nil && !w.Match(u) {
 				continue
 			}
-			freed, ok := s.forget(u.ID)
+			freed, ok := s.forget(u)
 			if !ok {
 				continue
 			}
@@ -132,14 +151,17 @@ func (s *Store) Prune(w Wish) (gone []Usage, layers []string) {
 			again = true
 		}
 	}
-	return gone, layers
+	return gone, layers, nil
 }
 
 // forget drops a record that no build uses and no other record stands on.
-func (s *Store) forget(id string) (layers []string, ok bool) {
+func (s *Store) forget(u Usage) (layers []string, ok bool) {
+	if u.Mutable {
+		return nil, s.config.Mounts.Remove(u.ID) == nil // or somebody has taken it
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, ok := s.records[id]
+	r, ok := s.records[u.ID]
 	if !ok {
 		return nil, false
 	}
@@ -149,15 +171,16 @@ func (s *Store) forget(id string) (layers []string, ok bool) {
 		}
 	}
 	s.remove(r)
-	s.writer.drop(id)
+	s.writer.drop(r.ID)
 	return slices.Clone(r.Own), true
 }
 
-// Size is what all records take together.
-func (s *Store) Size() int64 {
+// Size is what everything in the cache takes together.
+func (s *Store) Size(ctx context.Context) (int64, error) {
+	list, err := s.List(ctx)
 	var total int64
-	for _, u := range s.List() {
+	for _, u := range list {
 		total += max(u.Size, 0)
 	}
-	return total
+	return total, err
 }

@@ -31,9 +31,14 @@ import (
 )
 
 // buildCache opens what builds have left. Images learn of it before anything is swept.
-func (d *daemon) buildCache(parts engine.Parts, db *state.DB) (*cache.Store, error) {
+func (d *daemon) buildCache(s *settings, parts engine.Parts, db *state.DB) (*cache.Store, error) {
+	mounts, err := cache.OpenMounts(filepath.Join(s.dataRoot, "build", "mounts"), db)
+	if err != nil {
+		return nil, err
+	}
 	records, err := cache.Open(db, cache.Config{
-		Sync: func() error { return parts.Layers.Settle(context.Background()) },
+		Mounts: mounts,
+		Sync:   func() error { return parts.Layers.Settle(context.Background()) },
 		Measure: func(name string) (int64, error) {
 			size, _, err := parts.Layers.BuiltSize(context.Background(), name)
 			return size, err
@@ -56,7 +61,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 	if err != nil {
 		return nil, err
 	}
-	runner, err := d.openRunner(s, parts, db, contents)
+	runner, err := d.openRunner(s, parts, records, contents)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +97,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 }
 
 // openRunner opens what carries out RUN.
-func (d *daemon) openRunner(s *settings, parts engine.Parts, db *state.DB, contents *content.Store) (*buildrun.Runner, error) {
+func (d *daemon) openRunner(s *settings, parts engine.Parts, records *cache.Store, contents *content.Store) (*buildrun.Runner, error) {
 	runtimeBinary, err := findRuntime()
 	if err != nil {
 		return nil, err
@@ -102,13 +107,9 @@ func (d *daemon) openRunner(s *settings, parts engine.Parts, db *state.DB, conte
 		return nil, err
 	}
 	d.push(func() { steps.Close() })
-	mounts, err := cache.OpenMounts(filepath.Join(s.dataRoot, "build", "mounts"), db)
-	if err != nil {
-		return nil, err
-	}
 	c := parts.Config
 	return buildrun.New(buildrun.Parts{
-		Layers: parts.Layers, Content: contents, Networks: parts.Networks, Steps: steps, Mounts: mounts, Devices: parts.Devices,
+		Layers: parts.Layers, Content: contents, Networks: parts.Networks, Steps: steps, Mounts: records.Mounts(), Devices: parts.Devices,
 		Config: buildrun.Config{
 			Dir: filepath.Join(s.execRoot, "build"), CgroupParent: c.CgroupParent, SeccompCache: filepath.Join(s.dataRoot, "seccomp"),
 			SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, ShmSize: c.ShmSize, Ulimits: c.Ulimits,

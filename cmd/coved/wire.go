@@ -98,7 +98,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		return nil, err
 	}
 
-	records, err := d.buildCache(parts, db)
+	records, err := d.buildCache(s, parts, db)
 	if err != nil {
 		return nil, err
 	}
