@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +45,9 @@ func (b *Builder) Solve(ctx context.Context, req Request) (_ *Response, err erro
 		return nil, one.reason(ctx, err)
 	}
 	for k, v := range outcome.Metadata {
-		response.Exporter[k] = string(v)
+		if strings.HasPrefix(k, "frontend.") { // the rest is between front end and exporters
+			response.Exporter[k] = string(v)
+		}
 	}
 	if err := one.deliver(ctx, outcome, targets, response); err != nil {
 		return nil, one.reason(ctx, err)
