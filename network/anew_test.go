@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/option"
 )
 
 // TestNetworkMadeAnew: a network with the subnet of one just removed has nothing of it: what was still going there neither
@@ -97,15 +98,15 @@ func TestBridgeOfSomebodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { bridge.Remove(name) })
-	option := map[string]string{optName: name}
-	if _, err := in.Create(context.Background(), nt.CreateRequest{Name: "n", Options: option}); err != nil {
+	named := map[string]string{option.Bridge: name}
+	if _, err := in.Create(context.Background(), nt.CreateRequest{Name: "n", Options: named}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := in.Create(context.Background(), nt.CreateRequest{Name: "o", Options: option}); !errdefs.IsPermissionDenied(err) {
+	if _, err := in.Create(context.Background(), nt.CreateRequest{Name: "o", Options: named}); !errdefs.IsPermissionDenied(err) {
 		t.Errorf("two networks on one bridge: %v", err)
 	}
 	for _, other := range []string{in.cfg.bridgeName(), "all", "default", "a%d"} {
-		if _, err := in.Create(context.Background(), nt.CreateRequest{Name: "o", Options: map[string]string{optName: other}}); err == nil {
+		if _, err := in.Create(context.Background(), nt.CreateRequest{Name: "o", Options: map[string]string{option.Bridge: other}}); err == nil {
 			t.Errorf("a network on the bridge %s", other)
 		}
 	}

@@ -14,10 +14,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// TestBesideADropPolicy: with a ruleset of the host that drops what it does not accept, in a network namespace of the test's
-// own, published ports are open where it says so and nowhere else.
-func TestBesideADropPolicy(t *testing.T) {
-	cfg := testConfig(t, 0)
+// inOwnNamespace runs the test once more, in a process with a network namespace of its own, and tells whether this is it.
+func inOwnNamespace(t *testing.T) bool {
+	t.Helper()
 	const again = "COVE_TEST_OWN_NAMESPACE"
 	if os.Getenv(again) == "" {
 		self := exec.Command("/proc/self/exe", "-test.run", "^"+t.Name()+"$", "-test.v")
@@ -26,10 +25,20 @@ func TestBesideADropPolicy(t *testing.T) {
 		if out, err := self.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
-		return
+		return false
 	}
 	if lo, err := netlink.LinkByName("lo"); err != nil || netlink.LinkSetUp(lo) != nil {
 		t.Fatal("no loopback")
+	}
+	return true
+}
+
+// TestBesideADropPolicy: with a ruleset of the host that drops what it does not accept, in a network namespace of the test's
+// own, published ports are open where it says so and nowhere else.
+func TestBesideADropPolicy(t *testing.T) {
+	cfg := testConfig(t, 0)
+	if !inOwnNamespace(t) {
+		return
 	}
 	in := start(t, cfg)
 	world, worlds := outside(t, cfg)

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/option"
 )
 
 // TestMoreThanOneBridge: a network that has more containers than a bridge has ports is one network all the same.
@@ -19,7 +20,7 @@ func TestMoreThanOneBridge(t *testing.T) {
 	cfg.Warm = -1
 	in := start(t, cfg)
 	in.makeNet(t, "n", 0, nil)
-	in.makeNet(t, "alone", 1, func(r *nt.CreateRequest) { r.Options = map[string]string{optICC: "false"} })
+	in.makeNet(t, "alone", 1, func(r *nt.CreateRequest) { r.Options = map[string]string{option.ICC: "false"} })
 	join := func(network string, from, upTo int) (boxes []*Sandbox) {
 		in.lan(network).spans.Most = 2
 		for i := from; i < upTo; i++ {

@@ -33,11 +33,15 @@ func (k *Keeper) Check(_ context.Context, _ bool) (api.Findings, error) {
 	var devices []string
 	for _, l := range k.all() {
 		found.Count("networks", 1)
-		if !bridge.Exists(l.device.Name) {
+		kind, device := l.on()
+		if !bridge.Exists(device) {
 			found.Add(api.Fault{
-				Kind: "network", Name: l.name, Problem: "its bridge " + l.device.Name + " is gone", Advice: "restart the engine",
-				Persists: func() bool { return k.lan(l.name) == l && !bridge.Exists(l.device.Name) },
+				Kind: "network", Name: l.name, Problem: "its " + kind + " " + device + " is gone", Advice: "restart the engine",
+				Persists: func() bool { return k.lan(l.name) == l && !bridge.Exists(device) },
 			})
+			continue
+		}
+		if l.parent != nil {
 			continue
 		}
 		for _, device := range l.spans.Devices() {

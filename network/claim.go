@@ -11,18 +11,27 @@ import (
 )
 
 // fit makes a device that was made ahead what the endpoint asks for.
-func (k *Keeper) fit(ns *bridge.Namespace, p *bridge.Port, wish *nt.EndpointSettings) error {
-	mac, linkLocal := wishedMAC(wish), wishedLinkLocal(wish)
-	if mac == nil && len(linkLocal) == 0 {
+func (k *Keeper) fit(r *ready, wish *nt.EndpointSettings) error {
+	ns, p := r.ns, &r.port
+	mac, linkLocal, opts := wishedMAC(wish), wishedLinkLocal(wish), wishedOptions(wish)
+	if err := ns.Set(p.Inside, opts.Sysctls); err != nil {
+		return err
+	}
+	if mac == nil && len(linkLocal) == 0 && !opts.Routing {
 		return nil
 	}
+	if mac != nil && r.lan.parent != nil && r.lan.parent.SharesMAC() {
+		return errdefs.ErrInvalidArgument.WithMessage("containers on an ipvlan network have the hardware address of its parent: none can be asked for")
+	}
 	now := *p
-	now.LinkLocal = linkLocal
+	now.LinkLocal, now.Routes = linkLocal, p.Routes || opts.Routing
 	if mac != nil {
 		now.MAC = net.HardwareAddr(mac)
 	}
-	if err := k.table.Admit(memberOf(now)); err != nil {
-		return err
+	if r.lan.parent == nil {
+		if err := k.table.Admit(memberOf(now)); err != nil {
+			return err
+		}
 	}
 	if mac != nil {
 		if err := ns.SetMAC(*p, now.MAC); err != nil {
@@ -91,4 +100,40 @@ func (k *Keeper) yield(l *lan, want ipam.Pair) ipam.Pair {
 	rest := had.Without(want)
 	l.space.Free(rest)
 	return had.Without(rest)
+}
+
+// takeReady gives a namespace that is on l: one made ahead, unless its device is to have a name of its own.
+func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string) (r *ready, err error) {
+	if device == "" {
+		pool := k.warmed(l)
+		if r, err = pool.Take(want); err != nil && want != must {
+			r, err = pool.Take(must)
+		}
+		if !errdefs.IsAlreadyExists(err) {
+			return r, err
+		}
+		want, device = must, l.settings.Prefix+"0"
+	}
+	addresses, err := k.claim(l, want, must)
+	if err != nil {
+		return nil, err
+	}
+	return k.makeWith(l, addresses, device)
+}
+
+// unhook takes a namespace off a network: its device goes at once, its addresses a moment later.
+func (k *Keeper) unhook(ns *bridge.Namespace, e *endpoint, published bool) error {
+	var err error
+	switch {
+	case e.lan == nil:
+		return nil
+	case e.lan.parent == nil:
+		err = bridge.RemovePort(e.veth)
+	case ns != nil:
+		err = ns.RemoveDevice(e.addresses.All())
+	}
+	if err == nil {
+		k.graves.add(grave{veth: e.veth, lan: e.lan, addresses: e.addresses, forget: published})
+	}
+	return err
 }

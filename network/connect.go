@@ -57,11 +57,9 @@ func (k *Keeper) Connect(ctx context.Context, containerID, ref string, req Reque
 			now.resolver.close()
 			names.Close()
 		}
-		e := now.endpoints[name]
-		if err := bridge.RemovePort(e.veth); err != nil {
-			k.log.Warn("remove network device", "device", e.veth, "err", err)
+		if undone := k.unhook(ns, now.endpoints[name], false); undone != nil {
+			k.log.Warn("remove network device", "container", containerID, "network", name, "err", undone)
 		}
-		k.graves.add(grave{veth: e.veth, lan: e.lan, addresses: e.addresses})
 		return nil, err
 	}
 	if now.resolver != m.resolver {
@@ -104,25 +102,29 @@ func (k *Keeper) Disconnect(ctx context.Context, containerID, ref string, req Re
 	}
 	now := m.clone()
 	delete(now.endpoints, name)
-	if e.veth != "" {
-		ns, err := bridge.EnterNamespace(req.NetNS)
-		if err != nil {
-			return nil, err
-		}
-		defer ns.Seal()
-		if err := bridge.RemovePort(e.veth); err != nil {
-			return nil, err
-		}
-		published := len(m.published) > 0 && m.carries(name)
-		if err := k.resettle(ns, m, now, req); err != nil {
-			// The device is gone, so the container is off the network whatever else went wrong.
-			k.log.Error("settle a container after it left a network", "container", containerID, "network", name, "error", err)
-			k.enter(now)
-		}
-		k.graves.add(grave{veth: e.veth, lan: e.lan, addresses: e.addresses, forget: published})
+	if e.lan == nil {
+		k.enter(now)
 		return k.changed(now, req), nil
 	}
-	k.enter(now)
+	published := len(m.published) > 0 && m.carries(name)
+	ns, err := bridge.EnterNamespace(req.NetNS)
+	if err == nil {
+		defer ns.Seal()
+		err = k.unhook(ns, e, published)
+	}
+	if err != nil && !req.Force {
+		return nil, err
+	}
+	if err == nil {
+		err = k.resettle(ns, m, now, req)
+	} else {
+		k.graves.add(grave{veth: e.veth, lan: e.lan, addresses: e.addresses, forget: published})
+	}
+	if err != nil {
+		// The device is gone, or is not to count, so the container is off the network whatever else went wrong.
+		k.log.Error("settle a container after it left a network", "container", containerID, "network", name, "error", err)
+		k.enter(now)
+	}
 	return k.changed(now, req), nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,16 +17,7 @@ import (
 
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
-)
-
-// Options of a network that the bridge driver knows.
-const (
-	optName       = "com.docker.network.bridge.name"
-	optICC        = "com.docker.network.bridge.enable_icc"
-	optMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
-	optHostIP     = "com.docker.network.bridge.host_binding_ipv4"
-	optMTU        = "com.docker.network.driver.mtu"
-	optPrefix     = "com.docker.network.container_iface_prefix"
+	"github.com/cove-containers/cove/network/option"
 )
 
 // Create makes a user's network and answers once it is real and its record durable. A name that is taken is
@@ -43,6 +33,9 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 		return nt.CreateResponse{}, err
 	}
 	foreign, err := k.foreign(r)
+	if err == nil {
+		err = k.sole(r, r.Options["parent"])
+	}
 	if err != nil {
 		return nt.CreateResponse{}, err
 	}
@@ -53,7 +46,9 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 	if err != nil {
 		return nt.CreateResponse{}, err
 	}
-	err = k.table.AddBridge(l.walls()[0])
+	for _, wall := range l.walls() {
+		err = errors.Join(err, k.table.AddBridge(wall))
+	}
 	if err == nil {
 		err = k.store.Put(req.Name, r)
 	}
@@ -82,10 +77,25 @@ func (k *Keeper) mayCreate(name string) error {
 	return nil
 }
 
+// sole refuses a second network on the same parent, in Docker's words.
+func (k *Keeper) sole(r record, name string) error {
+	if r.Driver == "bridge" || name == "" {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for other, o := range k.records {
+		if o.Driver != "bridge" && o.Options["parent"] == name {
+			return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("network %s is already using parent interface %s", other, name))
+		}
+	}
+	return nil
+}
+
 // foreign is the name of the bridge that the user wants the network on, where it is there already; "" if the engine makes it.
 // One that another network is on is errdefs.ErrPermissionDenied.
 func (k *Keeper) foreign(r record) (string, error) {
-	device := r.Options[optName]
+	device := r.Options[option.Bridge]
 	if device == "" {
 		return "", nil
 	}
@@ -121,7 +131,10 @@ func draft(req nt.CreateRequest) (record, error) {
 			return r, err
 		}
 	}
-	_, err := r.settings()
+	set, err := option.Read(r.Driver, r.Options)
+	if err == nil && r.Driver != "bridge" && set.Parent == "" {
+		r.Internal = true // what it is on leads nowhere
+	}
 	return r, err
 }
 
@@ -131,10 +144,10 @@ func drafted(req nt.CreateRequest, driver string) error {
 		return errdefs.ErrNotImplemented.WithMessage(what + " not implemented by this engine")
 	}
 	switch driver {
-	case "bridge":
+	case "bridge", "macvlan", "ipvlan":
 	case "host", "null":
 		return errdefs.ErrPermissionDenied.WithMessage("only one instance of \"" + driver + "\" network is allowed")
-	case "macvlan", "ipvlan", "overlay":
+	case "overlay":
 		return absent("networks with the driver " + driver + " are")
 	default:
 		return errdefs.ErrNotFound.WithMessage("could not find plugin " + driver + ": plugin \"" + driver + "\" not found")
@@ -232,6 +245,9 @@ func (k *Keeper) chooseSubnets(r *record, foreign string, four, six bool) error 
 	if err != nil {
 		return err
 	}
+	if r.Driver != "bridge" && r.Config.Subnet.IsValid() {
+		host = nil // on a device of the host it is the very range that the host has there
+	}
 	has := bridge.Addresses(foreign)
 	if four {
 		if r.Bridge, err = chooseSubnet(r.Config, familyOf(has, false), used, host, k.pools(false)); err != nil {
@@ -294,56 +310,6 @@ func (k *Keeper) subnets() []netip.Prefix {
 		all = append(all, r.subnets()...)
 	}
 	return all
-}
-
-// settings are a network's options, read.
-type settings struct {
-	bridge, prefix  string
-	icc, masquerade bool
-	hostIP          netip.Addr
-	mtu             int
-}
-
-func (r record) settings() (settings, error) {
-	s := settings{bridge: r.Options[optName], prefix: "eth", icc: true, masquerade: true}
-	var errs []error
-	flag := func(key string, to *bool) {
-		if text, ok := r.Options[key]; ok {
-			var err error
-			if *to, err = strconv.ParseBool(text); err != nil {
-				errs = append(errs, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid value for %s: %q", key, text)))
-			}
-		}
-	}
-	flag(optICC, &s.icc)
-	flag(optMasquerade, &s.masquerade)
-	if text, ok := r.Options[optMTU]; ok {
-		var err error
-		if s.mtu, err = strconv.Atoi(text); err != nil || s.mtu < 68 || s.mtu > 65535 {
-			errs = append(errs, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid value for %s: %q", optMTU, text)))
-		}
-	}
-	if text, ok := r.Options[optHostIP]; ok {
-		var err error
-		if s.hostIP, err = netip.ParseAddr(text); err != nil || !s.hostIP.Is4() {
-			errs = append(errs, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid value for %s: %q", optHostIP, text)))
-		}
-	}
-	if text := r.Options[optPrefix]; text != "" {
-		s.prefix = text
-	}
-	for _, name := range []string{s.bridge, s.prefix + "0"} {
-		if name != "" && !deviceName(name) {
-			errs = append(errs, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid name of a network device: %q", name)))
-		}
-	}
-	return s, errors.Join(errs...)
-}
-
-// deviceName tells whether the kernel takes a name for a device.
-func deviceName(name string) bool {
-	reserved := []string{".", "..", "all", "default"} // the last two are what settings of all devices are called
-	return len(name) <= 15 && !slices.Contains(reserved, name) && !strings.ContainsAny(name, "/:% \t\n\r\v\f")
 }
 
 // bridgeName is the device of a user's network that names none: "cb", five digits of the mark, eight of the ID.

@@ -2,6 +2,7 @@ package network
 
 import (
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -19,8 +20,10 @@ const (
 
 // grave is a device whose container has left. It goes with its namespace; its addresses on lan are free afterwards.
 type grave struct {
-	veth      string
-	index     int // of the device: a later one may have its name
+	veth  string
+	index int // of the device: a later one may have its name
+	// ns is where the device is that has no end on the host: it is removed there, for who has the namespace open may keep it so.
+	ns        *os.File
 	lan       *lan
 	addresses ipam.Pair
 	// forget tells to drop the connections of the addresses: at once, so that a client of a port that was published
@@ -91,6 +94,7 @@ func (g *graves) round() (left int, closed bool) {
 	g.mu.Unlock()
 	var still []grave
 	for _, one := range open {
+		g.removeInside(&one)
 		if one.forget && !one.seen {
 			g.forgetFlows(one)
 		}
@@ -114,6 +118,23 @@ func (g *graves) round() (left int, closed bool) {
 	defer g.mu.Unlock()
 	g.open = append(still, g.open...)
 	return len(g.open), closed
+}
+
+// removeInside removes a device that is in a namespace alone.
+func (g *graves) removeInside(one *grave) {
+	if one.ns == nil {
+		return
+	}
+	ns, err := bridge.EnterNamespace(one.ns)
+	if err == nil {
+		err = ns.RemoveDevice(one.addresses.All())
+		ns.Seal()
+	}
+	if err != nil {
+		g.log.Warn("remove network device", "addresses", one.addresses.All(), "err", err)
+	}
+	one.ns.Close()
+	one.ns = nil
 }
 
 // open tells whether the device is still there.
@@ -147,6 +168,7 @@ func (g *graves) hastenOne(l *lan, addresses ipam.Pair) {
 	one := g.open[at]
 	g.open = slices.Delete(g.open, at, at+1)
 	g.mu.Unlock()
+	g.removeInside(&one)
 	if one.open() {
 		if err := bridge.RemoveIndex(one.index); err != nil {
 			g.log.Warn("remove network device", "device", one.veth, "err", err)

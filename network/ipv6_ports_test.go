@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/cove-containers/cove/network/bridge"
+
+	"github.com/cove-containers/cove/network/option"
 )
 
 // outside6 makes a namespace that stands for the world of IPv6, reached by the host alone; host is the host's address there.
@@ -64,9 +66,9 @@ func TestIPv6ToTheWorld(t *testing.T) {
 	in.makeNet(t, "inner", 2, func(r *nt.CreateRequest) { dual(2)(r); r.Internal = true })
 	in.makeNet(t, "shown", 3, func(r *nt.CreateRequest) {
 		dual(3)(r)
-		r.Options = map[string]string{optMasquerade: "false"}
+		r.Options = map[string]string{option.Masquerade: "false"}
 	})
-	in.makeNet(t, "alone", 4, func(r *nt.CreateRequest) { dual(4)(r); r.Options = map[string]string{optICC: "false"} })
+	in.makeNet(t, "alone", 4, func(r *nt.CreateRequest) { dual(4)(r); r.Options = map[string]string{option.ICC: "false"} })
 	ns, host, world := outside6(t, cfg)
 	serve6(t, ns.File, 8000)
 	box := map[string]*Sandbox{}
@@ -118,7 +120,7 @@ func TestIPv6ToTheWorld(t *testing.T) {
 func TestIPv6Ports(t *testing.T) {
 	cfg := testConfig(t, 0)
 	in := start(t, cfg)
-	in.makeNet(t, "n", 0, func(r *nt.CreateRequest) { dual(0)(r); r.Options = map[string]string{optMasquerade: "false"} })
+	in.makeNet(t, "n", 0, func(r *nt.CreateRequest) { dual(0)(r); r.Options = map[string]string{option.Masquerade: "false"} })
 	in.makeNet(t, "o", 1, dual(1))
 	in.makeNet(t, "old", 2, nil)
 	ns, host, world := outside6(t, cfg)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
+	"github.com/cove-containers/cove/network/option"
 	"github.com/cove-containers/cove/network/publish"
 )
 
@@ -38,6 +39,8 @@ type Request struct {
 	// NetNS is the namespace of the other container for mode "container:ID", where it is handed back in the sandbox,
 	// and the container's own for Connect and Disconnect.
 	NetNS *os.File
+	// Force has Disconnect take a container off a network whatever of it is in disorder.
+	Force bool
 }
 
 // network is the name of the network that the mode means; shared tells that it is another container's.
@@ -105,6 +108,9 @@ func validEndpoint(network string, e *nt.EndpointSettings) error {
 	}
 	if predefined(network) && len(e.Aliases) > 0 {
 		faults = append(faults, "network-scoped aliases are only supported for user-defined networks")
+	}
+	if _, err := option.ReadEndpoint(e.DriverOpts); err != nil {
+		faults = append(faults, err.Error())
 	}
 	if len(faults) == 0 {
 		return nil
@@ -335,24 +341,14 @@ func (k *Keeper) joinFirst(m *member, w wished) (*ready, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool := k.warmed(l)
 	if want.IsValid() {
 		k.graves.hasten(l, want)
 	}
-	r, err := pool.Take(want)
-	if err != nil && want != must {
-		r, err = pool.Take(must)
-	}
-	if errdefs.IsAlreadyExists(err) {
-		var addresses ipam.Pair
-		if addresses, err = k.claim(l, must, must); err == nil {
-			r, err = k.makeWith(l, addresses)
-		}
-	}
+	r, err := k.takeReady(l, want, must, wishedOptions(w.EndpointSettings).Device)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.fit(r.ns, &r.port, w.EndpointSettings); err != nil {
+	if err := k.fit(r, w.EndpointSettings); err != nil {
 		k.drop(r)
 		return nil, err
 	}
@@ -378,21 +374,39 @@ func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished) error {
 	if err != nil {
 		return err
 	}
-	inside, err := ns.FreeName(l.settings.prefix)
+	opts := wishedOptions(w.EndpointSettings)
+	inside := opts.Device
+	if inside == "" {
+		inside, err = ns.FreeName(l.settings.Prefix)
+	}
 	if err == nil {
 		p := k.port(l, addresses, inside)
 		p.Gateways = nil
 		if wish := wishedMAC(w.EndpointSettings); wish != nil {
 			p.MAC = net.HardwareAddr(wish)
 		}
-		p.LinkLocal = wishedLinkLocal(w.EndpointSettings)
+		p.LinkLocal, p.Routes = wishedLinkLocal(w.EndpointSettings), p.Routes || opts.Routing
 		if err = k.plug(l, ns, p); err == nil {
 			m.endpoints[w.network] = endpointOf(l, m, w.EndpointSettings, p)
-			return nil
+			if err = ns.Set(inside, opts.Sysctls); err == nil {
+				return nil
+			}
+			k.unhook(ns, m.endpoints[w.network], false)
+			delete(m.endpoints, w.network)
+			return err
 		}
 	}
 	l.space.Free(addresses)
 	return err
+}
+
+// wishedOptions are what an endpoint's options say. That they can be read was seen before.
+func wishedOptions(e *nt.EndpointSettings) option.Endpoint {
+	if e == nil {
+		return option.Endpoint{}
+	}
+	opts, _ := option.ReadEndpoint(e.DriverOpts)
+	return opts
 }
 
 func wishedLinkLocal(e *nt.EndpointSettings) []netip.Addr {
@@ -432,12 +446,17 @@ func (k *Keeper) Forget(containerID string) {
 
 // bury ends all endpoints of a container.
 func (k *Keeper) bury(m *member) error {
-	m.resolver.close()
+	defer m.resolver.close()
 	err := k.withdraw(m)
 	for _, e := range m.endpoints {
-		if e.veth != "" {
-			k.graves.add(grave{veth: e.veth, lan: e.lan, addresses: e.addresses, forget: m.carries(e.network) && len(m.published) > 0})
+		if e.lan == nil {
+			continue
 		}
+		g := grave{veth: e.veth, lan: e.lan, addresses: e.addresses, forget: m.carries(e.network) && len(m.published) > 0}
+		if e.lan.parent != nil && m.resolver != nil {
+			g.ns, _ = bridge.Duplicate(m.resolver.ns) // without it the device goes with the namespace
+		}
+		k.graves.add(g)
 	}
 	return err
 }

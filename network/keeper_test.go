@@ -148,8 +148,12 @@ func serve(t testing.TB, ns *os.File, port int) {
 }
 
 // ask connects and returns what the server answers, or the error.
-func ask(address string) string {
-	c, err := net.DialTimeout("tcp4", address, 700*time.Millisecond)
+func ask(address string) string { return askBy(net.Dialer{Timeout: dialTime}, address) }
+
+const dialTime = 700 * time.Millisecond
+
+func askBy(d net.Dialer, address string) string {
+	c, err := d.Dial("tcp4", address)
 	if err != nil {
 		return "error: " + err.Error()
 	}

@@ -18,20 +18,22 @@ import (
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/option"
 	"github.com/cove-containers/cove/network/warm"
 )
 
 // userWarm is how many namespaces are kept ready on a user's network, from its first container on.
 const userWarm = 2
 
-// lan is a network of the bridge driver as it is on the host.
+// lan is a network as it is on the host: on bridges of its own, or on a parent.
 type lan struct {
 	name, id string
 	device   bridge.Device // the first, which has the address
 	spans    *bridge.Spans
+	parent   *bridge.Parent // nil for one on bridges
 	gateways ipam.Pair
 	space    ipam.Space
-	settings settings
+	settings option.Network
 	mtu      int
 	closed   bool
 	// static4 and static6 tell that its user chose the subnet, and so may choose addresses.
@@ -69,12 +71,12 @@ func (r *ready) close() {
 
 // openLan makes a network real on the host, or finds it so.
 func (k *Keeper) openLan(name string, r record) (*lan, error) {
-	set, err := r.settings()
+	set, err := option.Read(r.Driver, r.Options)
 	if err != nil {
 		return nil, err
 	}
 	l := &lan{
-		name: name, id: r.ID, gateways: ipam.Pair{V4: r.Bridge.Addr(), V6: r.Bridge6.Addr()}, settings: set, mtu: cmp.Or(set.mtu, k.mtu),
+		name: name, id: r.ID, gateways: ipam.Pair{V4: r.Bridge.Addr(), V6: r.Bridge6.Addr()}, settings: set, mtu: cmp.Or(set.MTU, k.mtu),
 		closed: r.Internal, static4: r.Config.Subnet.IsValid(), static6: r.Config6.Subnet.IsValid(), names: newNames(),
 	}
 	if l.space.V4, err = subnetOf(r.Bridge, r.Config); err != nil {
@@ -83,19 +85,35 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 	if l.space.V6, err = subnetOf(r.Bridge6, r.Config6); err != nil {
 		return nil, err
 	}
-	tag, device := k.cfg.tableName(), k.deviceOf(name, r)
-	chosen := set.bridge != "" || name == nt.NetworkBridge && k.cfg.Bridge != ""
+	tag := k.cfg.tableName()
+	if r.Driver != "bridge" {
+		p, err := bridge.EnsureParent(bridge.ParentWish{
+			Kind: bridge.Kind{Driver: r.Driver, Mode: set.Mode, Flag: set.Flag}, Name: set.Parent, Own: k.cfg.dummyName(r.ID), Tag: tag,
+		})
+		l.parent, l.mtu = &p, cmp.Or(set.MTU, p.MTU)
+		return l, err
+	}
+	device := k.deviceOf(name, r)
+	chosen := set.Bridge != "" || name == nt.NetworkBridge && k.cfg.Bridge != ""
 	if l.device, err = bridge.Ensure(bridge.Wish{Name: device, Addresses: r.addresses(), MTU: l.mtu, Tag: tag, Chosen: chosen}); err != nil {
 		return nil, err
 	}
 	l.spans = bridge.NewSpans(l.device, func(n int) (bridge.Device, error) {
-		further, err := l.device.Extend(k.cfg.spanName(r.ID, n), k.cfg.linkName(r.ID, n), tag, l.mtu, !set.icc)
+		further, err := l.device.Extend(k.cfg.spanName(r.ID, n), k.cfg.linkName(r.ID, n), tag, l.mtu, !set.ICC)
 		if err == nil && k.table != nil {
 			err = k.table.AddBridge(spanWall(further))
 		}
 		return further, err
 	})
 	return l, nil
+}
+
+// on is the device of the host that the network is on.
+func (l *lan) on() (kind, device string) {
+	if l.parent != nil {
+		return "parent", l.parent.Name
+	}
+	return "bridge", l.device.Name
 }
 
 // subnetOf is what a network has to give of one family; nil where it has not the family.
@@ -111,7 +129,7 @@ func (k *Keeper) deviceOf(name string, r record) string {
 	if name == nt.NetworkBridge {
 		return k.cfg.bridgeName()
 	}
-	return cmp.Or(r.Options[optName], k.cfg.userBridge(r.ID))
+	return cmp.Or(r.Options[option.Bridge], k.cfg.userBridge(r.ID))
 }
 
 // cool ends what is made ahead on the network.
@@ -132,6 +150,12 @@ func (k *Keeper) closeLan(l *lan) error {
 
 func (l *lan) removeDevice() error {
 	var errs []error
+	if l.parent != nil {
+		if l.parent.Made {
+			return bridge.Remove(l.parent.Name)
+		}
+		return nil
+	}
 	for i, device := range l.spans.Devices() {
 		if device.Foreign {
 			continue
@@ -146,8 +170,11 @@ func (l *lan) removeDevice() error {
 
 // walls are what the firewall is told of the network.
 func (l *lan) walls() []nft.Bridge {
+	if l.parent != nil {
+		return nil
+	}
 	out := []nft.Bridge{{
-		Name: l.device.Name, Hosts: l.hosts(), Masquerade: l.settings.masquerade, Closed: l.closed, Apart: !l.settings.icc,
+		Name: l.device.Name, Hosts: l.hosts(), Masquerade: l.settings.Masquerade, Closed: l.closed, Apart: !l.settings.ICC,
 	}}
 	for _, further := range l.spans.Devices()[1:] {
 		out = append(out, spanWall(further))
@@ -214,6 +241,9 @@ type stray struct {
 
 // findVeths notes the devices that an earlier engine left on the bridge and keeps their addresses from being given away.
 func (k *Keeper) findVeths(l *lan) error {
+	if l.parent != nil { // they are in their containers alone
+		return nil
+	}
 	found, err := l.spans.Find(func(n int) string { return k.cfg.spanName(l.id, n) }, k.cfg.vethPrefix())
 	if err != nil {
 		return err
@@ -264,7 +294,11 @@ func (k *Keeper) warmed(l *lan) *warm.Pool[*ready] {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if l.warm == nil {
-		l.warm = k.pool(l, min(userWarm, k.warmSize()))
+		size := min(userWarm, k.warmSize())
+		if l.parent != nil {
+			size = 0 // others on the parent's network would see what nobody uses
+		}
+		l.warm = k.pool(l, size)
 	}
 	return l.warm
 }
@@ -275,17 +309,17 @@ func (k *Keeper) makeOn(l *lan, want ipam.Pair) (*ready, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.makeWith(l, addresses)
+	return k.makeWith(l, addresses, l.settings.Prefix+"0")
 }
 
 // makeWith is makeOn with addresses that are taken; when it fails they are given back.
-func (k *Keeper) makeWith(l *lan, addresses ipam.Pair) (*ready, error) {
+func (k *Keeper) makeWith(l *lan, addresses ipam.Pair, inside string) (*ready, error) {
 	ns, err := bridge.NewNamespace()
 	if err != nil {
 		l.space.Free(addresses)
 		return nil, err
 	}
-	r := &ready{ns: ns, lan: l, port: k.port(l, addresses, l.settings.prefix+"0")}
+	r := &ready{ns: ns, lan: l, port: k.port(l, addresses, inside)}
 	if l.named() {
 		r.names, err = listenNames(ns.File)
 	}
@@ -302,6 +336,12 @@ func (k *Keeper) makeWith(l *lan, addresses ipam.Pair) (*ready, error) {
 
 // plug gives a namespace a device on one of the network's bridges, from which it can send as itself alone.
 func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
+	if l.parent != nil {
+		if err := l.parent.Attach(ns, p); err != nil {
+			return err
+		}
+		return ns.Announce(p)
+	}
 	device, err := l.spans.Take(p.Name)
 	if err != nil {
 		return err
@@ -322,7 +362,7 @@ func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
 
 // memberOf is who the firewall is told that a device is.
 func memberOf(p bridge.Port) nft.Member {
-	return nft.Member{Device: p.Name, MAC: p.MAC, Addresses: p.Sends()}
+	return nft.Member{Device: p.Name, MAC: p.MAC, Addresses: p.Sends(), Routes: p.Routes}
 }
 
 // free gives addresses back, and the room on the bridge, when their device is gone.
@@ -333,6 +373,9 @@ func (k *Keeper) free(l *lan, device string, addresses ipam.Pair) {
 
 // unplug ends what plug began, when the device is gone. The addresses stay taken.
 func (k *Keeper) unplug(l *lan, device string) {
+	if l.parent != nil {
+		return
+	}
 	if err := k.table.Expel(device); err != nil {
 		k.log.Warn("forget network device", "device", device, "err", err)
 	}
@@ -345,7 +388,7 @@ func (l *lan) named() bool { return l.name != nt.NetworkBridge }
 // port is the device of an endpoint on l.
 func (k *Keeper) port(l *lan, addresses ipam.Pair, inside string) bridge.Port {
 	p := bridge.Port{
-		Name: k.vethName(addresses), Inside: inside, MTU: l.mtu, MAC: net.HardwareAddr(ipam.MAC(addresses.First())), Apart: !l.settings.icc,
+		Name: k.vethName(addresses), Inside: inside, MTU: l.mtu, MAC: net.HardwareAddr(ipam.MAC(addresses.First())), Apart: !l.settings.ICC, Routes: l.settings.Routing,
 	}
 	if addresses.V4.IsValid() {
 		p.Addresses = append(p.Addresses, netip.PrefixFrom(addresses.V4, l.space.V4.Prefix().Bits()))
@@ -356,6 +399,12 @@ func (k *Keeper) port(l *lan, addresses ipam.Pair, inside string) bridge.Port {
 	}
 	if !l.closed {
 		p.Gateways = l.gateways.All()
+	}
+	if l.parent != nil {
+		p.Name, p.Alias = "", ""
+		if l.parent.SharesMAC() {
+			p.MAC = l.parent.MAC
+		}
 	}
 	return p
 }
@@ -417,6 +466,9 @@ var errNotReal = errors.New("it could not be set up when the engine started")
 func (c Config) spanName(id string, n int) string {
 	return fmt.Sprintf("cx%.5s%.5s%02x", c.Mark+"00000", id, n)
 }
+
+// dummyName is the device of a network that is on a parent and names none: "cd", five digits of the mark, eight of the ID.
+func (c Config) dummyName(id string) string { return "cd" + (c.Mark + "00000")[:5] + id[:8] }
 
 func (c Config) linkName(id string, n int) string {
 	return fmt.Sprintf("cl%.5s%.5s%02x", c.Mark+"00000", id, n)

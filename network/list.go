@@ -13,6 +13,7 @@ import (
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/option"
 )
 
 // find returns the name of the network that ref means: its name, its ID or the beginning of its ID.
@@ -84,12 +85,12 @@ func (k *Keeper) inspect(name string) nt.Inspect {
 	}
 	if name == nt.NetworkBridge && l != nil {
 		n.Options = map[string]string{
-			"com.docker.network.bridge.default_bridge": "true",
-			optICC:        "true",
-			optMasquerade: "true",
-			optHostIP:     k.defaultHostIP().String(),
-			optName:       l.device.Name,
-			optMTU:        strconv.Itoa(l.mtu),
+			option.Default:    "true",
+			option.ICC:        "true",
+			option.Masquerade: "true",
+			option.HostIP:     k.defaultHostIP().String(),
+			option.Bridge:     l.device.Name,
+			option.MTU:        strconv.Itoa(l.mtu),
 		}
 	}
 	for id, m := range k.members {

@@ -260,6 +260,9 @@ func (k *Keeper) sweepBridges() error {
 	if err != nil {
 		return err
 	}
+	if err := k.sweepParents(); err != nil {
+		return err
+	}
 	for _, d := range made {
 		known := slices.ContainsFunc(slices.Collect(maps.Keys(k.records)), func(name string) bool {
 			r := k.records[name]
@@ -270,6 +273,28 @@ func (k *Keeper) sweepBridges() error {
 		}
 		k.log.Info("remove bridge that no network has", "device", d.Name)
 		if err := d.Clear(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepParents removes the devices made for networks that are on one, of which there is no record.
+func (k *Keeper) sweepParents() error {
+	made, err := bridge.Parents(k.cfg.tableName())
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, r := range k.records {
+		known[r.Options["parent"]], known[k.cfg.dummyName(r.ID)] = true, true
+	}
+	for _, name := range made {
+		if known[name] {
+			continue
+		}
+		k.log.Info("remove device that no network is on", "device", name)
+		if err := bridge.Remove(name); err != nil {
 			return err
 		}
 	}
@@ -321,7 +346,7 @@ func (k *Keeper) makeBare(ipam.Pair) (*ready, error) {
 // drop lets go of a namespace that no container got.
 func (k *Keeper) drop(r *ready) {
 	r.close()
-	if r.port.Name != "" {
+	if r.lan != nil {
 		k.graves.add(grave{veth: r.port.Name, lan: r.lan, addresses: r.Addresses()})
 	}
 }

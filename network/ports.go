@@ -56,11 +56,11 @@ type way struct {
 }
 
 func (k *Keeper) way(m *member) (w way) {
-	if k.lan(m.carrier) != nil {
+	if l := k.lan(m.carrier); l != nil && l.parent == nil { // on a parent it is reached by its own address
 		w.first = m.endpoints[m.carrier]
 		w.to.V4, w.endpoints = w.first.addresses.V4, []*endpoint{w.first}
 	}
-	if k.lan(m.carrier6) == nil {
+	if l := k.lan(m.carrier6); l == nil || l.parent != nil {
 		return w
 	}
 	e := m.endpoints[m.carrier6]
@@ -95,7 +95,7 @@ func (w way) routeLocal() error {
 // on every one by which there is a way, unless the network or the engine has another one for them.
 func (k *Keeper) wishes(w way, req Request) ([]publish.Wish, publish.Sources, error) {
 	hostIP, both := k.defaultHostIP(), false
-	if named := w.first.lan.settings.hostIP; named.IsValid() {
+	if named := w.first.lan.settings.HostIP; named.IsValid() {
 		hostIP = named
 	}
 	if hostIP == netip.IPv4Unspecified() {

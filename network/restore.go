@@ -34,13 +34,16 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 				errs = append(errs, fmt.Errorf("endpoint on network %s has no address: %w", network, errdefs.ErrDataLoss))
 				continue
 			}
-			one.lan, one.veth = l, k.vethName(one.addresses)
+			port := k.port(l, one.addresses, "")
+			one.lan, one.veth = l, port.Name
 			if l.named() {
 				one.names = m.dnsNames(e.Aliases) // not those of its start: it may have been renamed
 			}
-			port := k.port(l, one.addresses, "")
 			port.MAC, port.LinkLocal = net.HardwareAddr(one.mac), wishedLinkLocal(e)
-			errs = append(errs, k.table.Admit(memberOf(port)))
+			port.Routes = port.Routes || wishedOptions(e).Routing
+			if l.parent == nil {
+				errs = append(errs, k.table.Admit(memberOf(port)))
+			}
 			k.mu.Lock()
 			l.space.Keep(one.addresses) // they are this container's, whether or not its device was seen
 			delete(k.found, one.veth)

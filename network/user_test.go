@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/network/option"
 )
 
 // userSubnet is a subnet for the nth user's network of this test.
@@ -58,7 +59,7 @@ func TestUserNetworksAreApart(t *testing.T) {
 	in.makeNet(t, "one", 0, nil)
 	in.makeNet(t, "two", 1, nil)
 	in.makeNet(t, "inner", 2, func(r *nt.CreateRequest) { r.Internal = true })
-	in.makeNet(t, "alone", 3, func(r *nt.CreateRequest) { r.Options = map[string]string{optICC: "false"} })
+	in.makeNet(t, "alone", 3, func(r *nt.CreateRequest) { r.Options = map[string]string{option.ICC: "false"} })
 	world, address := outside(t, in.cfg)
 	serve(t, world.File, 8000)
 	a, b := in.join(t, "a", on("a", "one")), in.join(t, "b", on("b", "one"))
@@ -189,7 +190,7 @@ func TestCreateRefuses(t *testing.T) {
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("203.0.113.0/31")})}, "no room", errdefs.IsInvalidArgument},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("224.0.9.0/24")})}, "no host can have", errdefs.IsInvalidArgument},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("203.0.113.0/24"), Gateway: netip.MustParseAddr("203.0.113.0")})}, "invalid gateway", errdefs.IsInvalidArgument},
-		{nt.CreateRequest{Name: "x", Options: map[string]string{optName: "all"}}, "network device", errdefs.IsInvalidArgument},
+		{nt.CreateRequest{Name: "x", Options: map[string]string{option.Bridge: "all"}}, "network device", errdefs.IsInvalidArgument},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("203.0.113.0/24"), Gateway: netip.MustParseAddr("203.0.114.1")})}, "invalid gateway", errdefs.IsInvalidArgument},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("203.0.113.0/24"), IPRange: netip.MustParsePrefix("203.0.114.0/28")})}, "invalid ip-range", errdefs.IsInvalidArgument},
 		{nt.CreateRequest{Name: "x", IPAM: config(nt.IPAMConfig{Gateway: netip.MustParseAddr("203.0.114.1")})}, "a subnet is needed", errdefs.IsInvalidArgument},
@@ -200,8 +201,8 @@ func TestCreateRefuses(t *testing.T) {
 		{nt.CreateRequest{Name: "x", EnableIPv6: &yes, IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("fe80::/64")})}, "no host can have", errdefs.IsInvalidArgument},
 		{nt.CreateRequest{Name: "x", EnableIPv6: &yes, IPAM: config(nt.IPAMConfig{Subnet: netip.MustParsePrefix("2001:db8::/64"), Gateway: netip.MustParseAddr("10.0.0.1")})}, "invalid gateway", errdefs.IsInvalidArgument},
 		{nt.CreateRequest{Name: "x", EnableIPv6: &yes, IPAM: &nt.IPAM{Config: []nt.IPAMConfig{{Subnet: netip.MustParsePrefix("2001:db8::/64")}, {Subnet: netip.MustParsePrefix("2001:db8:1::/64")}}}}, "multiple subnets", errdefs.IsPermissionDenied},
-		{nt.CreateRequest{Name: "x", Options: map[string]string{optMTU: "many"}}, optMTU, errdefs.IsInvalidArgument},
-		{nt.CreateRequest{Name: "x", Options: map[string]string{optName: "a/b"}}, "network device", errdefs.IsInvalidArgument},
+		{nt.CreateRequest{Name: "x", Options: map[string]string{option.MTU: "many"}}, option.MTU, errdefs.IsInvalidArgument},
+		{nt.CreateRequest{Name: "x", Options: map[string]string{option.Bridge: "a/b"}}, "network device", errdefs.IsInvalidArgument},
 	} {
 		_, err := in.Create(context.Background(), tc.req)
 		if !tc.kind(err) || !strings.Contains(err.Error(), tc.want) {

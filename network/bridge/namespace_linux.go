@@ -3,12 +3,15 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -96,7 +99,7 @@ func EnterNamespace(file *os.File) (*Namespace, error) {
 		return nil, fmt.Errorf("look at network namespace: %w", err)
 	}
 	// Found by the number of a process that is gone, it could be anybody's; to change the host's own would be the worst.
-	if own, err := os.Stat("/proc/self/ns/net"); err == nil && os.SameFile(inside, own) {
+	if own, err := os.Stat("/proc/thread-self/ns/net"); err == nil && os.SameFile(inside, own) {
 		return nil, errors.New("the container's network namespace is the host's")
 	}
 	handle, err := netlink.NewHandleAt(netns.NsHandle(file.Fd()), unix.NETLINK_ROUTE)
@@ -174,6 +177,23 @@ func (n *Namespace) FreeName(prefix string) (string, error) {
 	}
 }
 
+// Set writes settings below /proc/sys/net of the namespace, in whose names IFNAME stands for the device. One that the kernel has not is
+// errdefs.ErrInvalidArgument.
+func (n *Namespace) Set(inside string, settings map[string]string) error {
+	if len(settings) == 0 {
+		return nil
+	}
+	return Within(n.File, func() error {
+		for _, name := range slices.Sorted(maps.Keys(settings)) {
+			path := filepath.Join("/proc/sys/net", strings.ReplaceAll(name, "IFNAME", inside))
+			if err := os.WriteFile(path, []byte(settings[name]), 0); err != nil {
+				return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("set net/%s of an endpoint: %v", name, err))
+			}
+		}
+		return nil
+	})
+}
+
 // SetGateways makes the gateways, of either family and by the devices that have their subnets, the namespace's only default
 // routes.
 func (n *Namespace) SetGateways(gateways []netip.Addr) error {
@@ -212,6 +232,8 @@ type Port struct {
 	Gateways []netip.Addr
 	// Alias is written on the end on the host.
 	Alias string
+	// Routes tells that it sends what is from others, for which it routes.
+	Routes bool
 	// Apart keeps it from talking to the bridge's other ports of this kind.
 	Apart bool
 }
@@ -311,8 +333,8 @@ func (d Device) configure(n *Namespace, p Port) error {
 // address gives the device in the namespace its addresses and routes.
 func (n *Namespace) address(link netlink.Link, p Port) error {
 	all := slices.Clone(p.Addresses)
-	if p.IPv6() {
-		all = append(all, netip.PrefixFrom(LinkLocal(p.MAC), linkBits6))
+	if own := LinkLocal(p.MAC); p.IPv6() && own.IsValid() {
+		all = append(all, netip.PrefixFrom(own, linkBits6))
 	}
 	if err := n.give(link, append(all, ofLink(p.LinkLocal)...)); err != nil {
 		return err

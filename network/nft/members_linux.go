@@ -3,7 +3,6 @@ package nft
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,38 +20,51 @@ type Member struct {
 	MAC    net.HardwareAddr
 	// Addresses are all that it may send as, of both families.
 	Addresses []netip.Addr
+	// Routes lets it send, under its own hardware address, what is from others: it routes for them.
+	Routes bool
 }
 
-// membersSets are the names of the sets of members, by family.
-var membersSets = [2]string{"members", "members6"}
+// membersSets are the names of the sets of members, by family, and of those that route.
+var membersSets = [3]string{"members", "members6", "routers"}
 
-// members are the sets of members, by family.
-type members [2]*nftables.Set
+// members are the sets of members, by family, and of those that route.
+type members [3]*nftables.Set
 
-// elements are the member in the kernel's bytes, by family.
-func (m Member) elements() (out [2][]nftables.SetElement) {
+// routers is the place of the set of members that route.
+const routers = 2
+
+// elements are the member in the kernel's bytes, by set.
+func (m Member) elements() (out [3][]nftables.SetElement) {
+	head := append(append(ifname(m.Device), m.MAC...), 0, 0)
 	for _, a := range m.Addresses {
-		key := append(ifname(m.Device), m.MAC...)
-		key = append(append(key, 0, 0), a.AsSlice()...)
+		key := append(bytes.Clone(head), a.AsSlice()...)
 		out[familyOf(a)] = append(out[familyOf(a)], nftables.SetElement{Key: key})
+	}
+	if m.Routes {
+		out[routers] = []nftables.SetElement{{Key: head}}
 	}
 	return out
 }
 
 // same tells whether two members may send as the same.
 func (m Member) same(o Member) bool {
-	return bytes.Equal(m.MAC, o.MAC) && len(m.Addresses) == len(o.Addresses) &&
+	return bytes.Equal(m.MAC, o.MAC) && m.Routes == o.Routes && len(m.Addresses) == len(o.Addresses) &&
 		!slices.ContainsFunc(m.Addresses, func(a netip.Addr) bool { return !slices.Contains(o.Addresses, a) })
 }
 
 func memberOf(e nftables.SetElement) (Member, bool) {
 	const head = unix.IFNAMSIZ + 8
-	if len(e.Key) != head+4 && len(e.Key) != head+16 {
+	if len(e.Key) < head {
 		return Member{}, false
 	}
 	name, _, _ := bytes.Cut(e.Key[:unix.IFNAMSIZ], []byte{0})
-	a, _ := netip.AddrFromSlice(e.Key[head:])
-	return Member{string(name), bytes.Clone(e.Key[unix.IFNAMSIZ:][:6]), []netip.Addr{a}}, true
+	m := Member{Device: string(name), MAC: bytes.Clone(e.Key[unix.IFNAMSIZ:][:6])}
+	if a, ok := netip.AddrFromSlice(e.Key[head:]); ok {
+		m.Addresses = []netip.Addr{a}
+	} else {
+		m.Routes = true
+	}
+	return m, true
 }
 
 // buildBorder puts the table of the bridge family into the batch: what comes from a container's device must have its
@@ -72,6 +84,11 @@ func buildBorder(conn *nftables.Conn, name, prefix string) members {
 		}
 		conn.AddSet(sets[i], nil)
 	}
+	sets[routers] = &nftables.Set{
+		Table: table, Name: membersSets[routers], Concatenation: true, KeyByteOrder: binaryutil.NativeEndian,
+		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr),
+	}
+	conn.AddSet(sets[routers], nil)
 	chain := conn.AddChain(&nftables.Chain{
 		Name: "border", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 	})
@@ -108,6 +125,16 @@ func (m members) are(family int, mac, address *expr.Payload, not bool) []expr.An
 	}
 }
 
+// route matches frames from the device and the hardware address of a member that routes.
+func (m members) route() []expr.Any {
+	mac := sender()
+	mac.DestRegister, mac.Len = 12, 6
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 8}, mac,
+		&expr.Lookup{SourceRegister: 8, SetName: m[routers].Name, SetID: m[routers].ID},
+	}
+}
+
 func (m members) border4() []rule {
 	at := func(offset uint32) *expr.Payload {
 		return &expr.Payload{Base: expr.PayloadBaseNetworkHeader, Offset: offset}
@@ -115,6 +142,7 @@ func (m members) border4() []rule {
 	accept := verdict(expr.VerdictAccept)
 	return []rule{
 		join(ether(unix.ETH_P_IP), m.are(0, sender(), at(12), false), accept),
+		join(ether(unix.ETH_P_IP), m.route(), accept),
 		join(ether(unix.ETH_P_ARP), m.are(0, sender(), at(14), false), m.are(0, at(8), at(14), false), accept),
 	}
 }
@@ -138,11 +166,12 @@ func (m members) border6() []rule {
 		join(message(redirect), drop),
 		join(message(neighbourAdvertisement), m.are(1, sender(), target, true), drop),
 		join(ether(unix.ETH_P_IPV6), m.are(1, sender(), source, false), verdict(expr.VerdictAccept)),
+		join(ether(unix.ETH_P_IPV6), m.route(), verdict(expr.VerdictAccept)),
 	}
 }
 
-// admittedElements are those of all members, by family.
-func (t *Table) admittedElements() (all [2][]nftables.SetElement) {
+// admittedElements are those of all members, by set.
+func (t *Table) admittedElements() (all [3][]nftables.SetElement) {
 	for _, m := range t.admitted {
 		for family, elements := range m.elements() {
 			all[family] = append(all[family], elements...)
@@ -175,11 +204,11 @@ func (t *Table) Admit(m Member) error {
 
 // change puts the elements of a member into the sets, or takes them out.
 func (m members) change(one Member, how func(*nftables.Set, []nftables.SetElement) error) error {
-	for family, elements := range one.elements() {
+	for i, elements := range one.elements() {
 		if len(elements) == 0 {
 			continue
 		}
-		if err := how(m[family], elements); err != nil {
+		if err := how(m[i], elements); err != nil {
 			return err
 		}
 	}
@@ -203,8 +232,7 @@ func (t *Table) expel(device string) error {
 	if err == nil {
 		err = t.conn.Flush()
 	}
-	// A table that somebody flushed has no elements to remove.
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	if err = t.heal(err); err != nil {
 		return fmt.Errorf("expel device %s: %w", device, err)
 	}
 	return nil
@@ -241,6 +269,7 @@ func (t *Table) readMembers() (map[string]Member, error) {
 		for _, e := range elements {
 			if m, ok := memberOf(e); ok {
 				m.Addresses = append(there[m.Device].Addresses, m.Addresses...)
+				m.Routes = m.Routes || there[m.Device].Routes
 				there[m.Device] = m
 			}
 		}

@@ -26,6 +26,7 @@
 //	table bridge <name>
 //	    set members        device . hardware address . IPv4 address of each endpoint
 //	    set members6       the same of IPv6
+//	    set routers        device . hardware address of endpoints that may send what is from others
 //	    chain border       what comes from a container's device: only what is its own
 package nft
 
@@ -191,7 +192,8 @@ func (t *Table) write() error {
 	t.members = buildBorder(t.conn, t.name, t.prefix)
 	admitted := t.admittedElements()
 	add := t.conn.SetAddElements
-	if err := errors.Join(t.fillPorts(), t.each(t.members[0], admitted[0], add), t.each(t.members[1], admitted[1], add)); err != nil {
+	if err := errors.Join(t.fillPorts(), t.each(t.members[0], admitted[0], add), t.each(t.members[1], admitted[1], add),
+		t.each(t.members[routers], admitted[routers], add)); err != nil {
 		return fmt.Errorf("fill nftables table %s: %w", t.name, err)
 	}
 	if err := t.conn.Flush(); err != nil {

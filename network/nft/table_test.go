@@ -205,8 +205,8 @@ func TestMembersAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one := Member{"cvtest1", net.HardwareAddr{2, 0, 0, 0, 0, 1}, []netip.Addr{netip.MustParseAddr("198.18.77.2")}}
-	two := Member{"cvtest2", net.HardwareAddr{2, 0, 0, 0, 0, 2}, []netip.Addr{netip.MustParseAddr("198.18.77.3"), netip.MustParseAddr("fd77::3"), netip.MustParseAddr("fe80::3")}}
+	one := Member{Device: "cvtest1", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Addresses: []netip.Addr{netip.MustParseAddr("198.18.77.2")}}
+	two := Member{Device: "cvtest2", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, Addresses: []netip.Addr{netip.MustParseAddr("198.18.77.3"), netip.MustParseAddr("fd77::3"), netip.MustParseAddr("fe80::3")}}
 	for _, m := range []Member{one, two, one} {
 		if err := table.Admit(m); err != nil {
 			t.Fatal(err)
