@@ -118,7 +118,7 @@ func TestForcedOff(t *testing.T) {
 	in := start(t, testConfig(t, 0))
 	in.makeNet(t, "n", 1, nil)
 	box := in.join(t, "a", on("a", "n"))
-	wrong, err := os.Open("/proc/self/ns/net")
+	wrong, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		t.Fatal(err)
 	}
