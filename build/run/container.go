@@ -21,20 +21,10 @@ import (
 	"github.com/cove-containers/cove/spec"
 )
 
-// ContainerRequest is what a container is made of.
-type ContainerRequest struct {
-	// Mounts have in Input the place of what they show in Refs, or -1.
-	Mounts     []*pb.Mount
-	Refs       []step.Ref
-	Network    pb.NetMode
-	Hostname   string
-	ExtraHosts []*pb.HostIP
-	Platform   *pb.Platform
-}
-
-// Container makes a container that processes can be started in: by front ends, and by whoever looks into a build. The first
-// process begins it, and ends the others when it ends. What they change is forgotten. It ends with ctx, or when released.
-func (r *Runner) Container(ctx context.Context, env *step.Env, req ContainerRequest) (gwclient.Container, error) {
+// NewContainer makes a container that processes can be started in: by front ends, and by whoever looks into a build. refs are
+// the file systems of those mounts that have one, by their place in the request. The first process begins it, and ends the
+// others when it ends. What they change is forgotten. It ends with ctx, or when released.
+func (r *Runner) NewContainer(ctx context.Context, env *step.Env, req gwclient.NewContainerRequest, refs map[int]step.Ref) (gwclient.Container, error) {
 	if p := req.Platform; p != nil {
 		if err := supported(p.Spec()); err != nil {
 			return nil, err
@@ -46,15 +36,32 @@ func (r *Runner) Container(ctx context.Context, env *step.Env, req ContainerRequ
 		b.hostname = req.Hostname
 	}
 	c := &container{box: b, processes: map[string]*process{}}
-	err := b.prepare(ctx, req.Mounts, req.Refs, "/")
+	mounts, in := containerMounts(req.Mounts, refs)
+	err := b.prepare(ctx, mounts, in, "/")
 	if err == nil {
-		err = b.join(ctx, networkMode(req.Network, ""))
+		err = b.join(ctx, networkMode(req.NetMode, ""))
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Release(ctx))
 	}
 	c.stop = context.AfterFunc(ctx, c.kill)
 	return c, nil
+}
+
+// containerMounts are the mounts of a request as those of a step.
+func containerMounts(wanted []gwclient.Mount, refs map[int]step.Ref) (mounts []*pb.Mount, in []step.Ref) {
+	for i, m := range wanted {
+		mount := &pb.Mount{
+			Input: int64(pb.Empty), Output: int64(pb.SkipOutput), Dest: m.Dest, Selector: m.Selector, Readonly: m.Readonly,
+			MountType: m.MountType, CacheOpt: m.CacheOpt, SecretOpt: m.SecretOpt, SSHOpt: m.SSHOpt,
+		}
+		if ref, ok := refs[i]; ok {
+			mount.Input = int64(len(in))
+			in = append(in, ref)
+		}
+		mounts = append(mounts, mount)
+	}
+	return mounts, in
 }
 
 type container struct {

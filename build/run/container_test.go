@@ -24,9 +24,9 @@ func (*sink) Close() error { return nil }
 
 func (k *kit) container(ctx context.Context) gwclient.Container {
 	k.t.Helper()
-	c, err := k.Container(ctx, k.env, ContainerRequest{
-		Mounts: []*pb.Mount{{Input: 0, Dest: "/", Output: -1}}, Refs: []step.Ref{{Pile: k.base}}, Network: pb.NetMode_NONE,
-	})
+	c, err := k.NewContainer(ctx, k.env, gwclient.NewContainerRequest{
+		Mounts: []gwclient.Mount{{Dest: "/"}}, NetMode: pb.NetMode_NONE,
+	}, map[int]step.Ref{0: {Pile: k.base}})
 	if err != nil {
 		k.t.Fatal(err)
 	}

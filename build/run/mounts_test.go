@@ -96,9 +96,9 @@ func (agent) ForwardAgent(stream sshforward.SSH_ForwardAgentServer) error {
 // talk speaks with the agent through the socket that a process would find.
 func (k *kit) talk(mount *pb.Mount) {
 	k.t.Helper()
-	c, err := k.Container(context.Background(), k.env, ContainerRequest{
-		Mounts: []*pb.Mount{{Input: 0, Dest: "/", Output: -1}, mount}, Refs: []step.Ref{{Pile: k.base}}, Network: pb.NetMode_NONE,
-	})
+	c, err := k.NewContainer(context.Background(), k.env, gwclient.NewContainerRequest{
+		Mounts: []gwclient.Mount{{Dest: "/"}, {Dest: mount.Dest, MountType: mount.MountType, SSHOpt: mount.SSHOpt}}, NetMode: pb.NetMode_NONE,
+	}, map[int]step.Ref{0: {Pile: k.base}})
 	if err != nil {
 		k.t.Fatal(err)
 	}

@@ -5,7 +5,7 @@
 // The file systems of a step are mounts that are in no mount table: this process makes them, the supervisor attaches them
 // in the step's own mount namespace, and they are gone when both have let go of them, however that happens.
 //
-// Containers that front ends and debuggers start processes in (Container) are made of the same parts.
+// Containers that front ends and debuggers start processes in (NewContainer) are made of the same parts.
 package run
 
 import (

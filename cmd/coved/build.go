@@ -81,7 +81,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 			Merge:  func(op *pb.Op, _ step.Vertex) (step.Op, error) { return files.Merge(op.GetMerge()), nil },
 			Diff:   func(op *pb.Op, _ step.Vertex) (step.Op, error) { return files.Diff(op.GetDiff()), nil },
 		},
-		Resolver: sources, Reader: files,
+		Resolver: sources, Reader: files, Containers: runner,
 	}
 	results.wire(&made)
 	b, err := build.New(ctx, made)
