@@ -154,6 +154,7 @@ func (d *Conductor) Disconnect(ctx context.Context, networkRef, containerRef str
 	next.Wished = maps.Clone(c.Wished)
 	delete(next.Wished, n.Name)
 	leave := func(req network.Request) (*network.Sandbox, error) {
+		req.Force = force
 		return d.Networks.Disconnect(ctx, c.ID, n.Name, req)
 	}
 	connect := func(req network.Request) (*network.Sandbox, error) { return d.Networks.Connect(ctx, c.ID, n.Name, req) }
