@@ -16,6 +16,7 @@ import (
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/identity"
+	solvererrs "github.com/moby/buildkit/solver/errdefs"
 	bt "github.com/moby/moby/api/types/build"
 	js "github.com/moby/moby/api/types/jsonstream"
 	"golang.org/x/sync/errgroup"
@@ -240,6 +241,9 @@ func aux(emit Emit, id string, value any) error {
 func classicFailure(err error) error {
 	var exit *gateway.ExitError
 	if !errors.As(err, &exit) {
+		if len(solvererrs.Sources(err)) > 0 { // there is something wrong in the Dockerfile
+			return errdefs.ErrInvalidArgument.WithMessage(err.Error())
+		}
 		return err
 	}
 	command := classic.Command(err.Error())

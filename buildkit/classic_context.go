@@ -81,11 +81,28 @@ func spool(dir string, body io.Reader) (*os.File, error) {
 		_, err = io.Copy(file, plain)
 		plain.Close()
 	}
+	if err == nil {
+		err = round(file)
+	}
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("read build context: %w", err)
 	}
 	return file, nil
+}
+
+// round fills the last block of an archive: the docker client leaves it short when the Dockerfile is not in the context.
+func round(file *os.File) error {
+	const block, magicAt = 512, 257
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil || size%block == 0 {
+		return err
+	}
+	magic := make([]byte, 5)
+	if _, err := file.ReadAt(magic, magicAt); err != nil || string(magic) != "ustar" {
+		return nil // a Dockerfile, or what the front end will not take for an archive
+	}
+	return file.Truncate(size + block - size%block)
 }
 
 // lend opens a session of the process's own and gives its ID.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"strings"
 
 	"github.com/containerd/errdefs"
+	control "github.com/moby/buildkit/api/services/control"
+	gateway "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -29,9 +32,13 @@ var statuses = []struct {
 	{errdefs.ErrFailedPrecondition, codes.FailedPrecondition},
 }
 
-// coded gives an error the code of its kind, if it has not one already.
-func coded(err error) error {
+// coded gives an error the code of its kind, if it has not one already. What goes wrong in a build stays without one, as
+// BuildKit's clients expect: they print it before the message.
+func coded(method string, err error) error {
 	if err == nil || grpcerrors.Code(err) != codes.Unknown {
+		return err
+	}
+	if method == control.Control_Solve_FullMethodName || strings.HasPrefix(method, "/"+gateway.LLBBridge_ServiceDesc.ServiceName+"/") {
 		return err
 	}
 	kind := errdefs.Resolve(err)
@@ -49,14 +56,14 @@ func (d *Door) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, c
 	return grpcerrors.UnaryServerInterceptor(ctx, req, info, func(ctx context.Context, req any) (answer any, err error) {
 		defer d.survive(info.FullMethod, &err)
 		answer, err = call(ctx, req)
-		return answer, coded(err)
+		return answer, coded(info.FullMethod, err)
 	})
 }
 
 func (d *Door) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, call grpc.StreamHandler) error {
 	return grpcerrors.StreamServerInterceptor(srv, s, info, func(srv any, s grpc.ServerStream) (err error) {
 		defer d.survive(info.FullMethod, &err)
-		return coded(call(srv, s))
+		return coded(info.FullMethod, call(srv, s))
 	})
 }
 

@@ -106,12 +106,12 @@ func (c *call) finish(err error) {
 		}
 	case c.begun:
 		if !gone(c.Context(), err) {
-			c.server.Log.Debug("answer broken off", "call", c.Method+" "+c.URL.Path, "error", err)
+			c.server.Log.Debug("answer broken off", "call", c.Method+" "+c.URL.Path, "error", err.Error())
 		}
 	default:
 		status := statusOf(err)
 		if status == http.StatusInternalServerError && !gone(c.Context(), err) {
-			c.server.Log.Error("call failed", "call", c.Method+" "+c.URL.Path, "error", err)
+			c.server.Log.Error("call failed", "call", c.Method+" "+c.URL.Path, "error", err.Error())
 		}
 		c.writeError(status, err.Error())
 	}

@@ -1,36 +1,67 @@
 package test
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"testing"
 )
 
 // buildx is the path of the stock buildx, built from its module in test/buildx; compose that of the stock compose.
-func buildx(t testing.TB) string  { return tool(t, "buildx", "buildx") }
-func compose(t testing.TB) string { return tool(t, "compose", "cmd") }
+func buildx(t testing.TB) string {
+	return program(t, "buildx", "github.com/docker/buildx", "cmd/buildx", "github.com/docker/buildx/version.Version")
+}
 
-// tool builds a program from the module in its folder, once for all runs: it stays in Go's build cache.
-func tool(t testing.TB, folder, name string) string {
+func compose(t testing.TB) string {
+	return program(t, "compose", "github.com/docker/compose/v5", "cmd", "github.com/docker/compose/v5/internal.Version")
+}
+
+// program builds a program from the module in its folder and keeps it in the user's cache, by its version: others' tests
+// take minutes the first time, and seconds to link every time. The variable tells the program its version, which other
+// programs ask for.
+func program(t testing.TB, folder, module, main, variable string) string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("builds " + folder + ", which takes minutes the first time")
+	text, err := os.ReadFile(filepath.Join(folder, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	build := exec.Command("go", "tool", "-n", name)
+	found := regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(module) + ` (v\S+)`).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("%s/go.mod does not say which %s", folder, module)
+	}
+	version := string(found[1])
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(cache, "cove-tests", folder+"-"+version+"-"+runtime.Version()+"-"+runtime.GOARCH)
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	if testing.Short() {
+		t.Skip("builds " + folder + ", which takes minutes")
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), "making-") // another test process may be at it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	made := filepath.Join(dir, "program")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X "+variable+"="+version, "-o", made, module+"/"+main)
 	build.Dir = folder
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
-	path, err := build.Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w: %s", err, exit.Stderr)
-		}
-		t.Fatalf("build %s: %v", folder, err)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", folder, err, out)
 	}
-	return string(path[:len(path)-1])
+	if err := os.Rename(made, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // plugins makes a configuration folder of the docker client ($DOCKER_CONFIG) that has these programs as its plugins.
