@@ -82,8 +82,8 @@ type Engine struct {
 	Subnet string
 	// Subnet6 is the same of IPv6, such as "fd10:40:1".
 	Subnet6 string
-	exited chan struct{}
-	log    bytes.Buffer
+	exited  chan struct{}
+	log     bytes.Buffer
 }
 
 var subnets atomic.Int32
