@@ -26,7 +26,7 @@ const opaqueAttribute = "trusted.overlay.opaque"
 // tree is one layer as it lies on disk, whiteouts and all.
 type tree struct {
 	dir   string
-	id    [2]uint64 // device and inode: what the name stood for
+	id    identity // what the name stood for
 	root  *entry
 	count atomic.Int64
 
@@ -59,8 +59,16 @@ func newTree(dir string) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tree{dir: dir, id: [2]uint64{root.stat.Dev, root.stat.Ino}, root: root}, nil
+	return &tree{dir: dir, id: identityOf(&root.stat), root: root}, nil
 }
+
+// identity tells one directory from another one that has got its name, and perhaps its inode, since.
+type identity struct {
+	dev, ino uint64
+	mtime    sys.Timespec
+}
+
+func identityOf(st *sys.Stat) identity { return identity{st.Dev, st.Ino, st.Mtim} }
 
 // same tells whether the directory is still the one that was read.
 func (t *tree) same() bool {
@@ -71,7 +79,7 @@ func (t *tree) same() bool {
 	defer f.Close()
 	st, err := sys.StatAt(sys.Borrow(f), "")
 	runtime.KeepAlive(f)
-	return err == nil && t.id == [2]uint64{st.Dev, st.Ino}
+	return err == nil && t.id == identityOf(&st)
 }
 
 // newEntry reads what name in dir is.
