@@ -114,10 +114,17 @@ func redacted(text string) string {
 	return text
 }
 
-// asked is the key of what a URL, asked for in this way, last turned out to be.
-func (d *download) asked() digest.Digest {
-	return keyOf("http.asked.1", d.url.String(), d.filename, d.perm, d.uid, d.gid, d.secret, d.header)
+// asked is the key of what a URL, asked for in this way, last turned out to be. What a client uploads is its own.
+func (d *download) asked(env *step.Env) digest.Digest {
+	of := ""
+	if d.uploaded() && env.Group != nil {
+		of = env.Group.SessionIterator().NextSession()
+	}
+	return keyOf("http.asked.1", d.url.String(), d.filename, d.perm, d.uid, d.gid, d.secret, d.header, of)
 }
+
+// uploaded tells that the file comes from the client itself, which gives it once.
+func (d *download) uploaded() bool { return d.url.Host == uploads }
 
 func (d *download) keyFor(s fetched) digest.Digest {
 	return keyOf("http.1", s.Filename, d.perm, d.uid, d.gid, s.Digest, s.Modified)
@@ -153,14 +160,20 @@ func (s fetched) notes() map[string]string {
 
 // fetch has the file as it is now, and remembers it.
 func (d *download) fetch(ctx context.Context, env *step.Env) (fetched, error) {
-	had, known := env.Lease.Lookup(d.asked())
+	asked := d.asked(env)
+	end, err := d.m.turns.take(ctx, asked)
+	if err != nil {
+		return fetched{}, err
+	}
+	defer end()
+	had, known := env.Lease.Lookup(asked)
 	var old fetched
 	if known && len(had.Piles) == 1 {
 		old = fetched{
 			Filename: had.Notes["filename"], ETag: had.Notes["etag"], Modified: had.Notes["modified"],
 			Digest: digest.Digest(had.Notes["digest"]), pile: had.Piles[0],
 		}
-		if d.checksum != "" && old.Digest == d.checksum {
+		if d.uploaded() || d.checksum != "" && old.Digest == d.checksum {
 			return old, nil
 		}
 	}
@@ -179,7 +192,7 @@ func (d *download) fetch(ctx context.Context, env *step.Env) (fetched, error) {
 		env.Lease.Save(key, cache.Record{
 			Description: "http url " + d.String(), Piles: [][]string{s.pile}, Own: []string{s.pile[0]}, Notes: s.notes(),
 		})
-		env.Lease.Alias(d.asked(), key)
+		env.Lease.Alias(asked, key)
 	}
 	return s, nil
 }
@@ -262,7 +275,7 @@ func (d *download) ask(ctx context.Context, env *step.Env, client *http.Client, 
 
 // authorize adds what a client has for the host.
 func (d *download) authorize(ctx context.Context, env *step.Env, req *http.Request) error {
-	if d.url.Host == uploads {
+	if d.uploaded() {
 		return nil
 	}
 	if d.secret != "" {

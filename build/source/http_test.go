@@ -196,7 +196,17 @@ func TestUploads(t *testing.T) {
 	up := uploadprovider.New()
 	url := up.Add(io.NopCloser(strings.NewReader("from a pipe")))
 	id, _ := k.client("", up)
-	if _, list, err := k.load(url, id, nil); err != nil || !strings.Contains(list, `"from a pipe"`) {
-		t.Error(list, err)
+	var wait sync.WaitGroup
+	for range 4 { // the client gives it once
+		wait.Go(func() {
+			if _, list, err := k.load(url, id, nil); err != nil || !strings.Contains(list, `"from a pipe"`) {
+				t.Error(list, err)
+			}
+		})
+	}
+	wait.Wait()
+	other, _ := k.client("")
+	if _, list, err := k.load(url, other, nil); err == nil {
+		t.Error("another client got at it:", list)
 	}
 }

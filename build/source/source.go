@@ -37,6 +37,7 @@ type Maker struct {
 	parts        Parts
 	held         recent
 	repositories *git.Store
+	turns        turns
 }
 
 // New makes a maker.
