@@ -29,6 +29,7 @@ type house struct {
 	root string
 	env  *step.Env
 	said []string
+	held map[string]bool // what the build cache would hold
 }
 
 func newHouse(t *testing.T) *house {
@@ -50,10 +51,10 @@ func newHouse(t *testing.T) *house {
 	must(t, err)
 	t.Cleanup(func() { images.Close() })
 	images.SetUsers(func() []image.User { return nil })
-	images.SetHeld(func(string) bool { return true })
 	x, err := New(Parts{Images: images, Layers: layers, Blobs: blobs, DB: db})
 	must(t, err)
-	h := &house{Exporters: x, t: t, root: root}
+	h := &house{Exporters: x, t: t, root: root, held: map[string]bool{}}
+	images.SetHeld(func(name string) bool { return h.held[name] })
 	h.env = &step.Env{Progress: func(s step.Status) { h.said = append(h.said, s.ID) }, Warn: func(short, _ string, _ ...string) { h.said = append(h.said, short) }}
 	return h
 }
@@ -104,7 +105,11 @@ func (h *house) build(name string, below layer.Pile, items ...string) layer.Pile
 	must(h.t, r.Close())
 	_, err = h.Layers.Seal(ctx, name)
 	must(h.t, err)
-	return append(append(layer.Pile{}, below...), name)
+	p := append(append(layer.Pile{}, below...), name)
+	for _, name := range p {
+		h.held[name] = true
+	}
+	return p
 }
 
 // of makes a result of a pile, as the Dockerfile front end does; history are instructions, those that begin with "-" leave no layer.
