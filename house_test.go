@@ -79,7 +79,7 @@ var guests = map[string][]string{
 	"github.com/tinylib/msgp":                {"forward"},
 	"github.com/ulikunitz/xz":                {"image", "archive"},
 	"github.com/vishvananda/netlink":         {"network"},
-	"github.com/vishvananda/netns":           {"network"},
+	"github.com/vishvananda/netns":           {"network", "test"},
 	"go.etcd.io/bbolt":                       {"state"},
 	"go.opentelemetry.io/proto/otlp":         {"buildkit"},
 	"golang.org/x/crypto":                    {"registry", "test"},

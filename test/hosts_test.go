@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netns"
 )
 
 // wire is a link with hosts of a test's own on it: each is a network namespace with addresses of both families.
@@ -89,10 +89,10 @@ func (s *station) do(fn func()) {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		ns, err := os.Open("/run/netns/" + s.name)
+		ns, err := netns.GetFromName(s.name)
 		if err == nil {
 			defer ns.Close()
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+			err = netns.Set(ns)
 		}
 		if err == nil {
 			fn()
