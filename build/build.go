@@ -35,7 +35,7 @@ type build struct {
 	keys     map[*node]digest.Digest
 	tops     map[*node]bool
 	imports  map[string]bool // cache imports that were asked for
-	finders  []step.Finder
+	finders  []foreign
 	forgone  map[digest.Digest]bool // what imports have promised in vain
 }
 

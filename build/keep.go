@@ -18,8 +18,8 @@ func (k keeper) Known(m *watcher, key string) (string, bool) {
 	if r, ok := m.build.lease.Lookup(digest.Digest(key)); ok {
 		return r.Key.String(), true
 	}
-	if as, _, ok := m.build.abroad(digest.Digest(key)); ok {
-		return as.String(), true
+	if found, ok := m.build.abroad(digest.Digest(key)); ok {
+		return found.Key.String(), true
 	}
 	return key, false
 }
@@ -29,7 +29,7 @@ func (k keeper) Find(ctx context.Context, m *watcher, key string) (solve.Outcome
 	if r, ok := m.build.lease.Lookup(digest.Digest(key)); ok {
 		return solve.Outcome[step.Ref]{Out: refs(r), Key: key}, true
 	}
-	_, found, ok := m.build.abroad(digest.Digest(key))
+	found, ok := m.build.abroad(digest.Digest(key))
 	if !ok {
 		return solve.Outcome[step.Ref]{}, false
 	}
@@ -41,8 +41,10 @@ func (k keeper) Find(ctx context.Context, m *watcher, key string) (solve.Outcome
 		m.build.forgo(digest.Digest(key))
 		return solve.Outcome[step.Ref]{}, false
 	}
-	name := m.vertex.Name
-	m.build.lease.Save(digest.Digest(key), record(out, own(out.Refs, nil), name))
+	for i := range out.Refs {
+		out.Refs[i].Origins = []string{found.origin}
+	}
+	m.build.lease.Save(digest.Digest(key), record(out, own(out.Refs, nil), m.vertex.Name))
 	return solve.Outcome[step.Ref]{Out: out.Refs, Key: key}, true
 }
 
@@ -50,13 +52,13 @@ func (k keeper) Find(ctx context.Context, m *watcher, key string) (solve.Outcome
 func refs(r cache.Record) []step.Ref {
 	out := make([]step.Ref, len(r.Piles))
 	for i, p := range r.Piles {
-		out[i] = step.Ref{Pile: p}
+		out[i] = step.Ref{Pile: p, Origins: r.Origins}
 	}
 	return out
 }
 
 func record(out step.Outcome, own []string, name string) cache.Record {
-	r := cache.Record{Kind: out.Kind, Description: out.Description, Notes: out.Notes, Own: own}
+	r := cache.Record{Kind: out.Kind, Description: out.Description, Notes: out.Notes, Own: own, Origins: origins(out.Refs)}
 	if r.Description == "" {
 		r.Description = name
 	}
@@ -88,20 +90,32 @@ func (k keeper) Alias(m *watcher, from, to string) {
 	m.build.lease.Alias(digest.Digest(from), digest.Digest(to))
 }
 
+// foreign is a cache from elsewhere, and the name that what comes from it is marked by.
+type foreign struct {
+	step.Finder
+	origin string
+}
+
+// promise is what such a cache has.
+type promise struct {
+	step.Found
+	origin string
+}
+
 // abroad looks for a key in what the build imports.
-func (b *build) abroad(key digest.Digest) (digest.Digest, step.Found, bool) {
+func (b *build) abroad(key digest.Digest) (promise, bool) {
 	b.mu.Lock()
 	finders, gone := b.finders, b.forgone[key]
 	b.mu.Unlock()
 	if gone {
-		return "", step.Found{}, false
+		return promise{}, false
 	}
 	for _, f := range finders {
 		if found, ok := f.Find(key); ok {
-			return found.Key, found, true
+			return promise{found, f.origin}, true
 		}
 	}
-	return "", step.Found{}, false
+	return promise{}, false
 }
 
 // forgo does not ask for a key abroad again.

@@ -322,3 +322,13 @@ func (k *kit) eventually(what string, ok func() bool) {
 		}
 	}
 }
+
+// pruneAll empties the cache without deleting the layers.
+func pruneAll(t *testing.T, k *kit) (int, []string) {
+	t.Helper()
+	gone, names, err := k.records.Prune(t.Context(), cache.Wish{Down: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(gone), names
+}

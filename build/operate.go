@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,16 @@ type made struct {
 	name  string
 }
 
+// origins are where the inputs of a step came from, each once.
+func origins(in []step.Ref) []string {
+	var out []string
+	for _, ref := range in {
+		out = append(out, ref.Origins...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // Run implements solve.Work. What the step makes is held until the last of those who waited has taken it: ctx ends then.
 func (w *work) Run(ctx context.Context, c *crowd, in []step.Ref) (solve.Outcome[step.Ref], error) {
 	b := w.build.builder
@@ -81,6 +92,10 @@ func (w *work) Run(ctx context.Context, c *crowd, in []step.Ref) (solve.Outcome[
 	out, err := w.op.Run(ctx, w.env(c, lease), in)
 	if err != nil {
 		return solve.Outcome[step.Ref]{}, err
+	}
+	from := origins(in)
+	for i := range out.Refs {
+		out.Refs[i].Origins = from
 	}
 	return solve.Outcome[step.Ref]{
 		Out: out.Refs, Key: out.Key.String(), More: &made{Outcome: out, lease: lease, own: own(out.Refs, in), name: w.vertex.Name},

@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -46,7 +47,9 @@ func (b *build) importCache(ctx context.Context, entry gateway.CacheOptionsEntry
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.finders = append(b.finders, finder)
+	origin := strings.TrimSpace(entry.Type + " " + entry.Attrs["ref"] + entry.Attrs["src"])
+	b.lease.Trust(origin)
+	b.finders = append(b.finders, foreign{finder, origin})
 	return nil
 }
 

@@ -43,6 +43,7 @@ type Record struct {
 	Description string
 	Piles       [][]string        // for each output the layers it consists of, lowest first
 	Own         []string          // the layers that this step has made: they go when the record goes and no other names them
+	Origins     []string          `json:",omitempty"` // caches elsewhere that it, or what it was made from, came from; see Lease.Trust
 	Notes       map[string]string `json:",omitempty"` // what the step wants to know of itself next time, such as an ETag
 	Size        int64             // of Own; -1 as long as nobody has measured it
 	Created     time.Time

@@ -13,13 +13,25 @@ import (
 type Lease struct {
 	store *Store
 
-	mu    sync.Mutex
-	names map[string]bool // held
+	mu      sync.Mutex
+	names   map[string]bool // held
+	trusted map[string]bool
 }
 
 // Lease begins a lease. The caller releases it.
 func (s *Store) Lease() *Lease {
 	return &Lease{store: s, names: map[string]bool{}}
+}
+
+// Trust lets Lookup find what came from a cache elsewhere, or was made from that. A cache that lies thus harms nobody but
+// those who asked for it.
+func (l *Lease) Trust(origin string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.trusted == nil {
+		l.trusted = map[string]bool{}
+	}
+	l.trusted[origin] = true
 }
 
 // Name gives a new layer its name, and holds it.
@@ -59,7 +71,7 @@ func (l *Lease) Lookup(key digest.Digest) (Record, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, ok := s.keys[key]
-	if !ok {
+	if !ok || slices.ContainsFunc(r.Origins, func(o string) bool { return !l.trusted[o] }) {
 		return Record{}, false
 	}
 	l.hold(r.layers())

@@ -17,7 +17,11 @@ import (
 
 // A Ref is a file system that a step has made: immutable, and kept as long as the lease of a build that uses it. The
 // zero Ref is scratch.
-type Ref struct{ Pile layer.Pile }
+type Ref struct {
+	Pile layer.Pile
+	// Origins are the caches elsewhere that it, or what it was made from, came from. Steps need not care.
+	Origins []string
+}
 
 // An Op is one step of a build. Its methods may be called from several goroutines.
 type Op interface {
