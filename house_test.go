@@ -85,7 +85,7 @@ var guests = map[string][]string{
 	"golang.org/x/crypto":                    {"registry", "test"},
 	"golang.org/x/net":                       {"server"},
 	"golang.org/x/sync":                      {"*"},
-	"golang.org/x/sys":                       {"sys", "runtime", "network", "cli"},
+	"golang.org/x/sys":                       {"sys", "runtime", "network", "cli", "test"},
 	"golang.org/x/term":                      {"cli"},
 
 	"tags.cncf.io/container-device-interface": {"cdi"},
