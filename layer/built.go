@@ -98,7 +98,7 @@ func (s *Store) builtOverlay(name string, record builtRecord) (overlaid, error) 
 	if record.sealed {
 		return overlaid{}, fmt.Errorf("built layer %s is finished, nothing writes to it any more: %w", name, errdefs.ErrFailedPrecondition)
 	}
-	o := overlaid{upper: s.builtTree(name), work: s.path("built", name, "work")}
+	o := overlaid{upper: s.builtTree(name), work: s.path("built", name, "work"), built: true}
 	var err error
 	switch {
 	case record.Flat != "":
@@ -121,7 +121,6 @@ func (s *Store) SealAsIs(ctx context.Context, name string) (empty bool, err erro
 }
 
 func (s *Store) seal(ctx context.Context, name string, made bool) (empty bool, err error) {
-	s.quiet(name)
 	s.mu.Lock()
 	record, ok := s.known.built[name]
 	mounted := s.roots[name] != nil

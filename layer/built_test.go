@@ -134,6 +134,35 @@ func TestPiles(t *testing.T) {
 	h.sound()
 }
 
+// TestBuiltTwice mounts a layer that is being built again and again.
+func TestBuiltTwice(t *testing.T) {
+	h := newHouse(t)
+	ctx := context.Background()
+	base := Images([]digest.Digest{h.layer("f a 1")})
+	if err := h.Build(ctx, "one", base); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		r, err := h.Root(ctx, "one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(fmt.Sprintf("/proc/self/fd/%d/f%d", r.Dir.Fd(), n), nil, 0o644); err != nil {
+			t.Error(err)
+		}
+		if _, err := h.Seal(ctx, "one"); !errdefs.IsFailedPrecondition(err) {
+			t.Error("sealed while it is mounted", err)
+		}
+		r.Close()
+	}
+	if _, err := h.Seal(ctx, "one"); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.show(append(base, "one")); got != "a=1 f0= f1= f2=" {
+		t.Error(got)
+	}
+}
+
 // TestPackPile packs the layers of a pile, and loads what comes out as an image in another house: it shows the same.
 func TestPackPile(t *testing.T) {
 	h, other := newHouse(t), newHouse(t)

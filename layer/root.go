@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/cove-containers/cove/sys"
@@ -34,10 +35,20 @@ type mounted struct {
 type overlaid struct {
 	lower       []string
 	upper, work string
+	// built layers are synced when they are settled, and gone if that does not come to pass: until then nothing need be,
+	// neither by who writes them nor when they are unmounted, which would sync the whole disk for each step.
+	built bool
 }
 
 func (o overlaid) mount() (*os.File, error) {
-	if len(o.lower) > 0 {
+	switch {
+	case len(o.lower) > 0 && o.built:
+		// What an earlier mount of this one left, to warn of what we know.
+		if err := os.RemoveAll(filepath.Join(o.work, "work", "incompat")); err != nil {
+			return nil, err
+		}
+		return sys.MountOverlay(o.lower, o.upper, o.work, "volatile")
+	case len(o.lower) > 0:
 		return sys.MountOverlay(o.lower, o.upper, o.work)
 	}
 	upper, err := os.Open(o.upper)

@@ -154,7 +154,7 @@ func (s *Store) overlay(id string) (overlaid, error) {
 		return overlaid{}, fmt.Errorf("writable layer %s: %w", id, err)
 	}
 	tree := record.tree(id)
-	return overlaid{lower, s.upper(tree), s.path("writable", tree, "work")}, nil
+	return overlaid{lower: lower, upper: s.upper(tree), work: s.path("writable", tree, "work")}, nil
 }
 
 // pile is stack with frozen trees on top.

@@ -13,8 +13,8 @@ import (
 // MountOverlay mounts directories on one another, the topmost lower first, and returns the root of the result. The
 // mount is in no mount table and ends when the file and all that was opened through it are closed. Without upper
 // it is read-only. Directories are never renamed by redirection and files never copied up by halves: what upper holds
-// is complete, so that it can be read as a layer.
-func MountOverlay(lower []string, upper, work string) (*os.File, error) {
+// is complete, so that it can be read as a layer. Flags are more options of overlayfs, such as "volatile".
+func MountOverlay(lower []string, upper, work string, flags ...string) (*os.File, error) {
 	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("open overlay: %w", err)
@@ -38,6 +38,11 @@ func MountOverlay(lower []string, upper, work string) (*os.File, error) {
 	for _, o := range options {
 		if err := unix.FsconfigSetString(fsfd, o[0], o[1]); err != nil {
 			return nil, fmt.Errorf("overlay %s=%s: %w", o[0], o[1], err)
+		}
+	}
+	for _, flag := range flags {
+		if err := unix.FsconfigSetFlag(fsfd, flag); err != nil {
+			return nil, fmt.Errorf("overlay %s: %w", flag, err)
 		}
 	}
 	if err := unix.FsconfigCreate(fsfd); err != nil {
