@@ -118,7 +118,7 @@ func (s *Store) transfer(ctx context.Context, src source, desc ocispec.Descripto
 	body, start, err := s.blob(ctx, src, desc, at)
 	if err != nil {
 		var refused *remote.Error
-		if errors.As(err, &refused) {
+		if errors.As(err, &refused) || src.origin != nil {
 			return fmt.Errorf("fetch blob %s: %w", desc.Digest, err)
 		}
 		if errdefs.IsFailedPrecondition(err) { // it names the blob

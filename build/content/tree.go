@@ -411,3 +411,28 @@ func (p *Pile) OpenFile(n *Node) (*os.File, error) {
 	}
 	return f.File(path.Join("/", n.path)), nil
 }
+
+// Contents are the digests of files' contents that are known by now, by path.
+func (p *Pile) Contents() (map[string]digest.Digest, error) {
+	known := map[string]digest.Digest{}
+	var visit func(n *Node) error
+	visit = func(n *Node) error {
+		if sum := n.top().sum.Load(); sum != nil {
+			known[n.path] = *sum
+		}
+		kids, err := p.Kids(n)
+		if err != nil {
+			return err
+		}
+		for _, kid := range kids {
+			if err := visit(kid); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if p.root == nil {
+		return known, nil
+	}
+	return known, visit(p.root)
+}

@@ -44,6 +44,9 @@ func copyFiles(ctx context.Context, from, to *os.File, a *pb.FileActionCopy, o *
 	if err != nil {
 		return err
 	}
+	if err := required(from, a.RequiredPaths); err != nil {
+		return err
+	}
 	sources, err := expand(from, src, a)
 	if err != nil {
 		return err
@@ -63,6 +66,26 @@ func copyFiles(ctx context.Context, from, to *os.File, a *pb.FileActionCopy, o *
 		}
 		c.links = map[fileID]string{}
 		if err := c.source(from, s, dest, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// required looks for what must be there. The digest of the source has told so already, unless the source is also what is
+// written on.
+func required(root *os.File, paths []string) error {
+	for _, name := range paths {
+		s, err := resolve(root, name, false)
+		if err != nil {
+			return err
+		}
+		_, err = s.stat()
+		s.close()
+		if errors.Is(err, fs.ErrNotExist) {
+			return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("%q: not found", name))
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -202,6 +202,13 @@ func TestParentsAndExcludes(t *testing.T) { // DF-20
 		t.Error(err)
 	}
 
+	itself := llb.Image("ctx").File(llb.Copy(llb.Image("ctx"), "/", "/r/", docker(llb.CopyInfo{
+		IncludePatterns: []string{"t/none"}, RequiredPaths: []string{"/t/none"},
+	})))
+	if _, err = k.run(itself, piles); !errdefs.IsNotFound(err) {
+		t.Error(err)
+	}
+
 	piles["ctx"] = k.tree(nil, "f d1/1.png 1\nf d1/2.txt 2\nl d2/l 2.txt")
 	exclude := func(p ...string) llb.CopyOption { return llb.WithExcludePatterns(p) }
 	st := copyStep(llb.Scratch(), "/ /x", exclude("*/*.png"))

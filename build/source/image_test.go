@@ -166,7 +166,7 @@ func TestBasesFromHere(t *testing.T) {
 	if p, err = k.base(id, name, map[string]string{pb.AttrImageResolveMode: "pull"}); err != nil || !strings.Contains(k.list(p), "new") {
 		t.Error(p, err)
 	}
-	if _, err := k.resolve(id, reg.Host()+"/nobody:1", ""); !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "failed to resolve source metadata for "+reg.Host()+"/nobody:1") {
+	if _, err := k.resolve(id, reg.Host()+"/nobody:1", ""); !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "manifest for "+reg.Host()+"/nobody:1 not found") {
 		t.Error(err)
 	}
 }

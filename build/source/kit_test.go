@@ -72,7 +72,7 @@ func newKit(t *testing.T) *kit {
 	if k.sessions, err = session.NewManager(); err != nil {
 		t.Fatal(err)
 	}
-	k.maker = New(Parts{Layers: k.layers, Content: content.New(k.layers), Images: k.images, Folder: filepath.Join(k.dir, "git")})
+	k.maker = New(Parts{Layers: k.layers, Content: content.New(k.layers), Images: k.images, Folder: filepath.Join(k.dir, "sources")})
 	return k
 }
 

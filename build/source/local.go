@@ -31,6 +31,7 @@ import (
 
 // local is a folder of the client's.
 type local struct {
+	m                        *Maker
 	parts                    Parts
 	name, session            string
 	include, exclude, follow []string
@@ -43,7 +44,7 @@ type local struct {
 const longest = 16
 
 func (m *Maker) local(name string, attrs map[string]string) (step.Op, error) {
-	l := &local{parts: m.parts, name: name}
+	l := &local{m: m, parts: m.parts, name: name}
 	for key, value := range attrs {
 		var err error
 		switch key {
@@ -148,7 +149,10 @@ func (l *local) fetch(ctx context.Context, env *step.Env, caller session.Caller)
 	if known && len(old.Piles) == 1 {
 		below = old.Piles[0]
 	}
-	w := &writing{parts: l.parts, env: env, below: below}
+	if err := l.m.remind(below); err != nil {
+		return nil, err
+	}
+	w := &writing{m: l.m, parts: l.parts, env: env, below: below}
 	result, err := l.receive(ctx, env, caller, w)
 	if err = errors.Join(err, w.finish(ctx, result, err)); err != nil {
 		return nil, err
@@ -210,6 +214,7 @@ func (l *local) request() metadata.MD {
 
 // writing is a layer on top of a former state, made when there is a difference.
 type writing struct {
+	m           *Maker
 	parts       Parts
 	env         *step.Env
 	below, pile layer.Pile
@@ -251,11 +256,37 @@ func (w *writing) finish(ctx context.Context, result transfer.Result, failed err
 	if _, err := w.parts.Layers.SealAsIs(ctx, w.own[0]); err != nil {
 		return err
 	}
-	if err := w.parts.Content.Learn(w.pile, result.Contents); err != nil {
+	if err := w.m.learn(w.pile, result.Contents); err != nil {
 		return err
 	}
 	if len(w.pile) > longest {
 		return w.flatten(ctx)
+	}
+	return nil
+}
+
+// learn tells the digests of the topmost layer's files to whoever asks for them, now and after the daemon's next start.
+func (m *Maker) learn(p layer.Pile, contents map[string]digest.Digest) error {
+	if len(contents) == 0 {
+		return nil
+	}
+	if err := m.parts.Content.Learn(p, contents); err != nil {
+		return err
+	}
+	return m.recall.keep(p[len(p)-1], contents)
+}
+
+// remind does so with what former processes have found out about layers.
+func (m *Maker) remind(p layer.Pile) error {
+	for i, name := range p {
+		if !m.recall.first(name) {
+			continue
+		}
+		if contents := m.recall.read(name); len(contents) > 0 {
+			if err := m.parts.Content.Learn(p[:i+1], contents); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -282,6 +313,14 @@ func (w *writing) flatten(ctx context.Context) error {
 	if _, err := w.parts.Layers.SealAsIs(ctx, name); err != nil {
 		return err
 	}
+	old, err := w.parts.Content.Open(w.pile)
+	if err != nil {
+		return err
+	}
+	contents, err := old.Contents()
+	if err != nil {
+		return err
+	}
 	w.pile, w.own = layer.Pile{name}, []string{name}
-	return nil
+	return w.m.learn(w.pile, contents)
 }

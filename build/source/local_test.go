@@ -17,6 +17,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tonistiigi/fsutil"
 
+	"github.com/cove-containers/cove/build/content"
 	"github.com/cove-containers/cove/build/step"
 	"github.com/cove-containers/cove/layer"
 )
@@ -124,6 +125,46 @@ func TestFolderComesByDifferences(t *testing.T) {
 	}
 	if k.list(first) != before {
 		t.Error("the first state is not what it was")
+	}
+}
+
+func TestFolderIsKnownAfterARestart(t *testing.T) {
+	k, dir := newKit(t), t.TempDir()
+	for i := range 20 {
+		write(t, filepath.Join(dir, fmt.Sprint(i)), fmt.Sprint(i))
+	}
+	id, _ := k.client("shared", folder(t, dir))
+	p, done, err := k.sync(id, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done()
+	was, err := k.maker.parts.Content.Digest(context.Background(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.maker = New(Parts{Layers: k.layers, Content: content.New(k.layers), Images: k.images, Folder: k.maker.parts.Folder})
+	write(t, filepath.Join(dir, "1"), "changed")
+	if p, done, err = k.sync(id, nil); err != nil || len(p) != 2 {
+		t.Fatal(p, err)
+	}
+	done()
+	pile, err := k.maker.parts.Content.Open(p[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if known, err := pile.Contents(); err != nil || len(known) != 20 {
+		t.Errorf("%d of 20 files are known: %v", len(known), err)
+	}
+	if now, err := pile.Digest(context.Background()); err != nil || now != was {
+		t.Error(now, err)
+	}
+	if err := k.layers.Scrap(context.Background(), p...); err != nil {
+		t.Fatal(err)
+	}
+	New(k.maker.parts)
+	if left, _ := os.ReadDir(filepath.Join(k.maker.parts.Folder, "contents")); len(left) != 0 {
+		t.Error(left)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -28,7 +29,7 @@ type Parts struct {
 	Layers  *layer.Store
 	Content *content.Store
 	Images  *image.Store
-	// Folder is where what git needs between two fetches is kept.
+	// Folder is where notes on clients' folders lie, and what git needs between two fetches.
 	Folder string
 }
 
@@ -38,10 +39,16 @@ type Maker struct {
 	held         recent
 	repositories *git.Store
 	turns        turns
+	recall       *recall
 }
 
-// New makes a maker.
-func New(parts Parts) *Maker { return &Maker{parts: parts, repositories: git.New(parts.Folder)} }
+// New makes a maker, and removes from its folder what is of no use any more.
+func New(parts Parts) *Maker {
+	return &Maker{
+		parts: parts, repositories: git.New(filepath.Join(parts.Folder, "git")),
+		recall: newRecall(filepath.Join(parts.Folder, "contents"), parts.Layers.Built()),
+	}
+}
 
 func invalid(format string, args ...any) error {
 	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(format, args...))

@@ -56,7 +56,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 	root := filepath.Join(s.dataRoot, "build")
 	contents := content.New(parts.Layers)
 	files := file.New(file.Parts{Layers: parts.Layers, Content: contents})
-	sources := source.New(source.Parts{Layers: parts.Layers, Content: contents, Images: parts.Images, Folder: filepath.Join(root, "git")})
+	sources := source.New(source.Parts{Layers: parts.Layers, Content: contents, Images: parts.Images, Folder: filepath.Join(root, "sources")})
 	results, err := newDelivery(parts, db, blobs, registries)
 	if err != nil {
 		return nil, err
