@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/nftables"
 	nt "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/cove-containers/cove/network/bridge"
 
@@ -146,20 +149,30 @@ func TestIPv6Ports(t *testing.T) {
 	gateway := nth6(0, 1)
 	check := func(when string) {
 		t.Helper()
-		for who, one := range map[string]struct{ got, want string }{
-			"the world":                        {ask6From(t, ns.File, host, number), world.String()},
-			"the world, to one address":        {ask6From(t, ns.File, host, named), world.String()},
-			"the host, by ::1":                 {ask6(netip.IPv6Loopback(), number), gateway.String()},
-			"the host, by ::1 alone":           {ask6(netip.IPv6Loopback(), loop), gateway.String()},
-			"the host, by its address":         {ask6(host, number), host.String()},
-			"another network":                  {ask6From(t, other.NetNS, host, number), gateway.String()},
-			"the container itself":             {ask6From(t, web.NetNS, host, number), gateway.String()},
-			"its neighbour":                    {ask6From(t, neighbour.NetNS, host, number), gateway.String()},
-			"its neighbour, by the gateway":    {ask6From(t, neighbour.NetNS, gateway, number), gateway.String()},
-			"the host, to the container's own": {ask6(web.Endpoints["n"].GlobalIPv6Address, 80), gateway.String()},
+		for who, one := range map[string]struct {
+			ask  func() string
+			want netip.Addr
+		}{
+			"the world":                        {func() string { return ask6From(t, ns.File, host, number) }, world},
+			"the world, to one address":        {func() string { return ask6From(t, ns.File, host, named) }, world},
+			"the host, by ::1":                 {func() string { return ask6(netip.IPv6Loopback(), number) }, gateway},
+			"the host, by ::1 alone":           {func() string { return ask6(netip.IPv6Loopback(), loop) }, gateway},
+			"the host, by its address":         {func() string { return ask6(host, number) }, host},
+			"another network":                  {func() string { return ask6From(t, other.NetNS, host, number) }, gateway},
+			"the container itself":             {func() string { return ask6From(t, web.NetNS, host, number) }, gateway},
+			"its neighbour":                    {func() string { return ask6From(t, neighbour.NetNS, host, number) }, gateway},
+			"its neighbour, by the gateway":    {func() string { return ask6From(t, neighbour.NetNS, gateway, number) }, gateway},
+			"the host, to the container's own": {func() string { return ask6(web.Endpoints["n"].GlobalIPv6Address, 80) }, gateway},
 		} {
-			if one.got != one.want {
-				t.Errorf("%s: %s is answered %q, want %q", when, who, one.got, one.want)
+			got := one.ask()
+			for range 4 { // a busy machine may take longer than who asks waits
+				if got == one.want.String() {
+					break
+				}
+				got = one.ask()
+			}
+			if got != one.want.String() {
+				t.Errorf("%s: %s is answered %q, want %s", when, who, got, one.want)
 			}
 		}
 		if got := ask6From(t, ns.File, host, loop); !fails(got) {
@@ -217,5 +230,140 @@ func TestIPv6Ports(t *testing.T) {
 	refused.Ports = nt.PortMap{port("80/tcp"): {{}}}
 	if got := in.join(t, "old", refused).Ports[port("80/tcp")]; len(got) != 1 || got[0].HostIP != netip.IPv4Unspecified() {
 		t.Errorf("on a network without IPv6: %+v", got)
+	}
+}
+
+// TestIPv6OnAParent: a container on a device of the host has IPv6 there, with the router of that network.
+func TestIPv6OnAParent(t *testing.T) {
+	cfg := testConfig(t, 0)
+	if !inOwnNamespace(t) {
+		return
+	}
+	far := wire(t)
+	router := nth6(0, 1)
+	inside(t, far.File, func() {
+		link, err := netlink.LinkByName("far0")
+		if err == nil {
+			err = os.WriteFile("/proc/sys/net/ipv6/conf/far0/disable_ipv6", []byte("0"), 0)
+		}
+		if err == nil {
+			a, _ := netlink.ParseAddr(router.String() + "/64")
+			a.Flags = unix.IFA_F_NODAD
+			err = netlink.AddrAdd(link, a)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	serve6(t, far.File, 8006)
+	in := start(t, cfg)
+	for _, driver := range []string{"macvlan", "ipvlan"} {
+		req := parentNet(driver, "192.0.2.0/24", "192.0.2.1", map[string]string{"parent": "lan0"})
+		dual(0)(&req)
+		_, err := in.Create(context.Background(), req)
+		var a, b *Sandbox
+		if err == nil {
+			if a, err = in.Join(context.Background(), "a", on("a", "n")); err == nil {
+				b, err = in.Join(context.Background(), "b", on("b", "n"))
+			} else {
+				in.Remove(context.Background(), "n")
+			}
+		}
+		if errdefs.IsNotImplemented(err) {
+			t.Logf("%s: %v", driver, err)
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", driver, err)
+		}
+		e := b.Endpoints["n"]
+		if e.IPv6Gateway != router || !subnet6(0).Contains(e.GlobalIPv6Address) || e.GlobalIPv6PrefixLen != 64 {
+			t.Errorf("%s: %+v", driver, e)
+		}
+		serve6(t, b.NetNS, 80)
+		for what, ask := range map[string]func() string{
+			"to the router":   func() string { return ask6From(t, b.NetNS, router, 8006) },
+			"to the other":    func() string { return ask6From(t, a.NetNS, e.GlobalIPv6Address, 80) },
+			"from the router": func() string { return ask6From(t, far.File, e.GlobalIPv6Address, 80) },
+		} {
+			got := ask()
+			for range 4 {
+				if !fails(got) {
+					break
+				}
+				got = ask()
+			}
+			if fails(got) {
+				t.Errorf("%s: %s: %s", driver, what, got)
+			}
+		}
+		for id, box := range map[string]*Sandbox{"a": a, "b": b} {
+			in.Leave(id)
+			box.NetNS.Close()
+		}
+		if err := in.Remove(context.Background(), "n"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestFamiliesHaveWaysOfTheirOwn: the default route, and with it published ports, of each family is by a network that has it.
+func TestFamiliesHaveWaysOfTheirOwn(t *testing.T) {
+	in := start(t, testConfig(t, 0))
+	in.makeNet(t, "a", 0, nil)
+	in.makeNet(t, "n", 1, dual(1))
+	in.makeNet(t, "z", 2, dual(2))
+	req := on("c", "a", "z", "n")
+	req.Ports = nt.PortMap{port("80/tcp"): {{}}}
+	box := in.join(t, "c", req)
+	m := in.members["c"]
+	if m.carrier != "a" || m.carrier6 != "n" || len(box.Ports[port("80/tcp")]) != 2 {
+		t.Fatalf("by %q and %q, %+v", m.carrier, m.carrier6, box.Ports)
+	}
+	serve6(t, box.NetNS, 80)
+	var number int
+	fmt.Sscan(box.Ports[port("80/tcp")][0].HostPort, &number)
+	gateways := func() (found []string) {
+		inside(t, box.NetNS, func() {
+			for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+				routes, err := netlink.RouteList(nil, family)
+				if err != nil {
+					t.Error(err)
+				}
+				for _, r := range routes {
+					if r.Dst == nil || r.Dst.IP.IsUnspecified() {
+						found = append(found, r.Gw.String())
+					}
+				}
+			}
+		})
+		return found
+	}
+	four := userSubnet(0).Addr().Next().String()
+	if got := gateways(); len(got) != 2 || got[0] != four || got[1] != nth6(1, 1).String() {
+		t.Errorf("routes by %v", got)
+	}
+	if got := ask6(netip.IPv6Loopback(), number); got != nth6(1, 1).String() {
+		t.Errorf("by ::1: %s", got)
+	}
+	without := on("c", "a", "z")
+	without.Ports, without.NetNS = req.Ports, box.NetNS
+	left, err := in.Disconnect(context.Background(), "c", "n", without)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := gateways(); len(got) != 2 || got[0] != four || got[1] != nth6(2, 1).String() {
+		t.Errorf("after it left, routes by %v", got)
+	}
+	fmt.Sscan(left.Ports[port("80/tcp")][0].HostPort, &number)
+	if got := ask6(netip.IPv6Loopback(), number); got != nth6(2, 1).String() {
+		t.Errorf("after it left, by ::1: %s", got)
+	}
+	without.Networks = on("c", "a").Networks
+	if left, err = in.Disconnect(context.Background(), "c", "z", without); err != nil || len(left.Ports[port("80/tcp")]) != 1 {
+		t.Errorf("without IPv6: %v %+v", err, left)
+	}
+	if got := gateways(); len(got) != 1 || got[0] != four {
+		t.Errorf("without IPv6, routes by %v", got)
 	}
 }
