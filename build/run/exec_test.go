@@ -77,6 +77,31 @@ func TestNothingChanges(t *testing.T) {
 	}
 }
 
+// TestStubsLeadNowhere has a process put links in place of folders that something is mounted in: what they lead to is on
+// the host, and stays.
+func TestStubsLeadNowhere(t *testing.T) {
+	k := newKit(t, t.TempDir(), false)
+	outside := filepath.Join(k.dir, "outside")
+	if err := os.MkdirAll(filepath.Join(outside, "b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mount := &pb.Mount{Input: -1, Dest: "/m/a/b/c", Output: -1, MountType: pb.MountType_TMPFS}
+	base, _ := k.run(shell("mkdir -p /m/a/b; touch -d 2001-02-03 /m/a/b"))
+	then := time.Date(2001, 2, 3, 0, 0, 0, 0, time.UTC)
+	if err := os.Chtimes(filepath.Join(outside, "b"), then, then); err != nil {
+		t.Fatal(err)
+	}
+	exec := shell("umount /m/a/b/c; rm -rf /m/a; ln -s "+outside+" /m/a", mount)
+	exec.Security = pb.SecurityMode_INSECURE
+	pile, _ := k.run(exec, base)
+	if got := k.packed(pile); got != "m/ m/a" {
+		t.Error(got)
+	}
+	if _, err := os.Stat(filepath.Join(outside, "b")); err != nil {
+		t.Error(err)
+	}
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

@@ -2,7 +2,6 @@ package run
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -81,24 +80,47 @@ func (b *box) forgetCopied(w writtenLayer, stubs []runtime.Stub) error {
 	return nil
 }
 
-// forgetFolder removes a folder from a layer where it is empty and looks as it does below.
+// forgetFolder removes a folder from a layer where it is empty and looks as it does below. The process may have made links
+// of what were folders: none is followed.
 func forgetFolder(upper string, below []string, dir string) (gone bool, err error) {
-	at := path.Join(upper, dir)
-	here, err := os.Open(at)
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
-	}
+	root, err := os.Open(upper)
 	if err != nil {
 		return false, err
 	}
+	defer root.Close()
+	parent, err := sys.OpenDirBelow(sys.Borrow(root), path.Dir(dir))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist), nil // not copied at all, or something else by now
+	}
+	defer parent.Close()
+	name := path.Base(dir)
+	here, err := sys.OpenListAt(parent, name)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist), nil
+	}
 	defer here.Close()
-	fd := sys.Borrow(here)
-	if names, err := here.Readdirnames(1); len(names) > 0 {
-		return false, nil
-	} else if err != nil && err != io.EOF {
+	same, err := unchanged(here, below, dir)
+	if err != nil || !same {
 		return false, err
 	}
-	now, err := sys.StatAt(fd, "")
+	st, err := sys.StatAt(parent, "")
+	if err != nil {
+		return false, err
+	}
+	if err := sys.RmdirAt(parent, name); err != nil {
+		return false, err
+	}
+	return true, sys.TimesAt(parent, "", st.Atim, st.Mtim)
+}
+
+// unchanged tells that a folder of a layer has nothing in it and looks as it does below. One with extended attributes of
+// its own is taken for changed: then it stays, which does no harm.
+func unchanged(here sys.FD, below []string, dir string) (bool, error) {
+	entries, err := sys.ReadDirectory(here)
+	if err != nil || len(entries) > 0 {
+		return false, err
+	}
+	now, err := sys.StatAt(here, "")
 	if err != nil {
 		return false, err
 	}
@@ -106,45 +128,33 @@ func forgetFolder(upper string, below []string, dir string) (gone bool, err erro
 	if err != nil || !there || now.Mode != was.Mode || now.UID != was.UID || now.GID != was.GID || now.Mtim != was.Mtim {
 		return false, err
 	}
-	attributes, err := sys.ListXattrAt(fd, "")
+	attributes, err := sys.ListXattrAt(here, "")
 	if err != nil {
 		return false, err
 	}
-	for _, name := range attributes {
-		if !strings.HasPrefix(name, "trusted.overlay.") || name == "trusted.overlay.opaque" {
-			return false, nil // those of a folder below are copied: then it stays, which does no harm
-		}
-	}
-	parent, err := os.Open(path.Dir(at))
-	if err != nil {
-		return false, err
-	}
-	defer parent.Close()
-	st, err := sys.StatAt(sys.Borrow(parent), "")
-	if err != nil {
-		return false, err
-	}
-	if err := sys.RmdirAt(sys.Borrow(parent), path.Base(at)); err != nil {
-		return false, err
-	}
-	return true, sys.TimesAt(sys.Borrow(parent), "", st.Atim, st.Mtim)
+	return !slices.ContainsFunc(attributes, func(name string) bool {
+		return !strings.HasPrefix(name, "trusted.overlay.") || name == "trusted.overlay.opaque"
+	}), nil
 }
 
-// look finds what directories on one another, the topmost first, have at a path.
+// look finds the folder that directories on one another, the topmost first, have at a path without links.
 func look(dirs []string, name string) (st sys.Stat, there bool, err error) {
 	for _, dir := range dirs {
 		root, err := os.Open(dir)
 		if err != nil {
 			return st, false, err
 		}
-		st, err = sys.StatAt(sys.Borrow(root), name)
+		fd, err := sys.OpenDirBelow(sys.Borrow(root), name)
 		root.Close()
-		if err == nil {
-			return st, st.Kind() == sys.KindDir, nil
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return st, false, err
+		if err != nil {
+			return st, false, nil // something else
 		}
+		st, err = sys.StatAt(fd, "")
+		fd.Close()
+		return st, err == nil, err
 	}
 	return st, false, nil
 }
