@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/miekg/dns"
 	nt "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -397,5 +398,57 @@ func TestNobodyPassesForAnotherOfIPv6(t *testing.T) {
 	}
 	if got := ask6From(t, honest.NetNS, address, 80); fails(got) {
 		t.Errorf("the honest one, afterwards: %s", got)
+	}
+}
+
+// TestNameServersOfIPv6: a server that the user names is asked by IPv6, from where the container has it, else from the host; and a
+// container of IPv6 alone finds its neighbours like any other.
+func TestNameServersOfIPv6(t *testing.T) {
+	in := start(t, testConfig(t, 0))
+	no := false
+	in.makeNet(t, "n", 0, func(r *nt.CreateRequest) { dual(0)(r); r.EnableIPv4 = &no })
+	in.makeNet(t, "old", 1, nil)
+	server := in.join(t, "server", on("server", "n"))
+	at := server.Endpoints["n"].GlobalIPv6Address
+	inside(t, server.NetNS, func() {
+		packets, err := net.ListenPacket("udp6", "[::]:53")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s := &dns.Server{PacketConn: packets, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			m := new(dns.Msg).SetReply(q)
+			m.Answer = append(m.Answer, &dns.AAAA{
+				Hdr:  dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeAAAA, Class: dns.ClassINET, Ttl: 1},
+				AAAA: net.ParseIP("2001:db8::77"),
+			})
+			w.WriteMsg(m)
+		})}
+		go s.ActivateAndServe()
+		t.Cleanup(func() { s.Shutdown() })
+	})
+	for _, network := range []string{"n", "old"} {
+		req := on("asker-"+network, network)
+		req.Resolv.Servers = []netip.Addr{at}
+		box := in.join(t, network, req)
+		for name, want := range map[string]string{"elsewhere.example.": "2001:db8::77", "server.": at.String()} {
+			if network == "old" && name == "server." {
+				continue // it is on another network
+			}
+			var answer *dns.Msg
+			var err error
+			for range 3 {
+				inside(t, box.NetNS, func() {
+					c := dns.Client{Timeout: 2 * time.Second}
+					answer, _, err = c.Exchange(new(dns.Msg).SetQuestion(name, dns.TypeAAAA), "127.0.0.11:53")
+				})
+				if err == nil {
+					break
+				}
+			}
+			if err != nil || len(answer.Answer) != 1 || answer.Answer[0].(*dns.AAAA).AAAA.String() != want {
+				t.Errorf("%s from %s: %v %v", name, network, err, answer)
+			}
+		}
 	}
 }
