@@ -105,8 +105,8 @@ func fill(ctx context.Context, bare *runner, w Wish, commit, into string) error 
 		}
 	}
 	keep := w.KeepGit && subdir == ""
-	_, err := bare.run(ctx, "cat-file", "-e", commit+":.gitmodules")
-	modules := err == nil && !w.NoSubmodules
+	modules := !w.NoSubmodules && bare.holds(ctx, "cat-file", "-e", commit+":.gitmodules")
+	var err error
 	if keep || modules {
 		err = clone(ctx, bare, w, commit, whole, modules)
 	} else {

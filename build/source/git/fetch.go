@@ -115,6 +115,5 @@ func fetch(ctx context.Context, bare *runner, f Found) error {
 
 // have tells whether an object, and the commit it stands for, is here.
 func have(ctx context.Context, bare *runner, object string) bool {
-	_, err := bare.run(ctx, "cat-file", "-e", object+"^{tree}")
-	return err == nil
+	return bare.holds(ctx, "cat-file", "-e", object+"^{tree}")
 }

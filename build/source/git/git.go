@@ -86,6 +86,7 @@ type runner struct {
 	dir    string // working directory
 	args   []string
 	env    []string
+	asks   bool // a failure is an answer, of which nobody needs to hear
 }
 
 // safe is what every git here is told: no transports but those named, no hooks, nothing that runs on its own.
@@ -150,6 +151,14 @@ func (r *runner) in(dir string, args ...string) *runner {
 	return &c
 }
 
+// holds tells whether git succeeds.
+func (r *runner) holds(ctx context.Context, args ...string) bool {
+	c := *r
+	c.asks = true
+	_, err := c.run(ctx, args...)
+	return err == nil
+}
+
 // run runs git to its end and gives what it printed.
 func (r *runner) run(ctx context.Context, args ...string) (string, error) {
 	program, err := exec.LookPath("git")
@@ -164,7 +173,7 @@ func (r *runner) run(ctx context.Context, args ...string) (string, error) {
 	cmd.WaitDelay = 2 * time.Second
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
-	if r.remote.Log != nil {
+	if r.remote.Log != nil && !r.asks {
 		cmd.Stderr = io.MultiWriter(&said, r.remote.Log)
 	}
 	if err := cmd.Run(); err != nil {
