@@ -52,7 +52,7 @@ func program(t testing.TB, folder, module, main, variable string) string {
 	}
 	defer os.RemoveAll(dir)
 	made := filepath.Join(dir, "program")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X "+variable+"="+version, "-o", made, module+"/"+main)
+	build := exec.Command("go", "build", "-ldflags", "-s -w -X "+variable+"="+version, "-o", made, module+"/"+main)
 	build.Dir = folder
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 	if out, err := build.CombinedOutput(); err != nil {
