@@ -37,6 +37,10 @@ type build struct {
 	imports  map[string]bool // cache imports that were asked for
 	finders  []foreign
 	forgone  map[digest.Digest]bool // what imports have promised in vain
+	front    struct {               // the first front end that was called
+		name    string
+		options map[string]string
+	}
 }
 
 // start begins a build; its end is finish.

@@ -45,6 +45,8 @@ type Parts struct {
 	CacheExports map[string]CacheExport
 	// Attest adds attestations to an outcome before it is exported; nil adds none.
 	Attest Attest
+	// Provenance is for the history; nil: it has none.
+	Provenance Provenance
 }
 
 // Config is what the daemon's settings say.

@@ -86,7 +86,7 @@ func (g *bridge) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.
 		}
 	}
 	if req.Frontend != "" {
-		return g.build.front(ctx, req.Frontend, req.FrontendOpt, req.FrontendInputs)
+		return g.build.callFront(ctx, req.Frontend, req.FrontendOpt, req.FrontendInputs)
 	}
 	res := gateway.NewResult()
 	ref, err := g.build.ref(ctx, req.Definition, req.SourcePolicies)
@@ -103,7 +103,7 @@ func (g *bridge) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.
 }
 
 // front calls a front end by name. There is one: what others would do, a client does with definitions of its own.
-func (b *build) front(ctx context.Context, name string, options map[string]string, inputs map[string]*pb.Definition) (*gateway.Result, error) {
+func (b *build) callFront(ctx context.Context, name string, options map[string]string, inputs map[string]*pb.Definition) (*gateway.Result, error) {
 	switch name {
 	case "dockerfile.v0":
 	case "gateway.v0":
@@ -122,6 +122,11 @@ func (b *build) front(ctx context.Context, name string, options map[string]strin
 	default:
 		return nil, fmt.Errorf("frontend %s not found: %w", name, errdefs.ErrNotFound)
 	}
+	b.mu.Lock()
+	if b.front.name == "" {
+		b.front.name, b.front.options = name, options
+	}
+	b.mu.Unlock()
 	return builder.Build(ctx, &bridge{build: b, options: withoutOwn(options), inputs: inputs})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -52,6 +53,7 @@ func (b *Builder) Solve(ctx context.Context, req Request) (_ *Response, err erro
 	if err := one.deliver(ctx, outcome, targets, response); err != nil {
 		return nil, one.reason(ctx, err)
 	}
+	one.tellProvenance(outcome, response)
 	return response, nil
 }
 
@@ -70,7 +72,7 @@ func (b *build) result(ctx context.Context) (*gateway.Result, error) {
 	case b.request.Front != nil:
 		return b.request.Front(ctx, own)
 	case b.request.FrontEnd != "":
-		return b.front(ctx, b.request.FrontEnd, b.request.Options, b.request.Inputs)
+		return b.callFront(ctx, b.request.FrontEnd, b.request.Options, b.request.Inputs)
 	}
 	return own.Solve(ctx, gateway.SolveRequest{Definition: b.request.Definition})
 }
@@ -86,6 +88,9 @@ type Outcome struct {
 	// Build is the request, for attestations that tell how it was built, and Started when it came.
 	Build   Request
 	Started time.Time
+	// FrontEnd was asked for it, with these options, by the client or by a front end of the client's.
+	FrontEnd string
+	Options  map[string]string
 	// Asked is what the front end's references stand for, by the same IDs as Refs; nil for scratch.
 	Asked map[string]gateway.Reference
 	// Steps are all steps that were looked at.
@@ -100,6 +105,9 @@ func (b *build) outcome(ctx context.Context, res *gateway.Result) (*Outcome, err
 	out := &Outcome{Refs: map[string]step.Ref{}, Metadata: res.Metadata, Attestations: res.Attestations, Build: b.request, Started: b.created}
 	named := map[string]gateway.Reference{}
 	out.Asked = named
+	b.mu.Lock()
+	out.FrontEnd, out.Options = b.front.name, b.front.options
+	b.mu.Unlock()
 	for id, r := range res.Refs {
 		named[id] = r
 	}
@@ -203,6 +211,38 @@ func (b *build) deliver(ctx context.Context, out *Outcome, targets []Target, res
 
 // Attest adds attestations to an outcome; it may have the front end's client solve more.
 type Attest func(ctx context.Context, front gateway.Client, out *Outcome) error
+
+// Provenance tells where one of an outcome's file systems comes from: the type of the statement and what it states.
+type Provenance func(out *Outcome, platform string) (kind string, predicate []byte, err error)
+
+// tellProvenance leaves to the history where what was built comes from.
+func (b *build) tellProvenance(out *Outcome, response *Response) {
+	tell := b.builder.parts.Provenance
+	if tell == nil || b.request.Internal {
+		return
+	}
+	for id := range out.Refs {
+		kind, body, err := tell(out, id)
+		var d *control.Descriptor
+		if err == nil {
+			d, err = b.builder.history.keep(body, "application/vnd.in-toto+json")
+		}
+		if err != nil {
+			slog.Warn("the provenance of a build is not kept", "ref", b.id, "error", err)
+			continue
+		}
+		d.Annotations = map[string]string{"in-toto.io/predicate-type": kind}
+		info := &control.BuildResultInfo{Attestations: []*control.Descriptor{d}}
+		if id == "" {
+			response.result = info
+			continue
+		}
+		if response.results == nil {
+			response.results = map[string]*control.BuildResultInfo{}
+		}
+		response.results[id] = info
+	}
+}
 
 // kept is what the history shows of a response.
 type kept struct {

@@ -7,6 +7,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/build"
@@ -41,6 +42,7 @@ func newDelivery(parts engine.Parts, db *state.DB, blobs *blob.Store, registries
 func (d *delivery) wire(parts *build.Parts) {
 	parts.Target = d.target
 	parts.Attest = d.attest
+	parts.Provenance = provenance
 	parts.CacheImports, parts.CacheExports = map[string]build.CacheImport{}, map[string]build.CacheExport{}
 	for _, kind := range []string{share.Registry, share.Local, share.Inline} {
 		parts.CacheImports[kind] = func(ctx context.Context, env *step.Env, attrs map[string]string) (step.Finder, error) {
@@ -109,10 +111,7 @@ func (d *delivery) attest(ctx context.Context, front gateway.Client, out *build.
 			out.Attestations[p.ID] = append(out.Attestations[p.ID], made)
 		}
 		if wishes.Provenance != nil {
-			made, err := attest.Provenance(attest.Build{
-				ID: out.Build.ID, Started: out.Started, Ended: time.Now().UTC(), FrontEnd: out.Build.FrontEnd, Options: out.Build.Options,
-				Host: oci.Host(), Target: p.Platform, Steps: stepsOf(asked, out.Steps), Source: sourceOf(asked),
-			}, wishes.Provenance)
+			made, err := attest.Provenance(describe(out, asked, p.Platform), wishes.Provenance)
 			if err != nil {
 				return err
 			}
@@ -120,6 +119,32 @@ func (d *delivery) attest(ctx context.Context, front gateway.Client, out *build.
 		}
 	}
 	return nil
+}
+
+// describe is a build in the words of attestations.
+func describe(out *build.Outcome, asked gateway.Reference, platform ocispec.Platform) attest.Build {
+	return attest.Build{
+		ID: out.Build.ID, Started: out.Started, Ended: time.Now().UTC(), FrontEnd: out.FrontEnd, Options: out.Options,
+		Host: oci.Host(), Target: platform, Steps: stepsOf(asked, out.Steps), Source: definition(asked).GetSource(),
+	}
+}
+
+// provenance tells the history all there is to tell.
+func provenance(out *build.Outcome, id string) (string, []byte, error) {
+	platform := oci.Host()
+	if id != "" {
+		p, err := oci.ParsePlatform(id)
+		if err != nil {
+			return "", nil, err
+		}
+		platform = p
+	}
+	made, err := attest.Provenance(describe(out, out.Asked[id], platform), map[string]string{"mode": "max"})
+	if err != nil {
+		return "", nil, err
+	}
+	body, err := made.Content(context.Background())
+	return made.Predicate, body, err
 }
 
 // bill lists what is in a file system: by an image of the client's choice, or by what is built in here.
@@ -144,10 +169,6 @@ func definition(asked gateway.Reference) *pb.Definition {
 		return own.Definition()
 	}
 	return nil
-}
-
-func sourceOf(asked gateway.Reference) *pb.Source {
-	return definition(asked).GetSource()
 }
 
 // stepsOf lists the steps of a definition, whether they had to be run or not, with what is known of them.
