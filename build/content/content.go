@@ -20,6 +20,9 @@ import (
 // maxEntries bounds how many names of files are remembered, over all layers; it takes about 250 bytes each.
 const maxEntries = 1_000_000
 
+// cleanEvery is after how many piles the store looks for what is gone, and whether it remembers too much.
+const cleanEvery = 32
+
 // layers is the keeper of layers, as far as their content is read here.
 type layers interface {
 	// PileDirs are the directories of a pile as overlayfs gets them, topmost first.
@@ -61,11 +64,12 @@ func (s *Store) Open(p layer.Pile) (*Pile, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clock++
 	if known := s.piles[key]; known != nil && known.live(s.trees) {
+		s.clock++
 		known.used = s.clock
 		return known, nil
 	}
+	s.clock++
 	pile := &Pile{used: s.clock}
 	for _, dir := range dirs {
 		t, err := s.tree(dir)
@@ -78,7 +82,9 @@ func (s *Store) Open(p layer.Pile) (*Pile, error) {
 		return nil, err
 	}
 	s.piles[key] = pile
-	s.forget()
+	if s.clock%cleanEvery == 0 {
+		s.forget()
+	}
 	return pile, nil
 }
 

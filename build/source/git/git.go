@@ -1,7 +1,7 @@
 // Package git fetches from git repositories with the git program, and checks commits out. Repositories are strangers':
 // none of their hooks, filters or transports runs here, and they see nothing of the host's configuration.
 //
-//	FOLDER/<hex of the remote's name>/   a bare repository, with what was fetched of it so far; it can be deleted any time
+//	FOLDER/<hex of the remote's name>/   a bare repository, with what was fetched of it so far; removed when it was not used for long
 //	FOLDER/checkout-<random>/            files being checked out; removed by the next start
 package git
 
@@ -35,9 +35,12 @@ type Store struct {
 
 // New makes a store in a folder, which is made when it is needed, and removes what a former process left half made there.
 func New(folder string) *Store {
-	left, _ := filepath.Glob(filepath.Join(folder, "checkout-*"))
-	for _, dir := range left {
-		os.RemoveAll(dir)
+	all, _ := os.ReadDir(folder)
+	for _, e := range all {
+		info, err := e.Info()
+		if err == nil && (strings.HasPrefix(e.Name(), "checkout-") || time.Since(info.ModTime()) > unused) {
+			os.RemoveAll(filepath.Join(folder, e.Name()))
+		}
 	}
 	return &Store{folder: folder, locks: map[string]chan struct{}{}}
 }
@@ -61,6 +64,9 @@ func (r Remote) Shown() string {
 	}
 	return r.URL
 }
+
+// unused is for how long a repository may be of no use before it goes.
+const unused = 14 * 24 * time.Hour
 
 // lock has the remote's repository for one alone.
 func (s *Store) lock(ctx context.Context, remote string) (unlock func(), err error) {
@@ -243,7 +249,8 @@ func (s *Store) repository(ctx context.Context, r *runner, sha256Objects bool) (
 	bare := r.in(dir, "--git-dir="+dir)
 	if _, err := os.Stat(filepath.Join(dir, "HEAD")); err == nil {
 		os.Remove(filepath.Join(dir, "shallow.lock")) // of a fetch that was killed
-		return bare, nil
+		now := time.Now()
+		return bare, os.Chtimes(dir, now, now)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
