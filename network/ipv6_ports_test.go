@@ -145,7 +145,8 @@ func TestIPv6Ports(t *testing.T) {
 	fmt.Sscan(shown[0].HostPort, &number)
 	fmt.Sscan(web.Ports[port("81/tcp")][0].HostPort, &loop)
 	fmt.Sscan(web.Ports[port("81/tcp")][1].HostPort, &named)
-	serve(t, web.NetNS, 79) // so that IPv4 has a server, too
+	serve(t, web.NetNS, 80)
+	gateway4 := userSubnet(0).Addr().Next()
 	gateway := nth6(0, 1)
 	check := func(when string) {
 		t.Helper()
@@ -162,6 +163,8 @@ func TestIPv6Ports(t *testing.T) {
 			"the container itself":             {func() string { return ask6From(t, web.NetNS, host, number) }, gateway},
 			"its neighbour":                    {func() string { return ask6From(t, neighbour.NetNS, host, number) }, gateway},
 			"its neighbour, by the gateway":    {func() string { return ask6From(t, neighbour.NetNS, gateway, number) }, gateway},
+			"its neighbour, IPv4":              {func() string { return askFrom(t, neighbour.NetNS, fmt.Sprint(gateway4, ":", number)) }, gateway4},
+			"the host, by 127.0.0.1":           {func() string { return ask(fmt.Sprint("127.0.0.1:", number)) }, gateway4},
 			"the host, to the container's own": {func() string { return ask6(web.Endpoints["n"].GlobalIPv6Address, 80) }, gateway},
 		} {
 			got := one.ask()
