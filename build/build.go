@@ -28,6 +28,7 @@ type build struct {
 	cancel   context.CancelCauseFunc
 	job      *solve.Job[step.Ref, *watcher]
 	created  time.Time
+	left     chan struct{} // closed when the build is over and history
 
 	mu       sync.Mutex
 	vertices map[vertexKey]*vertex
@@ -62,7 +63,7 @@ func (b *Builder) start(ctx context.Context, req Request) (context.Context, *bui
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	one := &build{
-		id: req.ID, builder: b, request: req, tape: t, progress: newProgress(t), cancel: cancel, created: time.Now(),
+		id: req.ID, builder: b, request: req, tape: t, progress: newProgress(t), cancel: cancel, created: time.Now(), left: make(chan struct{}),
 		vertices: map[vertexKey]*vertex{}, nodes: map[*node]*vertex{}, keys: map[*node]digest.Digest{},
 		tops: map[*node]bool{}, imports: map[string]bool{}, forgone: map[digest.Digest]bool{},
 	}

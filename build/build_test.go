@@ -10,11 +10,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
 	control "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/client"
 	solveerrors "github.com/moby/buildkit/solver/errdefs"
+
+	"github.com/cove-containers/cove/state"
 )
 
 const small = `FROM busybox
@@ -100,12 +103,32 @@ func TestErrorsPointAtTheDockerfile(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
+	_, err = k.build(t.Context(), "binary", "\xf1t#\x9f", nil)
+	if err == nil || !utf8.ValidString(err.Error()) {
+		t.Errorf("binary: %q", err)
+	}
+	if _, err := k.status("binary"); err != nil {
+		t.Error(err)
+	}
+	if raw, err := k.record("binary"); err != nil || len(raw) == 0 {
+		t.Error("no record of what was not UTF-8", err)
+	}
 	// The front end that is built in answers for its images.
 	for _, name := range []string{"docker/dockerfile:1", "docker.io/docker/dockerfile:1.4@sha256:" + strings.Repeat("a", 64)} {
 		if _, err := k.build(t.Context(), "", "# syntax="+name+"\nFROM busybox\nRUN echo s\n", nil); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// record is what the database has of a build that has ended.
+func (k *kit) record(id string) ([]byte, error) {
+	k.t.Helper()
+	if err := k.db.Update(func(*state.Tx) error { return nil }); err != nil { // what was left for later is written first
+		return nil, err
+	}
+	p, err := k.builder.history.table.Get(id)
+	return p.Record, err
 }
 
 func TestCancel(t *testing.T) {

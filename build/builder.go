@@ -187,6 +187,7 @@ func (b *Builder) leave(one *build) {
 	b.mu.Lock()
 	delete(b.builds, one.id)
 	b.mu.Unlock()
+	close(one.left)
 	b.tasks.Done()
 }
 

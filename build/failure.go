@@ -24,6 +24,12 @@ func (v *vertex) wrap(err error) error {
 	return solveerrors.WithSolveError(err, nil, nil, nil)
 }
 
+// legibleError is an error whose text is not UTF-8, with a text that is.
+type legibleError struct{ error }
+
+func (e legibleError) Error() string { return legible(e.error.Error()) }
+func (e legibleError) Unwrap() error { return e.error }
+
 func contentError(input string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err

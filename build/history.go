@@ -185,6 +185,7 @@ func (h *history) failure(r *control.BuildHistoryRecord, failed error) {
 		s = status.New(codes.Unknown, failed.Error())
 	}
 	whole := s.Proto()
+	whole.Message = legible(whole.Message)
 	if errors.Is(failed, context.Canceled) {
 		whole.Code, whole.Message = int32(codes.Canceled), failed.Error()
 	}

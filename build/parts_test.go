@@ -109,11 +109,19 @@ func TestTape(t *testing.T) {
 			t.Errorf("%x: %v", cut, err)
 		}
 	}
-	tape.discard()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := tape.follow(ctx, nil); err == nil {
-		t.Error("followed what is gone")
+	// Who follows when the build lets go hears the rest.
+	stopped := make(chan error)
+	go func() {
+		stopped <- tape.follow(t.Context(), func(*client.SolveStatus) error {
+			tape.discard()
+			return nil
+		})
+	}()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if err := tape.follow(t.Context(), nil); !errors.Is(err, errClosed) {
+		t.Error("followed what is gone", err)
 	}
 }
 

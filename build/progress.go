@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +30,9 @@ func newProgress(t *tape) *progress {
 	return &progress{tape: t, vertices: map[digest.Digest]*client.Vertex{}}
 }
 
+// legible is a text that the wire takes: what a client has written need not be UTF-8.
+func legible(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
 // announce shows steps that nothing has happened to yet.
 func (p *progress) announce(list []*vertex) {
 	s := &client.SolveStatus{}
@@ -37,7 +41,7 @@ func (p *progress) announce(list []*vertex) {
 		if _, ok := p.vertices[v.Digest]; ok {
 			continue
 		}
-		shown := &client.Vertex{Digest: v.Digest, Inputs: v.inputs, Name: v.Name, ProgressGroup: v.meta.GetProgressGroup()}
+		shown := &client.Vertex{Digest: v.Digest, Inputs: v.inputs, Name: legible(v.Name), ProgressGroup: v.meta.GetProgressGroup()}
 		p.vertices[v.Digest] = shown
 		p.counts.total++
 		copied := *shown
@@ -111,7 +115,7 @@ func message(err error) string {
 	if errors.Is(err, context.Canceled) {
 		return context.Canceled.Error()
 	}
-	return err.Error()
+	return legible(err.Error())
 }
 
 func (p *progress) log(dgst digest.Digest, stream int, data []byte, at time.Time) {
@@ -120,7 +124,7 @@ func (p *progress) log(dgst digest.Digest, stream int, data []byte, at time.Time
 
 func (p *progress) status(dgst digest.Digest, s step.Status, at time.Time) {
 	p.tape.write(&client.SolveStatus{Statuses: []*client.VertexStatus{{
-		ID: s.ID, Vertex: dgst, Current: s.Current, Total: s.Total, Started: s.Started, Completed: s.Completed, Timestamp: at,
+		ID: legible(s.ID), Vertex: dgst, Current: s.Current, Total: s.Total, Started: s.Started, Completed: s.Completed, Timestamp: at,
 	}}})
 }
 

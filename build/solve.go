@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
 	control "github.com/moby/buildkit/api/services/control"
@@ -61,6 +62,9 @@ func (b *Builder) Solve(ctx context.Context, req Request) (_ *Response, err erro
 func (b *build) reason(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		return cause
+	}
+	if !utf8.ValidString(err.Error()) {
+		return legibleError{err}
 	}
 	return err
 }

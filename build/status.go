@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,25 +22,31 @@ const patience = 10 * time.Second
 // Status emits how a build comes along, from its beginning however late it is asked, and returns at its end. A build that
 // has not begun yet is waited for; of one that has ended the log is emitted.
 func (b *Builder) Status(ctx context.Context, id string, emit func(*client.SolveStatus) error) error {
-	b.mu.Lock()
-	one := b.builds[id]
-	b.mu.Unlock()
-	if one == nil {
-		if ok, err := b.history.recall(id, emit); ok {
-			return err
+	for {
+		b.mu.Lock()
+		one := b.builds[id]
+		b.mu.Unlock()
+		if one == nil {
+			if ok, err := b.history.recall(id, emit); ok {
+				return err
+			}
+			wait, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			var err error
+			if one, err = b.find(wait, id); err != nil {
+				return err
+			}
 		}
-		wait, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		var err error
-		if one, err = b.find(wait, id); err != nil {
-			return err
+		err := one.tape.follow(ctx, emit)
+		if errors.Is(err, errClosed) { // it is becoming history
+			<-one.left
+			continue
 		}
+		if err != nil {
+			return fmt.Errorf("progress of build %s: %w", id, err)
+		}
+		return nil
 	}
-	err := one.tape.follow(ctx, emit)
-	if err != nil {
-		return fmt.Errorf("progress of build %s: %w", id, err)
-	}
-	return nil
 }
 
 // Cancel ends a build, as if its client had gone.

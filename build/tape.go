@@ -22,12 +22,16 @@ type tape struct {
 	path string
 	file *os.File
 
-	mu     sync.Mutex
-	size   int64
-	err    error
-	ended  bool
-	change chan struct{} // closed when there is more
+	mu      sync.Mutex
+	size    int64
+	err     error
+	ended   bool
+	readers int           // who has the file open besides the build; -1 once it is closed
+	change  chan struct{} // closed when there is more
 }
+
+// errClosed is what follow gives when the build has let go of its tape.
+var errClosed = errors.New("the build has ended")
 
 // maxTape bounds what a build may write there, its clipped logs included.
 const maxTape = 256 << 20
@@ -37,7 +41,7 @@ func newTape(path string) (*tape, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the log of a build: %w", err)
 	}
-	return &tape{path: path, file: f, change: make(chan struct{})}, nil
+	return &tape{path: path, file: f, readers: 1, change: make(chan struct{})}, nil
 }
 
 // write adds to the tape. That it cannot be written does not end a build: listeners learn of it.
@@ -78,18 +82,17 @@ func (t *tape) end() {
 
 // follow emits everything from the start to the end of the build.
 func (t *tape) follow(ctx context.Context, emit func(*client.SolveStatus) error) error {
-	file, err := os.Open(t.path)
-	if err != nil {
-		return fmt.Errorf("read the log of a build: %w", err)
+	if !t.use(1) {
+		return errClosed
 	}
-	defer file.Close()
+	defer t.use(-1)
 	var at int64
 	for {
 		t.mu.Lock()
 		size, ended, failed, change := t.size, t.ended, t.err, t.change
 		t.mu.Unlock()
 		if at < size {
-			if err := play(io.NewSectionReader(file, at, size-at), emit); err != nil {
+			if err := play(io.NewSectionReader(t.file, at, size-at), emit); err != nil {
 				return err
 			}
 			at = size
@@ -162,8 +165,22 @@ func (t *tape) discard() {
 	os.Remove(t.path)
 }
 
-// close lets go of the file; the caller removes or keeps it.
+// close lets go of the file; the caller removes or keeps it. Who follows still reads to the end.
 func (t *tape) close() {
 	t.end()
-	t.file.Close()
+	t.use(-1)
+}
+
+// use counts who has the file open, the build itself among them, and tells whether it is.
+func (t *tape) use(n int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.readers < 0 {
+		return false
+	}
+	if t.readers += n; t.readers == 0 {
+		t.readers = -1
+		t.file.Close()
+	}
+	return true
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/cove-containers/cove/build/step"
 	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/shim"
+	"github.com/cove-containers/cove/sys"
 )
 
 // Run runs the command and makes layers of what it has changed.
@@ -103,10 +104,13 @@ func (s *streams) release() {
 
 func (s *streams) wait() { s.busy.Wait() }
 
+// outputSize is how much of its output a process need not wait with until it has been taken.
+const outputSize = 64 << 10
+
 func (b *box) outputStreams() (*streams, error) {
 	s := &streams{}
 	for n := range s.ends {
-		ours, theirs, err := os.Pipe()
+		ours, theirs, err := sys.ReadPipe(outputSize)
 		if err != nil {
 			s.release()
 			return nil, fmt.Errorf("make output streams: %w", err)

@@ -53,6 +53,19 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestLoud: a process whose output is taken more slowly than it comes waits, as programs expect it.
+func TestLoud(t *testing.T) {
+	k := newKit(t, t.TempDir(), false)
+	quick := k.env.Out
+	k.env.Out = func(stream int, p []byte) {
+		time.Sleep(time.Millisecond)
+		quick(stream, p)
+	}
+	if _, out := k.run(shell("head -c 3000000 /dev/zero && echo whole")); len(out) != 3_000_006 {
+		t.Errorf("%d bytes", len(out))
+	}
+}
+
 // TestNothingChanges runs commands that change nothing: their layers hold nothing, folders that something was mounted in
 // have the times they had, and what the process itself does with such a folder stays.
 func TestNothingChanges(t *testing.T) {

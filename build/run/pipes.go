@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // pipes connect a process with whoever started it.
@@ -27,14 +29,14 @@ func newPipes(req gwclient.StartRequest) (*pipes, error) {
 		if !wanted {
 			continue
 		}
-		r, w, err := os.Pipe()
-		if err != nil {
+		pipe := sys.ReadPipe
+		if n == 0 {
+			pipe = sys.WritePipe
+		}
+		var err error
+		if p.ours[n], p.theirs[n], err = pipe(outputSize); err != nil {
 			p.abandon()
 			return nil, fmt.Errorf("make streams: %w", err)
-		}
-		p.ours[n], p.theirs[n] = r, w
-		if n == 0 {
-			p.ours[n], p.theirs[n] = w, r
 		}
 	}
 	return p, nil
