@@ -312,7 +312,7 @@ var nowhere = ocispec.Platform{OS: "unknown", Architecture: "unknown"}
 // response tells what was made in the words of BuildKit's exporters.
 func (m *made) response(names []ref.Name, o *options) map[string]string {
 	out := map[string]string{exptypes.ExporterImageDigestKey: m.root.Digest.String()}
-	if m.config != "" {
+	if m.config != "" && o.kind != Moby { // clients take it for the image's ID, which in the store is the digest
 		out[exptypes.ExporterImageConfigDigestKey] = m.config.String()
 	}
 	root := m.root

@@ -18,6 +18,7 @@ import (
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/build/result"
 	"github.com/cove-containers/cove/build/step"
+	"github.com/cove-containers/cove/cache"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/remote"
 )
@@ -36,7 +37,7 @@ type Parts struct {
 	Blobs     *blob.Store
 	Remote    *remote.Client
 	// Mounts keeps the folders of cache mounts; nil: they are not shared.
-	Mounts Mounts
+	Mounts *cache.Mounts
 }
 
 // Sharer shares the cache. It is safe for concurrent use.
@@ -63,7 +64,7 @@ func (s *Sharer) Import(ctx context.Context, env *step.Env, kind string, attrs m
 		return nil, fmt.Errorf("import cache from %s: %w", f.name, err)
 	}
 	if isTrue(attrs["mounts"]) {
-		if err := f.restore(ctx); err != nil {
+		if err := f.restore(ctx, env); err != nil {
 			return nil, fmt.Errorf("import cache mounts from %s: %w", f.name, err)
 		}
 	}

@@ -65,9 +65,11 @@ func newHouse(t *testing.T) *house {
 	images.SetHeld(records.Holds)
 	x, err := result.New(result.Parts{Images: images, Layers: layers, Blobs: blobs, DB: db})
 	must(t, err)
+	mounts, err := cache.OpenMounts(filepath.Join(root, "mounts"), db)
+	must(t, err)
 	lease := records.Lease()
 	env := &step.Env{Lease: lease, Progress: func(step.Status) {}}
-	return &house{Sharer: New(Parts{Exporters: x, Images: images, Blobs: blobs, Remote: reg}), t: t, layers: layers, lease: lease, env: env}
+	return &house{Sharer: New(Parts{Exporters: x, Images: images, Blobs: blobs, Remote: reg, Mounts: mounts}), t: t, layers: layers, lease: lease, env: env}
 }
 
 // build makes a layer with a file on a pile.
@@ -289,4 +291,84 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// mount shows what a cache mount has; absent is "-".
+func (h *house) mount(id string) string {
+	h.t.Helper()
+	m, err := h.Mounts.Take(context.Background(), cache.MountRequest{Key: id, Fill: func(*os.File) error { return errAbsent }})
+	if err != nil {
+		return "-"
+	}
+	defer m.Release()
+	body, err := os.ReadFile(filepath.Join(m.Dir, "sub", "file"))
+	must(h.t, err)
+	return string(body)
+}
+
+// TestCacheMounts: they go and come only when both sides say so, and what is not as it says is not restored.
+func TestCacheMounts(t *testing.T) {
+	r := startRegistry(t)
+	from := newHouse(t)
+	fill := func(h *house, id, text string) {
+		m, err := h.Mounts.Take(context.Background(), cache.MountRequest{Key: id})
+		must(t, err)
+		defer m.Release()
+		must(t, os.MkdirAll(filepath.Join(m.Dir, "sub"), 0o755))
+		must(t, os.WriteFile(filepath.Join(m.Dir, "sub", "file"), []byte(text), 0o644))
+	}
+	fill(from, "/root/.cache", "content")
+	fill(from, "unused", "other")
+	steps := from.steps()
+	steps[1].Op = &pb.Op{Op: &pb.Op_Exec{Exec: &pb.ExecOp{Mounts: []*pb.Mount{
+		{MountType: pb.MountType_CACHE, Input: -1, CacheOpt: &pb.CacheOpt{ID: "/root/.cache"}},
+		{MountType: pb.MountType_CACHE, Input: -1, CacheOpt: &pb.CacheOpt{ID: "never made"}},
+	}}}}
+	ref := r.Host() + "/mounts:1"
+	_, err := from.Export(context.Background(), from.env, Registry, map[string]string{"ref": ref, "mounts": "true"}, steps)
+	must(t, err)
+	if from.mount("never made") != "-" {
+		t.Error("exporting makes cache mounts")
+	}
+	to := newHouse(t)
+	read := func(h *house, attrs ...string) error {
+		m := map[string]string{"ref": ref}
+		for _, a := range attrs {
+			m[a] = "true"
+		}
+		_, err := h.Import(context.Background(), h.env, Registry, m)
+		return err
+	}
+	must(t, read(to))
+	if got := to.mount("/root/.cache"); got != "-" {
+		t.Errorf("restored without having been asked for: %q", got)
+	}
+	must(t, read(to, "mounts"))
+	if got := to.mount("/root/.cache"); got != "content" || to.mount("unused") != "-" {
+		t.Errorf("restored %q", got)
+	}
+	own := newHouse(t)
+	fill(own, "/root/.cache", "mine")
+	must(t, read(own, "mounts"))
+	if got := own.mount("/root/.cache"); got != "mine" {
+		t.Errorf("what was here is %q now", got)
+	}
+	var m ocispec.Manifest
+	must(t, json.Unmarshal(r.Manifest("mounts", "1"), &m))
+	for i := range m.Layers {
+		if m.Layers[i].Annotations[mountNote] != "" {
+			m.Layers[i].Digest = r.PutBlob([]byte("this is no archive"))
+			m.Layers[i].Size = int64(len("this is no archive"))
+		}
+	}
+	body, err := json.Marshal(m)
+	must(t, err)
+	r.PutManifest("mounts", "1", m.MediaType, body)
+	liar := newHouse(t)
+	if err := read(liar, "mounts"); err == nil {
+		t.Error("a lie is restored")
+	}
+	if liar.mount("/root/.cache") != "-" || liar.blobs() != 0 {
+		t.Error("a lie leaves something")
+	}
 }

@@ -57,7 +57,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 	contents := content.New(parts.Layers)
 	files := file.New(file.Parts{Layers: parts.Layers, Content: contents})
 	sources := source.New(source.Parts{Layers: parts.Layers, Content: contents, Images: parts.Images, Folder: filepath.Join(root, "sources")})
-	results, err := newDelivery(parts, db, blobs, registries)
+	results, err := newDelivery(parts, db, blobs, registries, records.Mounts())
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/cove-containers/cove/build/result"
 	"github.com/cove-containers/cove/build/share"
 	"github.com/cove-containers/cove/build/step"
+	"github.com/cove-containers/cove/cache"
 	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/oci"
@@ -29,12 +30,12 @@ type delivery struct {
 	layers    *layer.Store
 }
 
-func newDelivery(parts engine.Parts, db *state.DB, blobs *blob.Store, registries *remote.Client) (*delivery, error) {
+func newDelivery(parts engine.Parts, db *state.DB, blobs *blob.Store, registries *remote.Client, mounts *cache.Mounts) (*delivery, error) {
 	x, err := result.New(result.Parts{Images: parts.Images, Layers: parts.Layers, Blobs: blobs, DB: db})
 	if err != nil {
 		return nil, err
 	}
-	sharer := share.New(share.Parts{Exporters: x, Images: parts.Images, Blobs: blobs, Remote: registries})
+	sharer := share.New(share.Parts{Exporters: x, Images: parts.Images, Blobs: blobs, Remote: registries, Mounts: mounts})
 	return &delivery{exporters: x, sharer: sharer, layers: parts.Layers}, nil
 }
 
