@@ -188,6 +188,27 @@ func TestAnyPortGoesRound(t *testing.T) {
 	}
 }
 
+// TestGivenBackIsFree: a port that was just given back, and that a process which is being started still holds, is waited for.
+func TestGivenBackIsFree(t *testing.T) {
+	tries := 0
+	h := fakeSockets{}.host()
+	h.reserve = func(nt.IPProtocol, netip.AddrPort) (io.Closer, error) {
+		if tries++; tries == 2 || tries == 3 {
+			return nil, syscall.EADDRINUSE
+		}
+		return io.NopCloser(nil), nil
+	}
+	p := newTaken(h)
+	w := Wish{Inside: port("80/tcp"), Host: netip.IPv4Unspecified(), From: 8000, UpTo: 8000}
+	if _, _, err := p.Take([]Wish{w}); err != nil {
+		t.Fatal(err)
+	}
+	p.GiveBack([]Binding{{Inside: w.Inside, Host: netip.AddrPortFrom(w.Host, 8000)}})
+	if _, _, err := p.Take([]Wish{w}); err != nil || tries != 4 {
+		t.Errorf("%v after %d tries", err, tries)
+	}
+}
+
 func TestManyPortsAreLookedUpAndNotHeld(t *testing.T) {
 	all := netip.IPv4Unspecified()
 	row := func(from, n int) (wanted []Wish) {

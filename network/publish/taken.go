@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	nt "github.com/moby/moby/api/types/network"
 )
@@ -25,7 +27,8 @@ type Taken struct {
 
 	mu   sync.Mutex
 	held map[held][]holding
-	next uint16 // where the search for any free port goes on
+	left map[held]time.Time // when ports that were held were given back
+	next uint16             // where the search for any free port goes on
 }
 
 // host is what is asked of the host.
@@ -52,7 +55,9 @@ type holding struct {
 // NewTaken holds nothing yet.
 func NewTaken() *Taken { return newTaken(host{reservePort, listServers, ownerOf}) }
 
-func newTaken(h host) *Taken { return &Taken{host: h, held: map[held][]holding{}} }
+func newTaken(h host) *Taken {
+	return &Taken{host: h, held: map[held][]holding{}, left: map[held]time.Time{}}
+}
 
 // Take takes ports for all wishes, or none, in their order. refused is the wish that could not be met.
 func (p *Taken) Take(wanted []Wish) (at []uint16, refused Wish, err error) {
@@ -200,6 +205,10 @@ func (r *round) seize(proto nt.IPProtocol, at netip.AddrPort) (io.Closer, error)
 		return nil, nil
 	}
 	socket, err := r.host.reserve(proto, at)
+	for errors.Is(err, syscall.EADDRINUSE) && time.Since(r.left[held{proto, at.Port()}]) < lingering {
+		time.Sleep(lingering / 100)
+		socket, err = r.host.reserve(proto, at)
+	}
 	if r.many && err == nil {
 		return nil, socket.Close()
 	}
@@ -229,6 +238,7 @@ func (p *Taken) giveBack(key held, address netip.Addr) {
 		}
 		if has.socket != nil {
 			has.socket.Close()
+			p.leave(key)
 		}
 		if len(here) == 1 {
 			delete(p.held, key)
@@ -237,6 +247,19 @@ func (p *Taken) giveBack(key held, address netip.Addr) {
 		}
 		return
 	}
+}
+
+// lingering is how long a port may still be the engine's after it gave it back: a process that it starts at that moment has
+// all its sockets, too, until it runs a program of its own.
+const lingering = 300 * time.Millisecond
+
+// leave notes that a port was held until now.
+func (p *Taken) leave(key held) {
+	const enough = 1000
+	if len(p.left) > enough {
+		maps.DeleteFunc(p.left, func(_ held, at time.Time) bool { return time.Since(at) > lingering })
+	}
+	p.left[key] = time.Now()
 }
 
 // Close gives back all.
