@@ -27,15 +27,21 @@ func main() {
 	debian := flag.String("debian", "", "archive of a Debian image for the pull (made by scripts/debian-image); empty leaves the pull out")
 	registries := flag.Int("registries", 3, "rounds of the comparison of registries; 0 leaves it out")
 	builds := flag.Int("builds", 5, "rounds of the comparison of builds; 0 leaves it out")
-	only := flag.String("only", "", `"registries" or "builds": leave out everything else`)
+	networks := flag.Int("networks", 5, "rounds of the comparison of networks; 0 leaves it out")
+	only := flag.String("only", "", `"registries", "builds" or "networks": leave out everything else`)
+	at := flag.String("serve", "", "be the server that is asked, at this address")
 	flag.Parse()
-	if err := measure(*rounds, *registries, *builds, *only, *debian); err != nil {
+	if *at != "" {
+		fmt.Fprintln(os.Stderr, "bench:", serve(*at))
+		os.Exit(1)
+	}
+	if err := measure(*rounds, *registries, *builds, *networks, *only, *debian); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func measure(rounds, registries, builds int, only, debian string) error {
+func measure(rounds, registries, builds, networks int, only, debian string) error {
 	images, err := testkit.Images(".")
 	if err != nil {
 		return err
@@ -70,6 +76,8 @@ func measure(rounds, registries, builds int, only, debian string) error {
 		return b.registries(registries)
 	case "builds":
 		return b.builds(builds)
+	case "networks":
+		return b.traffic(networks)
 	}
 	fmt.Printf("%d rounds; median ms (least, most); the ratio is the peer's median over cove's\n\n", rounds)
 	b.table("run --rm alpine true, default network", rounds, func(p *peer) *exec.Cmd { return p.run("") })
@@ -79,6 +87,11 @@ func measure(rounds, registries, builds int, only, debian string) error {
 	b.memory(20)
 	if debian != "" {
 		if err := b.pulls(max(3, rounds/5), debian); err != nil {
+			return err
+		}
+	}
+	if networks > 0 {
+		if err := b.traffic(networks); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 // peer is one engine under measurement: how it runs a container, executes in one, and so on. A nil deed is one the peer lacks.
 type peer struct {
 	name       string
+	call       func(args ...string) *exec.Cmd // any command of its client
 	run        func(network string) *exec.Cmd // run --rm alpine true
 	start      func(name string) *exec.Cmd    // run -d alpine sleep
 	exec       func(name string) *exec.Cmd
@@ -65,6 +66,7 @@ func client(p *peer, env []string, program ...string) *peer {
 	c := func(args ...string) *exec.Cmd {
 		return command(env, append(append([]string(nil), program...), args...)...)
 	}
+	p.call = c
 	p.run = func(network string) *exec.Cmd {
 		if network != "" {
 			return c("run", "--rm", "--network", network, p.alpineName, "true")
