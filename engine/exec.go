@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -190,7 +191,7 @@ func (e *Engine) commandConfig(c *container.Container, r *run, x *command, size 
 		return shim.ExecConfig{}, err
 	}
 	process.Args, process.Terminal = q.Cmd, q.Tty
-	process.Env = spec.Override(spec.Environment(c.Config.Hostname, q.Tty, c.Config.Env), q.Env)
+	process.Env = spec.Override(spec.Environment(c.Config.Hostname, q.Tty, slices.Concat(e.etc.LinkedEnv(c), c.Config.Env)), q.Env)
 	if q.WorkingDir != "" {
 		process.Cwd = q.WorkingDir
 	}

@@ -63,6 +63,7 @@ func (e *Engine) settings(c *container.Container) spec.Settings {
 		Args:           append([]string{c.Path}, c.Args...),
 		Hostname:       c.Config.Hostname,
 		Domainname:     c.Config.Domainname,
+		Linked:         e.etc.LinkedEnv(c),
 		CgroupPath:     e.cgroupPath(c),
 		CgroupV2:       unifiedCgroups(),
 		Ulimits:        cfg.Ulimits,

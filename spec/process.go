@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -17,7 +18,7 @@ func process(s Settings, doc *specs.Spec) error {
 		p.Cwd = "/"
 	}
 	p.Terminal = s.Config.Tty
-	p.Env = Environment(s.Hostname, s.Config.Tty, s.Config.Env)
+	p.Env = Environment(s.Hostname, s.Config.Tty, slices.Concat(s.Linked, s.Config.Env))
 	p.OOMScoreAdj = &s.HostConfig.OomScoreAdj
 	if size := s.HostConfig.ConsoleSize; s.Config.Tty && size[0] > 0 && size[1] > 0 {
 		p.ConsoleSize = &specs.Box{Height: size[0], Width: size[1]}

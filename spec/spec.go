@@ -49,6 +49,8 @@ type Settings struct {
 	Args []string
 	// Hostname and Domainname as the container sees them.
 	Hostname, Domainname string
+	// Linked are variables that tell of linked containers; those of Config go before them.
+	Linked []string
 	// Hosts, ResolvConf and HostnameFile are host paths of the files the engine manages; empty: not mounted.
 	Hosts, ResolvConf, HostnameFile string
 	// Mounts in any order; they are sorted so that a parent comes before what lies in it.

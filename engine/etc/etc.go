@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/container"
@@ -151,36 +150,6 @@ func (s Settings) hostsInput(c *container.Container, endpoints map[string]*nt.En
 		}
 	}
 	return in
-}
-
-// Linked are the lines of /etc/hosts for --link: the alias, name and ID of each other container with its address.
-// At start the others must run. On a user's network links are a matter of the name server.
-func (s Settings) Linked(c *container.Container, starting bool) ([]string, error) {
-	if c.HostConfig.NetworkMode.IsUserDefined() {
-		return nil, nil
-	}
-	var lines []string
-	for _, link := range c.HostConfig.Links {
-		ref, alias, aliased := strings.Cut(link, ":")
-		if ref = strings.TrimPrefix(ref, "/"); !aliased {
-			alias = ref
-		}
-		other, err := s.Containers.Get(ref)
-		switch {
-		case err != nil:
-			return nil, errdefs.ErrInvalidArgument.WithMessage("could not get container for " + ref + ": " + err.Error())
-		case !starting:
-			continue
-		case !other.State.Alive():
-			return nil, errdefs.ErrConflict.WithMessage("Cannot link to a non running container: /" + other.Name + " AS /" + c.Name + "/" + alias)
-		}
-		if endpoint := other.Networks[nt.NetworkBridge]; endpoint != nil && endpoint.IPAddress.IsValid() {
-			for _, name := range []string{alias, other.ShortID(), other.Name} {
-				lines = append(lines, name+":"+endpoint.IPAddress.String())
-			}
-		}
-	}
-	return lines, nil
 }
 
 func hostsOfHost(in HostsInput) ([]byte, error) {
