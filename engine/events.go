@@ -21,9 +21,7 @@ func (e *Engine) log(kind et.Type, action et.Action, id string, attrs map[string
 }
 
 // Told is event for those who change containers beside the engine.
-func (e *Engine) Told(c *container.Container, action et.Action, extra ...string) {
-	e.event(c, action, extra...)
-}
+func (e *Engine) Told(c *container.Container, action et.Action, extra ...string) { e.event(c, action, extra...) }
 
 // event tells what happened to a container: its labels, image and name go with it, then extra in pairs.
 func (e *Engine) event(c *container.Container, action et.Action, extra ...string) {
