@@ -45,8 +45,6 @@ type Run interface {
 	WriteNames(c *container.Container, box *network.Sandbox) error
 	// KeepNames has its supervisor hold the sockets of its name server.
 	KeepNames(ctx context.Context, containerID string, names *network.Sockets) error
-	// Told tells the world what happened to it.
-	Told(c *container.Container, action et.Action, extra ...string)
 }
 
 // Conductor connects and disconnects. It is safe for concurrent use.

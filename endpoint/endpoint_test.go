@@ -47,9 +47,8 @@ type fakeRun struct{}
 func (fakeRun) NetworkRequest(c *container.Container) network.Request {
 	return network.Request{Name: c.Name, Networks: c.Wished, Ports: c.HostConfig.PortBindings}
 }
-func (fakeRun) WriteNames(*container.Container, *network.Sandbox) error        { return nil }
-func (fakeRun) KeepNames(context.Context, string, *network.Sockets) error      { return nil }
-func (fakeRun) Told(c *container.Container, action et.Action, extra ...string) {}
+func (fakeRun) WriteNames(*container.Container, *network.Sandbox) error   { return nil }
+func (fakeRun) KeepNames(context.Context, string, *network.Sockets) error { return nil }
 
 // TestWhatCannotBeRecordedIsUndone: with a database that takes nothing any more the kernel is as it was, and so is the record.
 func TestWhatCannotBeRecordedIsUndone(t *testing.T) {

@@ -165,7 +165,13 @@ func (d *Conductor) changePorts(ctx context.Context, ref string, action et.Actio
 		}
 		return err
 	}
-	d.Run.Told(now, action, "ports", listed(ports))
+	attributes := map[string]string{"image": now.Config.Image, "name": now.Name, "ports": listed(ports)}
+	for label, value := range now.Config.Labels {
+		if _, ours := attributes[label]; !ours {
+			attributes[label] = value
+		}
+	}
+	d.Tell(et.Message{Type: et.ContainerEventType, Action: action, Actor: et.Actor{ID: now.ID, Attributes: attributes}})
 	return nil
 }
 

@@ -20,9 +20,6 @@ func (e *Engine) log(kind et.Type, action et.Action, id string, attrs map[string
 	e.bus.Publish(et.Message{Type: kind, Action: action, Actor: et.Actor{ID: id, Attributes: attrs}})
 }
 
-// Told is event for those who change containers beside the engine.
-func (e *Engine) Told(c *container.Container, action et.Action, extra ...string) { e.event(c, action, extra...) }
-
 // event tells what happened to a container: its labels, image and name go with it, then extra in pairs.
 func (e *Engine) event(c *container.Container, action et.Action, extra ...string) {
 	attrs := maps.Clone(c.Config.Labels)
