@@ -76,6 +76,12 @@ func (c *Client) authorization(ctx context.Context, r request, resp *http.Respon
 		if t, _, err = c.fetchToken(ctx, r, resp.Request.URL, bearer, false); err != nil {
 			return "", err
 		}
+	case basic && cred.Keeper != nil:
+		var err error
+		if cred.Username, cred.Password, err = cred.Keeper.Login(ctx); err != nil || cred.Username == "" {
+			return "", err
+		}
+		t = token{value: basicValue(cred)}
 	case basic && cred.Username != "":
 		t = token{value: basicValue(cred)}
 	default:
@@ -100,6 +106,10 @@ type tokenAnswer struct {
 // fetchToken asks the token service a registry's challenge names. With offline it also asks for, and returns, a
 // refresh token.
 func (c *Client) fetchToken(ctx context.Context, r request, asked *url.URL, challenge map[string]string, offline bool) (token, string, error) {
+	if k := r.credentials().Keeper; k != nil {
+		t, err := c.keptToken(ctx, r, asked, challenge, k)
+		return t, "", err
+	}
 	req, err := c.tokenRequest(ctx, r, asked, challenge, offline)
 	if err != nil {
 		return token{}, "", err
@@ -129,20 +139,45 @@ func (c *Client) fetchToken(ctx context.Context, r request, asked *url.URL, chal
 	if value == "" {
 		return token{}, "", fmt.Errorf("token service %s answered without a token", req.URL.Host)
 	}
-	life := time.Duration(answer.ExpiresIn) * time.Second
-	if life < defaultLife {
-		life = defaultLife
-	}
-	return token{"Bearer " + value, time.Now().Add(life - life/10), asked, challenge}, answer.RefreshToken, nil
+	return bearerToken(value, time.Duration(answer.ExpiresIn)*time.Second, asked, challenge), answer.RefreshToken, nil
 }
 
-func (c *Client) tokenRequest(ctx context.Context, r request, asked *url.URL, challenge map[string]string, offline bool) (*http.Request, error) {
+// bearerToken is a token that is good for so long, asked for with a challenge.
+func bearerToken(value string, life time.Duration, asked *url.URL, challenge map[string]string) token {
+	life = max(life, defaultLife)
+	return token{"Bearer " + value, time.Now().Add(life - life/10), asked, challenge}
+}
+
+// keptToken has the keeper of the credentials ask the token service.
+func (c *Client) keptToken(ctx context.Context, r request, asked *url.URL, challenge map[string]string, k Keeper) (token, error) {
+	realm, err := c.realm(asked, challenge)
+	if err != nil {
+		return token{}, err
+	}
+	scopes := strings.Fields(mergeScopes(r.scope, challenge["scope"]))
+	value, life, err := k.Token(ctx, realm.String(), challenge["service"], scopes)
+	if err != nil {
+		return token{}, fmt.Errorf("ask token service: %w", err)
+	}
+	return bearerToken(value, life, asked, challenge), nil
+}
+
+// realm is the token service that a challenge names.
+func (c *Client) realm(asked *url.URL, challenge map[string]string) (*url.URL, error) {
 	realm, err := url.Parse(challenge["realm"])
 	if err != nil || realm.Host == "" || realm.Scheme != "https" && realm.Scheme != "http" {
 		return nil, fmt.Errorf("the registry names no usable token service: %q", challenge["realm"])
 	}
 	if realm.Scheme == "http" && asked.Scheme == "https" && !c.insecure(realm.Host) {
 		return nil, errors.New("the registry speaks TLS but its token service does not: " + realm.Redacted())
+	}
+	return realm, nil
+}
+
+func (c *Client) tokenRequest(ctx context.Context, r request, asked *url.URL, challenge map[string]string, offline bool) (*http.Request, error) {
+	realm, err := c.realm(asked, challenge)
+	if err != nil {
+		return nil, err
 	}
 	scope := mergeScopes(r.scope, challenge["scope"])
 	cred := r.credentials()

@@ -11,6 +11,7 @@ package remote
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -39,6 +40,14 @@ type Config struct {
 	Idle time.Duration
 }
 
+// A Keeper has credentials somewhere else and speaks with token services itself, so that a password need not come here.
+type Keeper interface {
+	// Token asks the service at realm for a token with these scopes, and tells how long it is good.
+	Token(ctx context.Context, realm, service string, scopes []string) (token string, life time.Duration, err error)
+	// Login gives the name and password for a registry without a token service; "" when there are none.
+	Login(ctx context.Context) (username, password string, err error)
+}
+
 // Credentials are what a user presents to one registry. The zero value is an anonymous user.
 type Credentials struct {
 	Username, Password string
@@ -46,6 +55,8 @@ type Credentials struct {
 	IdentityToken string
 	// RegistryToken is presented to the registry as it is.
 	RegistryToken string
+	// Keeper, when set, stands in for all of these.
+	Keeper Keeper
 }
 
 // Session is one user's dealings with one registry, for one command or for as long as a cache of it runs: it keeps the tokens it was

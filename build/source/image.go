@@ -2,7 +2,6 @@ package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
-	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/auth"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -21,7 +18,6 @@ import (
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/ref"
-	"github.com/cove-containers/cove/remote"
 )
 
 // base is an image that a build starts from or copies from.
@@ -188,28 +184,6 @@ func (b *base) resolve(ctx context.Context, env *step.Env) (*sourceresolver.Reso
 		return nil, err
 	}
 	return &sourceresolver.ResolveImageResponse{Digest: img.ID, Config: config}, nil
-}
-
-// credentials are those that a client of the build has for the registry of a name; none where no client has any.
-func credentials(ctx context.Context, env *step.Env, name ref.Name) remote.Credentials {
-	if env.Sessions == nil || env.Group == nil {
-		return remote.Credentials{}
-	}
-	host := name.Host
-	if host == ref.DefaultHost {
-		host = "registry-1.docker.io"
-	}
-	_, user, secret, err := auth.CredentialsFunc(ctx, env.Sessions, env.Group)(host)
-	switch {
-	case err != nil && !errors.Is(err, session.ErrNoActiveSessions):
-		if env.Warn != nil {
-			env.Warn(fmt.Sprintf("no credentials for %s: %v", host, err), "")
-		}
-		return remote.Credentials{}
-	case user == "" && secret != "":
-		return remote.Credentials{IdentityToken: secret}
-	}
-	return remote.Credentials{Username: user, Password: secret}
 }
 
 // tally tells the clients of a build how the layers of an image come in.

@@ -3,6 +3,8 @@ package source
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -12,6 +14,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
@@ -23,6 +27,35 @@ type wallet struct {
 	auth.UnimplementedAuthServer
 	user, secret string
 	asked        []string
+	tokens       bool // it asks token services itself
+}
+
+func (w *wallet) GetTokenAuthority(context.Context, *auth.GetTokenAuthorityRequest) (*auth.GetTokenAuthorityResponse, error) {
+	if !w.tokens {
+		return nil, status.Error(codes.Unimplemented, "no")
+	}
+	return &auth.GetTokenAuthorityResponse{PublicKey: make([]byte, 32)}, nil
+}
+
+func (w *wallet) FetchToken(ctx context.Context, r *auth.FetchTokenRequest) (*auth.FetchTokenResponse, error) {
+	query := url.Values{"service": {r.Service}, "scope": r.Scopes}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.Realm+"?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.SetBasicAuth(w.user, w.secret)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Token string `json:"token"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return nil, err
+	}
+	return &auth.FetchTokenResponse{Token: answer.Token, ExpiresIn: 60}, nil
 }
 
 func (w *wallet) Register(s *grpc.Server) { auth.RegisterAuthServer(s, w) }
@@ -168,6 +201,22 @@ func TestBasesFromHere(t *testing.T) {
 	}
 	if _, err := k.resolve(id, reg.Host()+"/nobody:1", ""); !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "manifest for "+reg.Host()+"/nobody:1 not found") {
 		t.Error(err)
+	}
+}
+
+func TestBasesOfAClientThatKeepsItsPassword(t *testing.T) {
+	k := newKit(t)
+	for _, kind := range []string{"bearer", "basic"} {
+		reg := registry(t, testkit.Faults{Auth: kind, User: "ann", Password: "secret"})
+		reg.Push("base", "1", craft(t, "L;f /a "+kind))
+		w := &wallet{user: "ann", secret: "secret", tokens: true}
+		id, _ := k.client("", w)
+		if _, err := k.base(id, reg.Host()+"/base:1", nil); err != nil {
+			t.Error(kind, err)
+		}
+		if asked := len(w.asked) > 0; asked != (kind == "basic") {
+			t.Errorf("%s: the password was asked for %d times", kind, len(w.asked))
+		}
 	}
 }
 
