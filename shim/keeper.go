@@ -90,7 +90,7 @@ func (k *Keeper) bootSpare() {
 	if !wanted {
 		return
 	}
-	b, err := boot(k.dir, k.binary, verbShim)
+	b, err := boot(k.dir, k.binary, verbShim, smallEnv())
 	if err != nil {
 		return // the next Launch boots its own, and says what is wrong
 	}
@@ -118,7 +118,7 @@ const titleRoom = 64
 
 // boot starts a supervisor process. What it says when it crashes goes to a file, because whoever reads our own output
 // must not be kept waiting by a process that outlives us.
-func boot(dir, binary, verb string) (*booted, error) {
+func boot(dir, binary, verb string, env []string) (*booted, error) {
 	words, err := os.OpenFile(filepath.Join(dir, logName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("boot supervisor: %w", err)
@@ -143,7 +143,7 @@ func boot(dir, binary, verb string) (*booted, error) {
 	// Named as ours: the new process moves its own descriptors about before it executes the program.
 	process, err := os.StartProcess(procPath(program), []string{binary, verb, strings.Repeat("-", titleRoom)}, &os.ProcAttr{
 		Dir:   "/",
-		Env:   append(smallEnv(), "PATH="+os.Getenv("PATH"), programVariable+"="+binary),
+		Env:   append(env, "PATH="+os.Getenv("PATH"), programVariable+"="+binary),
 		Files: []*os.File{null, null, words, theirs},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
@@ -215,7 +215,7 @@ func (k *Keeper) refillIn(wait time.Duration) {
 }
 
 func (k *Keeper) launchNew(ctx context.Context, id, dir string) (*Shim, error) {
-	b, err := boot(k.dir, k.binary, verbShim)
+	b, err := boot(k.dir, k.binary, verbShim, smallEnv())
 	if err != nil {
 		return nil, err
 	}

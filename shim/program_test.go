@@ -23,7 +23,7 @@ func TestProgramIsOutOfReach(t *testing.T) {
 	if err := os.WriteFile(program, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b, err := boot(t.TempDir(), program, verbShim)
+	b, err := boot(t.TempDir(), program, verbShim, smallEnv())
 	if err != nil {
 		t.Fatal(err)
 	}

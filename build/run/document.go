@@ -2,6 +2,7 @@ package run
 
 import (
 	"path"
+	goruntime "runtime"
 	"slices"
 	"strings"
 
@@ -21,8 +22,8 @@ type command struct {
 	tty       bool
 }
 
-// mostProcesses bounds what one step may start: far more than builds need, and less than what the host falls over with.
-const mostProcesses = 8192
+// mostProcesses bounds what one step may start: more than builds need, and less than what the host falls over with.
+func mostProcesses() int64 { return min(2048+512*int64(goruntime.NumCPU()), 16384) }
 
 // defaultPath is where programs are looked for when nobody says.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -86,7 +87,7 @@ func (b *box) document(c command) (*specs.Spec, error) {
 
 // hostConfig is what a container would be asked for.
 func (b *box) hostConfig(c command, limits *step.Limits) *ct.HostConfig {
-	pids := int64(mostProcesses)
+	pids := mostProcesses()
 	h := &ct.HostConfig{
 		Privileged: c.insecure, ReadonlyRootfs: b.readOnly, ShmSize: limits.ShmSize,
 		Resources: ct.Resources{
