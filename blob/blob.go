@@ -37,6 +37,8 @@ type Store struct {
 	blobs, ingest string
 	twin          func(d digest.Digest, path string)
 
+	commits commits
+
 	mu      sync.Mutex
 	claimed map[digest.Digest]bool
 	writers map[digest.Digest]*Writer

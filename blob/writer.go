@@ -131,7 +131,7 @@ func (w *Writer) Digest() digest.Digest { return digest.NewDigest(digest.SHA256,
 func (w *Writer) Commit() error {
 	err := w.verify()
 	if err == nil {
-		err = w.move()
+		err = w.store.commits.add(w)
 	}
 	w.end(err)
 	return err
@@ -154,21 +154,6 @@ func (w *Writer) verify() error {
 		return fmt.Errorf("%w (%w)", mismatch(w.digest, got), ErrStalePart)
 	}
 	return mismatch(w.digest, got)
-}
-
-func (w *Writer) move() error {
-	if err := w.file.Sync(); err != nil {
-		return fmt.Errorf("commit blob %s: %w", w.digest, err)
-	}
-	target, err := w.store.path(w.digest)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(w.part, target); err != nil {
-		return fmt.Errorf("commit blob %s: %w", w.digest, err)
-	}
-	w.store.twin(w.digest, target)
-	return syncDir(w.store.blobs)
 }
 
 func syncDir(path string) error {

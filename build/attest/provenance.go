@@ -128,8 +128,8 @@ func scrub(request *types.Parameters) (incomplete bool) {
 	return incomplete
 }
 
-// Options that say nothing of what is built, but of where.
-var hostOptions = map[string]bool{"cgroup-parent": true, "image-resolve-mode": true, "platform": true, "cache-imports": true}
+// Options that say nothing of what is built, but of where and how.
+var hostOptions = map[string]bool{"no-cache": true, "cgroup-parent": true, "image-resolve-mode": true, "platform": true, "cache-imports": true}
 
 // request is what the client has asked for.
 func (b *Build) request(m *materials) (out types.ProvenanceExternalParametersSLSA1, vcs map[string]string) {

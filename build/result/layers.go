@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cove-containers/cove/archive"
+	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/oci"
 )
@@ -169,12 +170,6 @@ func (x *export) once(ctx context.Context, key string, do func() (packed, error)
 
 // pack makes a blob of the topmost layers of a pile.
 func (x *export) pack(ctx context.Context, p layer.Pile, top int, at *time.Time) (packed, error) {
-	select {
-	case x.slots <- struct{}{}:
-		defer func() { <-x.slots }()
-	case <-ctx.Done():
-		return packed{}, context.Cause(ctx)
-	}
 	return x.write(ctx, func(w io.Writer) error {
 		if at == nil {
 			return x.Layers.PackPile(ctx, w, p, top)
@@ -183,13 +178,27 @@ func (x *export) pack(ctx context.Context, p layer.Pile, top int, at *time.Time)
 	})
 }
 
-// write makes a blob of an archive.
+// write makes a blob of an archive. While it waits for the disk others are packed.
 func (x *export) write(ctx context.Context, fill func(io.Writer) error) (out packed, err error) {
 	w, err := x.Blobs.New()
 	if err != nil {
 		return out, err
 	}
 	defer w.Close()
+	if out, err = x.compose(ctx, w, fill); err != nil {
+		return out, err
+	}
+	x.hold.Add(out.Desc.Digest, out.DiffID)
+	return out, w.Commit()
+}
+
+func (x *export) compose(ctx context.Context, w *blob.Writer, fill func(io.Writer) error) (out packed, err error) {
+	select {
+	case x.slots <- struct{}{}:
+		defer func() { <-x.slots }()
+	case <-ctx.Done():
+		return out, context.Cause(ctx)
+	}
 	c, err := x.o.compression.writer(w)
 	if err != nil {
 		return out, fmt.Errorf("compress: %w", err)
@@ -202,11 +211,7 @@ func (x *export) write(ctx context.Context, fill func(io.Writer) error) (out pac
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if err != nil {
-		return out, err
-	}
 	out.DiffID = content.Digest()
 	out.Desc = ocispec.Descriptor{MediaType: x.o.compression.mediaType(), Digest: w.Digest(), Size: w.Offset()}
-	x.hold.Add(out.Desc.Digest, out.DiffID)
-	return out, w.Commit()
+	return out, err
 }
