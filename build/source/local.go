@@ -32,19 +32,17 @@ import (
 // local is a folder of the client's.
 type local struct {
 	m                        *Maker
-	parts                    Parts
 	name, session            string
 	include, exclude, follow []string
 	hint                     string // what the client calls it, besides its name
 	all                      bool   // every file is sent, whether it looks changed or not
-	uploaded                 bool
 }
 
 // longest is how many layers a folder's state may consist of before they are made one.
 const longest = 16
 
 func (m *Maker) local(name string, attrs map[string]string) (step.Op, error) {
-	l := &local{m: m, parts: m.parts, name: name}
+	l := &local{m: m, name: name}
 	for key, value := range attrs {
 		var err error
 		switch key {
@@ -93,7 +91,7 @@ func (l *local) Run(ctx context.Context, env *step.Env, _ []step.Ref) (step.Outc
 	if err != nil {
 		return step.Outcome{}, err
 	}
-	key, err := l.parts.Content.Digest(ctx, pile)
+	key, err := l.m.parts.Content.Digest(ctx, pile)
 	if err != nil {
 		return step.Outcome{}, err
 	}
@@ -152,7 +150,7 @@ func (l *local) fetch(ctx context.Context, env *step.Env, caller session.Caller)
 	if err := l.m.remind(below); err != nil {
 		return nil, err
 	}
-	w := &writing{m: l.m, parts: l.parts, env: env, below: below}
+	w := &writing{m: l.m, env: env, below: below}
 	result, err := l.receive(ctx, env, caller, w)
 	if err = errors.Join(err, w.finish(ctx, result, err)); err != nil {
 		return nil, err
@@ -170,7 +168,7 @@ func (l *local) fetch(ctx context.Context, env *step.Env, caller session.Caller)
 
 // receive runs the transfer.
 func (l *local) receive(ctx context.Context, env *step.Env, caller session.Caller, w *writing) (transfer.Result, error) {
-	old, err := l.parts.Content.Open(w.below)
+	old, err := l.m.parts.Content.Open(w.below)
 	if err != nil {
 		return transfer.Result{}, err
 	}
@@ -215,7 +213,6 @@ func (l *local) request() metadata.MD {
 // writing is a layer on top of a former state, made when there is a difference.
 type writing struct {
 	m           *Maker
-	parts       Parts
 	env         *step.Env
 	below, pile layer.Pile
 	own         []string
@@ -224,10 +221,10 @@ type writing struct {
 
 func (w *writing) begin(ctx context.Context) (*os.File, error) {
 	name := w.env.Lease.Name()
-	if err := w.parts.Layers.Build(ctx, name, w.below); err != nil {
+	if err := w.m.parts.Layers.Build(ctx, name, w.below); err != nil {
 		return nil, err
 	}
-	root, err := w.parts.Layers.Root(ctx, name)
+	root, err := w.m.parts.Layers.Root(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +250,7 @@ func (w *writing) finish(ctx context.Context, result transfer.Result, failed err
 	if failed != nil || err != nil {
 		return err
 	}
-	if _, err := w.parts.Layers.SealAsIs(ctx, w.own[0]); err != nil {
+	if _, err := w.m.parts.Layers.SealAsIs(ctx, w.own[0]); err != nil {
 		return err
 	}
 	if err := w.m.learn(w.pile, result.Contents); err != nil {
@@ -293,16 +290,16 @@ func (m *Maker) remind(p layer.Pile) error {
 
 // flatten makes one layer of a state that has been changed many times.
 func (w *writing) flatten(ctx context.Context) error {
-	from, err := w.parts.Layers.OpenPile(ctx, w.pile)
+	from, err := w.m.parts.Layers.OpenPile(ctx, w.pile)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
 	name := w.env.Lease.Name()
-	if err := w.parts.Layers.Build(ctx, name, nil); err != nil {
+	if err := w.m.parts.Layers.Build(ctx, name, nil); err != nil {
 		return err
 	}
-	to, err := w.parts.Layers.Root(ctx, name)
+	to, err := w.m.parts.Layers.Root(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -310,10 +307,10 @@ func (w *writing) flatten(ctx context.Context) error {
 	if err = errors.Join(err, to.Close()); err != nil {
 		return err
 	}
-	if _, err := w.parts.Layers.SealAsIs(ctx, name); err != nil {
+	if _, err := w.m.parts.Layers.SealAsIs(ctx, name); err != nil {
 		return err
 	}
-	old, err := w.parts.Content.Open(w.pile)
+	old, err := w.m.parts.Content.Open(w.pile)
 	if err != nil {
 		return err
 	}
