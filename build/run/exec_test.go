@@ -245,7 +245,7 @@ func (k *kit) await(word string) {
 // nothingLeft looks for cgroups, run-time state and mounts of steps.
 func (k *kit) nothingLeft() {
 	k.t.Helper()
-	left, _ := filepath.Glob("/sys/fs/cgroup/*/cove-test-" + filepath.Base(k.dir) + "/*/cgroup.procs")
+	left, _ := filepath.Glob("/sys/fs/cgroup/*/" + k.parent + "/*/cgroup.procs")
 	if len(left) > 0 {
 		k.t.Errorf("cgroups left: %v", left)
 	}

@@ -44,6 +44,7 @@ type kit struct {
 	*Runner
 	t        testing.TB
 	dir      string
+	parent   string // of the steps' cgroups
 	layers   *layer.Store
 	networks *network.Keeper
 	steps    *shim.Steps
@@ -94,9 +95,15 @@ func newKit(t testing.TB, dir string, bridge bool) *kit {
 	k.steps, err = shim.OpenSteps(filepath.Join(dir, "run/steps"), self)
 	must(err)
 	t.Cleanup(func() { k.steps.Close() })
+	k.parent = fmt.Sprintf("cove-test-%d-%s", os.Getpid(), filepath.Base(dir))
+	t.Cleanup(func() {
+		if group, err := runtime.OpenCgroup("/" + k.parent); err == nil {
+			_ = group.Remove()
+		}
+	})
 	k.Runner, err = New(Parts{
 		Layers: k.layers, Content: content.New(k.layers), Networks: k.networks, Steps: k.steps, Mounts: k.mounts,
-		Config: Config{Dir: filepath.Join(dir, "run/build"), CgroupParent: "cove-test-" + filepath.Base(dir), SeccompCache: filepath.Join(dir, "seccomp")},
+		Config: Config{Dir: filepath.Join(dir, "run/build"), CgroupParent: k.parent, SeccompCache: filepath.Join(dir, "seccomp")},
 	})
 	must(err)
 	k.lease = k.records.Lease()
