@@ -62,6 +62,9 @@ func (k *Keeper) claim(l *lan, want, must ipam.Pair) (ipam.Pair, error) {
 		if missing := must.Without(have); errdefs.IsAlreadyExists(err) && missing.IsValid() || errdefs.IsResourceExhausted(err) {
 			more = k.yield(l, missing)
 		}
+		if !more.IsValid() && errdefs.IsResourceExhausted(err) && k.graves.relieve(l) {
+			continue
+		}
 		if !more.IsValid() {
 			l.space.Free(have)
 			return ipam.Pair{}, err
@@ -107,6 +110,9 @@ func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string) (r *read
 	if device == "" {
 		pool := k.warmed(l)
 		if r, err = pool.Take(want); err != nil && want != must {
+			r, err = pool.Take(must)
+		}
+		for errdefs.IsResourceExhausted(err) && k.graves.relieve(l) {
 			r, err = pool.Take(must)
 		}
 		if !errdefs.IsAlreadyExists(err) {

@@ -154,16 +154,24 @@ func (g *graves) hasten(l *lan, addresses ipam.Pair) {
 	g.burial.Lock()
 	defer g.burial.Unlock()
 	for range addresses.All() { // each may be another's
-		g.hastenOne(l, addresses)
+		g.hastenOne(func(one grave) bool { return one.lan == l && one.addresses.Shares(addresses) })
 	}
 }
 
-func (g *graves) hastenOne(l *lan, addresses ipam.Pair) {
+// relieve removes the device that has been going for longest on l, for who finds no address free there; false where none is.
+func (g *graves) relieve(l *lan) bool {
+	g.burial.Lock()
+	defer g.burial.Unlock()
+	return g.hastenOne(func(one grave) bool { return one.lan == l })
+}
+
+// hastenOne buries the first of those that are asked for, and tells whether there was one.
+func (g *graves) hastenOne(which func(grave) bool) bool {
 	g.mu.Lock()
-	at := slices.IndexFunc(g.open, func(one grave) bool { return one.lan == l && one.addresses.Shares(addresses) })
+	at := slices.IndexFunc(g.open, which)
 	if at < 0 {
 		g.mu.Unlock()
-		return
+		return false
 	}
 	one := g.open[at]
 	g.open = slices.Delete(g.open, at, at+1)
@@ -173,13 +181,14 @@ func (g *graves) hastenOne(l *lan, addresses ipam.Pair) {
 		if err := bridge.RemoveIndex(one.index); err != nil {
 			g.log.Warn("remove network device", "device", one.veth, "err", err)
 			g.add(one)
-			return
+			return false
 		}
 	}
 	if one.forget {
 		g.forgetFlows(one)
 	}
 	g.buried(one)
+	return true
 }
 
 // close waits until everything is buried.
