@@ -19,8 +19,8 @@ type CheckReport struct {
 
 // Fault is something that is not as it should be.
 type Fault struct {
-	// Kind is "blob", "image", "layer", "container", "volume", "supervisor", "cgroup", "network", "mount", "registry" or
-	// "database".
+	// Kind is "blob", "image", "layer", "container", "volume", "supervisor", "cgroup", "network", "mount", "registry",
+	// "build cache" or "database".
 	Kind string
 	// Name is the thing's digest, ID, name or path.
 	Name    string

@@ -235,7 +235,42 @@ func TestRestart(t *testing.T) {
 		t.Errorf("nor does the log: %v %q", err, s.logs)
 	}
 
-	// A record without its layer goes, and a layer without record.
+	// Checks find a record without its layer, and a layer without record, and put it right.
+	if found, err := k.builder.Check(t.Context(), false); err != nil || len(found.Faults) != 0 {
+		t.Errorf("faults %v, %v", found.Faults, err)
+	}
+	half := k.records.Lease()
+	stray := half.Name()
+	if err := k.layers.Build(t.Context(), stray, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.layers.Seal(t.Context(), stray); err != nil {
+		t.Fatal(err)
+	}
+	half.Release()
+	top := ""
+	for _, u := range must(k.records.List(t.Context())) {
+		if u.Description == "[4/4] RUN echo last" {
+			top = u.Own[0]
+		}
+	}
+	if err := k.layers.Scrap(t.Context(), top); err != nil {
+		t.Fatal(err)
+	}
+	found, err := k.builder.Check(t.Context(), false)
+	if err != nil || len(found.Faults) != 2 {
+		t.Fatalf("faults %v, %v", found.Faults, err)
+	}
+	for _, f := range found.Faults {
+		if !f.Persists() || f.Mend(t.Context()) != nil || f.Persists() {
+			t.Errorf("fault %+v stays", f)
+		}
+	}
+	if _, err := k.build(t.Context(), "mended", small, map[string]string{"a": "A"}); err != nil || !slices.Equal(k.runs(), []string{"echo last"}) {
+		t.Error("after repair:", err)
+	}
+
+	// A record without its layer goes at the start, and a layer without record.
 	k.close()
 	lost := ""
 	db := k.reopenForDamage(func(built []string) { lost = built[0] })
@@ -245,6 +280,13 @@ func TestRestart(t *testing.T) {
 		t.Errorf("after layer %s was lost: %v", lost, err)
 	}
 	k.settled()
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 // reopenForDamage deletes one of the built layers behind the cache's back.

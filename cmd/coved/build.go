@@ -88,6 +88,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 	if err != nil {
 		return nil, err
 	}
+	d.builder = b
 	d.push(func() {
 		if err := b.Close(); err != nil {
 			log.Error("could not close the builder", "error", err)

@@ -178,6 +178,9 @@ func (d *daemon) housekeeping(s *settings, db *state.DB, blobs *blob.Store, part
 	if d.registry != nil {
 		more = append(more, d.registry.store)
 	}
+	if d.builder != nil {
+		more = append(more, d.builder)
+	}
 	parent := parts.Config.CgroupParent
 	if s.cgroupParent != "" { // containers of other engines may live there, too
 		parent = ""
