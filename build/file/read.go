@@ -2,11 +2,13 @@ package file
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
 
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/patternmatcher"
@@ -101,10 +103,15 @@ func (m *Maker) find(ref step.Ref, name string) (*content.Pile, *content.Node, e
 	return p, n, nil
 }
 
-// calls puts the path as the front end asked for it into an error.
+// calls puts the path as the front end asked for it into an error, and the kernel's words for what is not there: clients
+// know it by "no such file".
 func calls(err error, name string) error {
 	if inner, ok := err.(*fs.PathError); ok {
-		return &fs.PathError{Op: inner.Op, Path: name, Err: inner.Err}
+		cause := inner.Err
+		if errors.Is(cause, fs.ErrNotExist) {
+			cause = syscall.ENOENT
+		}
+		return &fs.PathError{Op: inner.Op, Path: name, Err: cause}
 	}
 	return err
 }

@@ -413,6 +413,9 @@ func (t *transport) RoundTrip(req *http.Request) (r *http.Response, err error) {
 		return nil, invalid("no client offers %s", req.URL.Redacted())
 	}
 	err = t.env.Sessions.Any(req.Context(), t.env.Group, func(ctx context.Context, _ string, caller session.Caller) error {
+		if !caller.Supports(session.MethodURL("moby.upload.v1.Upload", "Pull")) {
+			return invalid("the client uploads nothing") // another session of the build may
+		}
 		up, err := upload.New(ctx, caller, req.URL)
 		if err != nil {
 			return err
