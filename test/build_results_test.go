@@ -150,3 +150,54 @@ func TestSharedCache(t *testing.T) {
 		second.Stop()
 	}
 }
+
+// TestExportedForms: what is exported can be read by others' programs and loaded, and runs.
+func TestExportedForms(t *testing.T) {
+	b := newBuilder(t)
+	context := folder(t, "Dockerfile", threeSteps, "a.txt", "hello", "sub/b.txt", "more")
+	out := t.TempDir()
+	docker, oci := filepath.Join(out, "docker.tar"), filepath.Join(out, "oci.tar")
+	b.build("-o", "type=docker,dest="+docker, "-t", "form:1", context)
+	b.build("-o", "type=oci,compression=zstd,force-compression=true,dest="+oci, "-t", "form:2", context)
+	b.build("-o", "type=local,dest="+filepath.Join(out, "files"), context)
+	if body, err := os.ReadFile(filepath.Join(out, "files", "app", "made")); err != nil || string(body) != "made\n" {
+		t.Errorf("files: %q, %v", body, err)
+	}
+	for name, archive := range map[string]string{"form:1": docker, "form:2": oci} {
+		b.cove("load", "-i", archive)
+		if got := b.cove("run", "--rm", name); got != "hello" {
+			t.Errorf("%s says %q", name, got)
+		}
+	}
+	if skopeo, err := exec.LookPath("skopeo"); err == nil {
+		for _, source := range []string{"docker-archive:" + docker, "oci-archive:" + oci} {
+			if said, err := exec.Command(skopeo, "inspect", source).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v: %s", source, err, said)
+			}
+		}
+	}
+}
+
+// TestBaseRemoved: an image whose base was removed meanwhile is made from the cache with the base's own layer, as before.
+func TestBaseRemoved(t *testing.T) {
+	registry, err := testkit.NewRegistry("127.0.0.1:0", testkit.Faults{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer registry.Close()
+	b := newBuilder(t)
+	base := registry.Host() + "/base:1"
+	b.cove("tag", "busybox", base)
+	b.cove("push", base)
+	context := folder(t, "Dockerfile", strings.Replace(threeSteps, "busybox", base, 1), "a.txt", "hello", "sub/b.txt", "more")
+	first, _ := b.build("-t", "app", context)
+	b.cove("rmi", "-f", "app", base, "busybox")
+	b.cove("image", "prune", "-af")
+	second, log := b.build("-t", "app", context)
+	if first["containerimage.digest"] != second["containerimage.digest"] {
+		t.Errorf("another image: %v, %v\n%s", first, second, log)
+	}
+	if got := b.cove("run", "--rm", "app"); got != "hello" {
+		t.Errorf("it says %q", got)
+	}
+}
