@@ -84,7 +84,7 @@ func entries() []entry {
 		{"update", plain, container.Update},
 		{"wait", plain, container.Wait},
 		{"buildx", "", image.Buildx},
-		{"compose", "", command.Missing("compose", "compose files")},
+		{"compose", "", command.Plugin("compose")},
 		{"swarm", "", command.Missing("swarm", "swarm mode")},
 		{"checkpoint", "", command.Missing("checkpoint", "checkpoints")},
 		{"plugin", "", command.Missing("plugin", "plugins")},
@@ -124,6 +124,11 @@ func root(a *command.App, args []string) *cobra.Command {
 			cmd.AddCommand(child)
 		}
 	}
+	if name := word(args); called == "" && name != "" {
+		if _, found := a.FindPlugin(name); found {
+			cmd.AddCommand(command.Plugin(name)(a))
+		}
+	}
 	if called == "" {
 		cmd.InitDefaultCompletionCmd(args...)
 		if slices.Contains(args, cobra.ShellCompRequestCmd) || slices.Contains(args, cobra.ShellCompNoDescRequestCmd) {
@@ -145,15 +150,19 @@ func exactUse(cmd *cobra.Command) {
 
 // called gives the name of the command that args call, empty when it is none of entries.
 func called(args []string) string {
+	name := word(args)
+	if slices.ContainsFunc(entries(), func(e entry) bool { return e.name == name }) {
+		return name
+	}
+	return ""
+}
+
+// word is the first argument that is neither a flag nor a flag's value.
+func word(args []string) string {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if !strings.HasPrefix(arg, "-") {
-			for _, e := range entries() {
-				if e.name == arg {
-					return arg
-				}
-			}
-			return ""
+			return arg
 		}
 		if command.TakesValue(arg) {
 			i++

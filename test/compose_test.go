@@ -16,14 +16,16 @@ import (
 // project is a folder with a compose file, driven by the stock docker client with the stock compose.
 type project struct {
 	*testing.T
-	e   *Engine
-	dir string
-	env []string
+	e      *Engine
+	client string
+	dir    string
+	env    []string
 }
 
-func newProject(t *testing.T, e *Engine, name string) *project {
+// newProject has client, docker or cove, run the stock compose as its plugin.
+func newProject(t *testing.T, e *Engine, client, name string) *project {
 	t.Helper()
-	p := &project{T: t, e: e, dir: filepath.Join(t.TempDir(), name)}
+	p := &project{T: t, e: e, client: client, dir: filepath.Join(t.TempDir(), name)}
 	if err := os.CopyFS(p.dir, os.DirFS(filepath.Join("projects", name))); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +35,7 @@ func newProject(t *testing.T, e *Engine, name string) *project {
 }
 
 func (p *project) command(args ...string) *exec.Cmd {
-	cmd := p.e.Command(append([]string{"docker", "compose"}, args...)...)
+	cmd := p.e.Command(append([]string{p.client, "compose"}, args...)...)
 	cmd.Dir, cmd.Env = p.dir, p.env
 	return cmd
 }
@@ -95,7 +97,7 @@ func TestComposeShop(t *testing.T) {
 	e := newEngine(t)
 	e.Start()
 	e.Run("cove", "load", "-q", "-i", archive)
-	p := newProject(t, e, "shop")
+	p := newProject(t, e, "docker", "shop")
 	p.run("build", "--quiet")
 	p.run("up", "-d", "--wait")
 	if got := p.page("app", "8000", "/"); !strings.HasPrefix(got, "welcome currency = EUR 1 ") {
@@ -193,7 +195,7 @@ func TestComposeNotes(t *testing.T) {
 	e := newEngine(t)
 	e.Start()
 	e.Load("busybox")
-	p := newProject(t, e, "notes")
+	p := newProject(t, e, "cove", "notes")
 	p.run("up", "-d", "--build")
 	if got := p.page("proxy", "8080", "/cgi-bin/notes"); got != "made\n" {
 		t.Errorf("the notes are %q", got)

@@ -25,6 +25,7 @@ type File struct {
 	CredHelpers    map[string]string `json:"credHelpers"`
 	DetachKeys     string            `json:"detachKeys"`
 	CurrentContext string            `json:"currentContext"`
+	PluginFolders  []string          `json:"cliPluginsExtraDirs"`
 	HTTPHeaders    map[string]string `json:"HttpHeaders"`
 	Proxies        map[string]Proxy  `json:"proxies"`
 	PsFormat       string            `json:"psFormat"`
