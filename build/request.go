@@ -35,7 +35,7 @@ type Request struct {
 	CacheExports []client.CacheOptionsEntry
 	Entitlements []string
 	Policies     []*spb.Policy
-	// Limits bind RUN steps, as the classic API has them.
+	// Limits bind RUN steps, as the classic API has them. Nil are those that Options tell: "run:memory" and so on.
 	Limits *step.Limits
 	// Internal builds are not shown in the history.
 	Internal bool

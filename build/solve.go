@@ -29,6 +29,11 @@ func (b *Builder) Solve(ctx context.Context, req Request) (_ *Response, err erro
 	response := &Response{Exporter: map[string]string{}}
 	defer func() { one.finish(response, err) }() // who follows its progress learns of the end, too
 	b.history.begin(one)
+	if one.request.Limits == nil {
+		if one.request.Limits, err = limitsOf(req.Options); err != nil {
+			return nil, err
+		}
+	}
 	targets, err := b.targets(req)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/errdefs"
 	control "github.com/moby/buildkit/api/services/control"
 	gateway "github.com/moby/buildkit/frontend/gateway/pb"
+	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // file names need not be UTF-8, which the usual codec refuses
 	traces "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"

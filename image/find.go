@@ -20,13 +20,20 @@ type found struct {
 	name string
 }
 
-// find looks an image up as Docker does: by ID, by name, by name and digest, and at last by the beginning of an ID.
-func (s *Store) find(reference string) (found, error) { return findIn(s.names.snapshot(), reference) }
+// find looks an image up as Docker does: by ID, by name, by name and digest, and at last by the beginning of an ID. The digest
+// of an image's configuration is as good as its ID: it is what other engines call an image by, and what clients that build
+// print.
+func (s *Store) find(reference string) (found, error) { return s.findIn(s.names.snapshot(), reference) }
 
-func findIn(all map[string]record, reference string) (found, error) {
+func (s *Store) findIn(all map[string]record, reference string) (found, error) {
 	if id := fullID(reference); id != "" {
 		for _, r := range all {
 			if r.Target.Digest == id {
+				return found{target: r.Target}, nil
+			}
+		}
+		for _, r := range all {
+			if slices.ContainsFunc(s.variants(r.Target), func(v variant) bool { return v.manifest != nil && v.manifest.Config.Digest == id }) {
 				return found{target: r.Target}, nil
 			}
 		}

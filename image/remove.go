@@ -30,7 +30,7 @@ type removal struct {
 func (s *Store) Remove(ctx context.Context, reference string, o RemoveOptions) ([]it.DeleteResponse, error) {
 	var r removal
 	err := s.names.change(func(all map[string]record) (map[string]*record, error) {
-		f, err := findIn(all, reference)
+		f, err := s.findIn(all, reference)
 		if err != nil {
 			return nil, err
 		}

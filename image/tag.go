@@ -20,7 +20,7 @@ func (s *Store) Tag(ctx context.Context, source, target string) error {
 		return errdefs.ErrInvalidArgument.WithMessage("refusing to create a tag with a digest reference")
 	}
 	err = s.names.change(func(all map[string]record) (map[string]*record, error) {
-		f, err := findIn(all, source)
+		f, err := s.findIn(all, source)
 		if err != nil {
 			return nil, err
 		}
