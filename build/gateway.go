@@ -135,6 +135,9 @@ func (b *build) callFront(ctx context.Context, name string, options map[string]s
 func withoutOwn(options map[string]string) map[string]string {
 	own := maps.Clone(options)
 	for name, value := range options {
+		if strings.HasPrefix(name, "run:") { // binds RUN, see limitsOf
+			delete(own, name)
+		}
 		name = strings.TrimPrefix(name, "build-arg:BUILDKIT_ATTEST_")
 		name = strings.ToLower(strings.TrimPrefix(name, "attest:"))
 		if name == "provenance" || name == "sbom" && !strings.Contains(value, "generator=") {

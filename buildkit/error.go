@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -12,6 +13,9 @@ import (
 	"github.com/moby/buildkit/util/grpcerrors"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // statuses is the one table from kinds of error to codes of gRPC.
@@ -53,18 +57,41 @@ func coded(method string, err error) error {
 // unary and stream turn errors into statuses, with the details that let clients print the place in a Dockerfile. A call
 // that panics fails alone, as a request of HTTP does.
 func (d *Door) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, call grpc.UnaryHandler) (any, error) {
-	return grpcerrors.UnaryServerInterceptor(ctx, req, info, func(ctx context.Context, req any) (answer any, err error) {
+	answer, err := grpcerrors.UnaryServerInterceptor(ctx, req, info, func(ctx context.Context, req any) (answer any, err error) {
 		defer d.survive(info.FullMethod, &err)
 		answer, err = call(ctx, req)
 		return answer, coded(info.FullMethod, err)
 	})
+	return answer, bounded(err)
 }
 
 func (d *Door) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, call grpc.StreamHandler) error {
-	return grpcerrors.StreamServerInterceptor(srv, s, info, func(srv any, s grpc.ServerStream) (err error) {
+	return bounded(grpcerrors.StreamServerInterceptor(srv, s, info, func(srv any, s grpc.ServerStream) (err error) {
 		defer d.survive(info.FullMethod, &err)
 		return coded(info.FullMethod, call(srv, s))
+	}))
+}
+
+// maxStatus bounds what an error may say: it travels in a header, and one that is too large breaks the connection.
+const maxStatus = 1 << 20
+
+// bounded leaves out the details of a status that are too large, such as the text of a Dockerfile of ten megabytes, and the
+// end of a message that is.
+func bounded(err error) error {
+	told, ok := status.FromError(err)
+	if err == nil || !ok || proto.Size(told.Proto()) <= maxStatus {
+		return err
+	}
+	short := told.Proto() // a copy
+	if len(short.Message) > maxStatus/4 {
+		short.Message = strings.ToValidUTF8(short.Message[:maxStatus/4], "") + "…"
+	}
+	room := maxStatus / 2
+	short.Details = slices.DeleteFunc(short.Details, func(detail *anypb.Any) bool {
+		room -= len(detail.Value)
+		return room < 0
 	})
+	return status.FromProto(short).Err()
 }
 
 func (d *Door) survive(method string, err *error) {
