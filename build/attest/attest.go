@@ -14,8 +14,26 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// PayloadType is the media type of a statement.
-const PayloadType = in_toto.PayloadType
+// The words of in-toto's statements.
+const (
+	// PayloadType is the media type of a statement.
+	PayloadType   = in_toto.PayloadType
+	statementType = in_toto.StatementInTotoV1
+)
+
+// Named is something that a statement speaks of, by one of its names.
+type Named struct {
+	Name   string            `json:"name"`
+	Digest map[string]string `json:"digest"`
+}
+
+// statement is an in-toto statement.
+type statement struct {
+	Type          string          `json:"_type"`
+	PredicateType string          `json:"predicateType"`
+	Subject       []Named         `json:"subject"`
+	Predicate     json.RawMessage `json:"predicate"`
+}
 
 // provenancePrefix begins the predicate types that only the builder itself may state.
 const provenancePrefix = "https://slsa.dev/provenance/"
@@ -44,7 +62,7 @@ type Attestation struct {
 }
 
 // Statement makes the in-toto statement. self is what was built, under each of its names.
-func (a *Attestation) Statement(ctx context.Context, self []in_toto.Subject) ([]byte, error) {
+func (a *Attestation) Statement(ctx context.Context, self []Named) ([]byte, error) {
 	if a.FrontEnd && strings.HasPrefix(a.Predicate, provenancePrefix) {
 		return nil, errdefs.ErrPermissionDenied.WithMessage("a front end may not state the provenance of what is built")
 	}
@@ -55,35 +73,32 @@ func (a *Attestation) Statement(ctx context.Context, self []in_toto.Subject) ([]
 	if !json.Valid(predicate) {
 		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("attestation %s is not a JSON document", a.Path))
 	}
-	body, err := json.Marshal(in_toto.Statement{
-		StatementHeader: in_toto.StatementHeader{Type: in_toto.StatementInTotoV1, PredicateType: a.Predicate, Subject: a.subjects(self)},
-		Predicate:       json.RawMessage(predicate),
-	})
+	body, err := json.Marshal(statement{Type: statementType, PredicateType: a.Predicate, Subject: a.subjects(self), Predicate: predicate})
 	if err != nil {
 		return nil, fmt.Errorf("attestation %s: %w", a.Path, err)
 	}
 	return body, nil
 }
 
-func (a *Attestation) subjects(self []in_toto.Subject) []in_toto.Subject {
+func (a *Attestation) subjects(self []Named) []Named {
 	wanted := a.Subjects
 	if len(wanted) == 0 {
 		wanted = []Subject{{}}
 	}
-	out := []in_toto.Subject{}
+	out := []Named{}
 	for _, s := range wanted {
 		if len(s.Digests) > 0 {
 			name := s.Name
 			if name == "" {
 				name = "_"
 			}
-			out = append(out, in_toto.Subject{Name: name, Digest: digestSet(s.Digests...)})
+			out = append(out, Named{Name: name, Digest: digestSet(s.Digests...)})
 			continue
 		}
 		for _, own := range self {
 			out = append(out, own)
 			if s.Name != "" && s.Name != "_" {
-				out = append(out, in_toto.Subject{Name: s.Name, Digest: own.Digest})
+				out = append(out, Named{Name: s.Name, Digest: own.Digest})
 			}
 		}
 	}
@@ -91,8 +106,8 @@ func (a *Attestation) subjects(self []in_toto.Subject) []in_toto.Subject {
 }
 
 // Self is a subject with one name of what was built.
-func Self(name string, d digest.Digest) in_toto.Subject {
-	return in_toto.Subject{Name: name, Digest: digestSet(d)}
+func Self(name string, d digest.Digest) Named {
+	return Named{Name: name, Digest: digestSet(d)}
 }
 
 func digestSet(digests ...digest.Digest) map[string]string {

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/in-toto/in-toto-golang/in_toto"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -48,7 +47,7 @@ func stated(t *testing.T, attrs map[string]string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := a.Statement(context.Background(), []in_toto.Subject{Self("pkg:docker/x@latest", digest.FromString("image"))})
+	body, err := a.Statement(context.Background(), []Named{Self("pkg:docker/x@latest", digest.FromString("image"))})
 	if err != nil {
 		t.Fatal(err)
 	}

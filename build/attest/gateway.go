@@ -121,10 +121,7 @@ func unbundle(ctx context.Context, g gateway.Attestation) ([]Attestation, error)
 		if err != nil {
 			return nil, fmt.Errorf("read attestation bundle: %w", err)
 		}
-		var stated struct {
-			in_toto.StatementHeader
-			Predicate json.RawMessage `json:"predicate"`
-		}
+		var stated statement
 		if err := json.Unmarshal(body, &stated); err != nil {
 			return nil, invalid("cannot decode in-toto statement %s: %v", name, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	slsa1 "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v1"
 	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/purl"
@@ -18,9 +17,15 @@ import (
 	"github.com/cove-containers/cove/ref"
 )
 
+// material is one thing that a build was made of.
+type material struct {
+	uri    string
+	digest map[string]string
+}
+
 // materials are what a build was made of.
 type materials struct {
-	list    []slsa1.ResourceDescriptor
+	list    []material
 	locals  []string
 	secrets []*types.Secret
 	ssh     []*types.SSH
@@ -40,8 +45,8 @@ func (b *Build) materials() (*materials, error) {
 			m.exec(op.Exec)
 		}
 	}
-	slices.SortFunc(m.list, func(a, b slsa1.ResourceDescriptor) int { return cmp.Compare(a.URI, b.URI) })
-	m.list = slices.CompactFunc(m.list, func(a, b slsa1.ResourceDescriptor) bool { return a.URI == b.URI })
+	slices.SortFunc(m.list, func(a, b material) int { return cmp.Compare(a.uri, b.uri) })
+	m.list = slices.CompactFunc(m.list, func(a, b material) bool { return a.uri == b.uri })
 	slices.Sort(m.locals)
 	m.locals = slices.Compact(m.locals)
 	slices.SortFunc(m.secrets, func(a, b *types.Secret) int { return cmp.Compare(a.ID, b.ID) })
@@ -67,7 +72,7 @@ func (m *materials) exec(op *pb.ExecOp) {
 }
 
 func (m *materials) add(uri string, digests map[string]string) {
-	m.list = append(m.list, slsa1.ResourceDescriptor{URI: uri, Digest: digests})
+	m.list = append(m.list, material{uri, digests})
 }
 
 func (m *materials) source(op *pb.SourceOp, s Step) error {

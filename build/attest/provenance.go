@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,7 +76,11 @@ func (b *Build) predicate(attrs map[string]string, timeless bool) (*types.Proven
 	request, vcs := b.request(materials)
 	p := &types.ProvenancePredicateSLSA1{}
 	p.BuildDefinition.BuildType = types.BuildKitBuildType1
-	p.BuildDefinition.ResolvedDependencies = materials.list
+	from := slices.Grow(p.BuildDefinition.ResolvedDependencies, len(materials.list))[:len(materials.list)]
+	for i, m := range materials.list {
+		from[i].URI, from[i].Digest = m.uri, m.digest
+	}
+	p.BuildDefinition.ResolvedDependencies = from
 	p.BuildDefinition.ExternalParameters = request
 	p.BuildDefinition.InternalParameters.BuilderPlatform = platforms.Format(platforms.Normalize(b.Host))
 	p.BuildDefinition.InternalParameters.TargetPlatform = platforms.Format(platforms.Normalize(b.Target))
@@ -161,8 +166,8 @@ func (b *Build) request(m *materials) (out types.ProvenanceExternalParametersSLS
 	if uri := args[contextKey]; uri != "" {
 		out.ConfigSource.URI = uri
 		for _, known := range m.list {
-			if strings.HasPrefix(uri, known.URI) {
-				out.ConfigSource.URI, out.ConfigSource.Digest = known.URI, maps.Clone(known.Digest)
+			if strings.HasPrefix(uri, known.uri) {
+				out.ConfigSource.URI, out.ConfigSource.Digest = known.uri, maps.Clone(known.digest)
 			}
 		}
 		delete(args, contextKey)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/in-toto/in-toto-golang/in_toto"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/filesync"
@@ -246,8 +245,8 @@ func (x *export) beside(ctx context.Context, p exptypes.Platform, t *tree, split
 }
 
 // subjects are all files, by their content.
-func subjects(ctx context.Context, files fsutil.FS) ([]in_toto.Subject, error) {
-	var out []in_toto.Subject
+func subjects(ctx context.Context, files fsutil.FS) ([]attest.Named, error) {
+	var out []attest.Named
 	err := files.Walk(ctx, "", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return err

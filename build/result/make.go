@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/containerd/platforms"
-	"github.com/in-toto/in-toto-golang/in_toto"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/util/purl"
 	"github.com/opencontainers/go-digest"
@@ -250,7 +249,7 @@ func (x *export) attestations(ctx context.Context, m *made, names []ref.Name) ([
 		if !x.o.ociNames() {
 			return nil, invalid(`cannot export attestations with "oci-mediatypes=false"`)
 		}
-		self := []in_toto.Subject{}
+		self := []attest.Named{}
 		for _, n := range names {
 			url, err := purl.RefToPURL(packageurl.TypeDocker, n.String(), &v.platform.Platform)
 			if err != nil {
@@ -267,7 +266,7 @@ func (x *export) attestations(ctx context.Context, m *made, names []ref.Name) ([
 	return out, nil
 }
 
-func (x *export) attested(ctx context.Context, v variant, list []attest.Attestation, self []in_toto.Subject, m *made) (ocispec.Descriptor, error) {
+func (x *export) attested(ctx context.Context, v variant, list []attest.Attestation, self []attest.Named, m *made) (ocispec.Descriptor, error) {
 	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
 	var diffIDs []digest.Digest
 	for i := range list {

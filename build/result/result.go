@@ -8,13 +8,11 @@ package result
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"strings"
 	"sync"
 
-	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -238,15 +236,6 @@ func (x *export) stays() bool { return (x.o.kind == Image || x.o.kind == Moby) &
 // step tells the client that a part of exporting begins.
 func (x *export) step(format string, args ...any) (end func()) {
 	return x.env.Part(fmt.Sprintf(format, args...))
-}
-
-// platform reads what a config says it is for.
-func configPlatform(config []byte) (ocispec.Platform, error) {
-	var p ocispec.Platform
-	if err := json.Unmarshal(config, &p); err != nil {
-		return p, invalid("invalid image config for export: %v", err)
-	}
-	return platforms.Normalize(p), nil
 }
 
 func splitNames(names string) []string {

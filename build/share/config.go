@@ -33,11 +33,6 @@ type entry struct {
 func encode(entries []*entry, inline []result.Layer) ([]byte, error) {
 	var config cacheconfig.CacheConfig
 	at := map[digest.Digest]int{}
-	if inline != nil {
-		for i, l := range inline {
-			at[l.DiffID] = i
-		}
-	}
 	slices.SortFunc(entries, func(a, b *entry) int { return strings.Compare(string(a.key), string(b.key)) })
 	for _, e := range entries {
 		record := cacheconfig.CacheRecord{Digest: e.key}
