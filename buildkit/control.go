@@ -41,11 +41,14 @@ func (s *controlServer) Solve(ctx context.Context, r *control.SolveRequest) (*co
 		return nil, errdefs.ErrInvalidArgument.WithMessage("a build needs a ref")
 	}
 	request := requestOf(r)
+	steers := r.Frontend == "" && r.Definition == nil
+	if steers {
+		defer s.door.steered.end(r.Ref)
+	}
 	if err := s.door.allowed(request.Entitlements); err != nil {
 		return nil, err
 	}
-	if r.Frontend == "" && r.Definition == nil {
-		defer s.door.steered.end(r.Ref)
+	if steers {
 		request.Front = s.door.steered.front(r.Ref, r.FrontendInputs)
 	}
 	done, err := s.door.Builder.Solve(ctx, request)

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strconv"
 
 	"github.com/moby/buildkit/session"
+	et "github.com/moby/moby/api/types/events"
 
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/buildkit"
@@ -26,6 +28,11 @@ func (d *daemon) builds(ctx context.Context, s *settings, parts engine.Parts, db
 	door := buildkit.New(buildkit.Parts{
 		Builder: d.builder, Cache: d.builder, History: d.builder, Sessions: sessions,
 		Entitlements: s.builder.entitled(), Scratch: s.dataRoot, Log: log,
+		Pruned: func(bytes uint64) {
+			parts.Bus.Publish(et.Message{Type: et.BuilderEventType, Action: et.ActionPrune, Actor: et.Actor{
+				Attributes: map[string]string{"reclaimed": strconv.FormatUint(bytes, 10)},
+			}})
+		},
 	})
 	d.push(door.Close)
 	return door, nil
