@@ -11,7 +11,6 @@ import (
 
 // listener waits for steps in these tests; it writes down what it hears.
 type listener struct {
-	name string
 	mu   sync.Mutex
 	told []string
 }
