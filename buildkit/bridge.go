@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/status"
+
+	"github.com/cove-containers/cove/build"
 )
 
 // bridgeServer answers what the client of a steered build asks for; the build's ID comes with every call.
@@ -35,7 +37,7 @@ func (s *bridgeServer) Ping(ctx context.Context, _ *gateway.PingRequest) (*gatew
 	if err != nil {
 		return nil, err
 	}
-	pong := &gateway.PongResponse{FrontendAPICaps: gateway.Caps.All(), LLBCaps: pb.Caps.All()}
+	pong := &gateway.PongResponse{FrontendAPICaps: gateway.Caps.All(), LLBCaps: build.LLBCaps()}
 	for _, w := range b.client.BuildOpts().Workers {
 		pong.Workers = append(pong.Workers, &types.WorkerRecord{ID: w.ID, Labels: w.Labels, Platforms: pb.PlatformsFromSpec(w.Platforms)})
 	}
