@@ -123,7 +123,6 @@ func (d *Conductor) changePorts(ctx context.Context, ref string, action et.Actio
 		return err
 	}
 	defer release()
-	ctx = context.WithoutCancel(ctx)
 	switch mode := c.HostConfig.NetworkMode; {
 	case mode.IsContainer():
 		return errdefs.ErrInvalidArgument.WithMessage("conflicting options: port publishing and the container type network mode")

@@ -84,14 +84,10 @@ func (f *fluentd) send(ctx context.Context, batch []message) error {
 		rand.Read(id)
 		chunk = base64.StdEncoding.EncodeToString(id)
 	}
-	if err := f.link.write(ctx, f.encode(batch, chunk)); err != nil || chunk == "" {
-		return err
+	if chunk == "" {
+		return f.link.write(ctx, f.encode(batch, chunk))
 	}
-	if err := f.confirmed(chunk); err != nil {
-		f.link.close()
-		return err
-	}
-	return nil
+	return f.link.put(ctx, f.encode(batch, chunk), func(context.Context, time.Time) error { return f.confirmed(chunk) })
 }
 
 // encode writes messages in forward mode: [tag, [[time, record], …], options].

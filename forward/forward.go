@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,14 +63,15 @@ func Open(root string, db *state.DB, log *slog.Logger) (*Store, error) {
 	}
 	s := &Store{root: root, table: table, log: log, followers: map[string]*follower{}, records: records}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	for id, r := range records {
+	if err := s.clear(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, r := range maps.Clone(records) { // followers write to the other one
 		if r.Moved {
 			s.begin(id, r, ended())
 		}
-	}
-	if err := s.clear(); err != nil {
-		s.Close()
-		return nil, err
 	}
 	return s, nil
 }
@@ -112,7 +114,7 @@ func (s *Store) Follow(t logs.Target, ended <-chan struct{}) {
 	s.begin(id, r, ended)
 }
 
-// begin starts a follower. The caller holds the lock, or is alone.
+// begin starts a follower. The caller holds the lock.
 func (s *Store) begin(id string, r record, ended <-chan struct{}) {
 	f := &follower{id: id, record: r, path: r.Log.Path, ended: ended, note: func(sent time.Time) { s.note(id, sent) }, log: s.log}
 	s.followers[id] = f

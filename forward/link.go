@@ -96,6 +96,11 @@ func (l *link) connect(ctx context.Context) error {
 // write sends bytes and, on a stream, waits until the other end's kernel has them: what is on its way when a connection
 // breaks would be lost else.
 func (l *link) write(ctx context.Context, p []byte) error {
+	return l.put(ctx, p, l.arrived)
+}
+
+// put sends bytes; what arrived says then, it says of them.
+func (l *link) put(ctx context.Context, p []byte, arrived func(context.Context, time.Time) error) error {
 	err := l.connect(ctx)
 	if err != nil {
 		return err
@@ -107,7 +112,7 @@ func (l *link) write(ctx context.Context, p []byte) error {
 	defer stop()
 	conn.SetWriteDeadline(deadline)
 	if _, err = conn.Write(p); err == nil {
-		err = l.arrived(ctx, deadline)
+		err = arrived(ctx, deadline)
 	}
 	if err != nil {
 		l.close()

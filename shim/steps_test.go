@@ -143,6 +143,7 @@ func TestStepsDie(t *testing.T) {
 	if err := s.booted.process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	waitGone(t, s.booted.process.Pid)
 	if exit, err := step.Wait(t.Context()); err != nil || exit.Code != 137 {
 		t.Error(exit, err)
 	}
