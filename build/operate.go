@@ -75,22 +75,16 @@ func origins(in []step.Ref) []string {
 	return slices.Compact(out)
 }
 
-// Run implements solve.Work. What the step makes is held until the last of those who waited has taken it: ctx ends then.
+// Run implements solve.Work. What the step makes is held until the last of those who waited has taken it.
 func (w *work) Run(ctx context.Context, c *crowd, in []step.Ref) (solve.Outcome[step.Ref], error) {
 	b := w.build.builder
-	lease, ended := b.parts.Cache.Lease(), make(chan struct{})
-	defer close(ended)
-	b.tasks.Add(1)
-	context.AfterFunc(ctx, func() {
-		defer b.tasks.Done()
-		<-ended
-		b.scrap(lease.Release())
-	})
+	lease := b.parts.Cache.Lease()
 	for _, ref := range in {
 		lease.Hold(ref.Pile...)
 	}
 	out, err := w.op.Run(ctx, w.env(c, lease), in)
 	if err != nil {
+		b.scrap(lease.Release())
 		return solve.Outcome[step.Ref]{}, err
 	}
 	from := origins(in)
@@ -98,7 +92,8 @@ func (w *work) Run(ctx context.Context, c *crowd, in []step.Ref) (solve.Outcome[
 		out.Refs[i].Origins = from
 	}
 	return solve.Outcome[step.Ref]{
-		Out: out.Refs, Key: out.Key.String(), More: &made{Outcome: out, lease: lease, own: own(out.Refs, in), name: w.vertex.Name},
+		Out: out.Refs, Key: out.Key.String(), Done: func() { b.scrap(lease.Release()) },
+		More: &made{Outcome: out, lease: lease, own: own(out.Refs, in), name: w.vertex.Name},
 	}, nil
 }
 

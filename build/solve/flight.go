@@ -49,6 +49,9 @@ func (s *Solver[R, M]) share(ctx context.Context, key string, member M, run func
 		if last {
 			f.cancel()
 			<-f.done
+			if f.out.Done != nil {
+				f.out.Done()
+			}
 		}
 		if !again {
 			return out, true, err

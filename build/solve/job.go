@@ -201,6 +201,7 @@ func (j *Job[R, M]) run(ctx context.Context, n *Node[R, M], key string, member M
 	j.watch.Begin(n)
 	out, _, err := j.solver.share(ctx, key, member, func(ctx context.Context, crowd *Crowd[M]) (Outcome[R], error) {
 		if out, ok := j.solver.cache.Find(ctx, member, key); ok {
+			out.Done = nil // that of the flight which made it has been called
 			return out, nil
 		}
 		out, err := n.Work.Run(ctx, crowd, in)

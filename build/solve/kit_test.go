@@ -100,6 +100,7 @@ type task struct {
 	known   string
 	keyErr  error
 	runs    atomic.Int32
+	done    atomic.Int32
 	asked   atomic.Int32
 	perform func(ctx context.Context, crowd *Crowd[*listener]) error
 }
@@ -117,9 +118,9 @@ func (t *task) Run(ctx context.Context, crowd *Crowd[*listener], in []string) (O
 		}
 	}
 	if len(in) > 0 {
-		return Outcome[string]{Out: []string{t.name + "(" + strings.Join(in, " ") + ")", t.name + "'"}, Key: t.known}, nil
+		return Outcome[string]{Out: []string{t.name + "(" + strings.Join(in, " ") + ")", t.name + "'"}, Key: t.known, Done: func() { t.done.Add(1) }}, nil
 	}
-	return Outcome[string]{Out: []string{t.name, t.name + "'"}, Key: t.known}, nil
+	return Outcome[string]{Out: []string{t.name, t.name + "'"}, Key: t.known, Done: func() { t.done.Add(1) }}, nil
 }
 
 func on(t *task, in ...*node) *node {

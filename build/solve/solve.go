@@ -66,6 +66,8 @@ type Outcome[R any] struct {
 	Key string
 	// More is for the cache alone.
 	More any
+	// Done, when it is not nil, is called once all who waited have taken the outcome, or gone.
+	Done func()
 }
 
 // Cache keeps outcomes. Its methods are called from several goroutines.

@@ -154,8 +154,8 @@ func TestJobsShareWhatRuns(t *testing.T) {
 	waitFor(t, func() bool { return crowdOf(s) == len(watchers) })
 	close(gate)
 	wait.Wait()
-	if slow.runs.Load() != 1 {
-		t.Errorf("ran %d times", slow.runs.Load())
+	if slow.runs.Load() != 1 || slow.done.Load() != 1 {
+		t.Errorf("ran %d times, was done %d times", slow.runs.Load(), slow.done.Load())
 	}
 	for i, o := range watchers {
 		want := "begins 50% took"
@@ -356,8 +356,8 @@ func TestRandomGraphs(t *testing.T) {
 		}
 		wait.Wait()
 		for _, task := range tasks {
-			if n := task.runs.Load(); n > 1 {
-				t.Errorf("seed %d: %s ran %d times", seed, task.name, n)
+			if n := task.runs.Load(); n > 1 || n != task.done.Load() {
+				t.Errorf("seed %d: %s ran %d times, was done %d times", seed, task.name, n, task.done.Load())
 			}
 		}
 	}
