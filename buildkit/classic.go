@@ -241,16 +241,26 @@ func aux(emit Emit, id string, value any) error {
 func classicFailure(err error) error {
 	var exit *gateway.ExitError
 	if !errors.As(err, &exit) {
-		if len(solvererrs.Sources(err)) > 0 { // there is something wrong in the Dockerfile
-			return errdefs.ErrInvalidArgument.WithMessage(err.Error())
+		if sources := solvererrs.Sources(err); len(sources) > 0 { // there is something wrong in the Dockerfile
+			return errdefs.ErrInvalidArgument.WithMessage(withLine(err, sources[0]))
 		}
 		return err
 	}
 	command := classic.Command(err.Error())
-	if command == "" {
+	if command == "" || !strings.HasSuffix(err.Error(), fmt.Sprintf("exit code: %d", exit.ExitCode)) { // it did not even begin
 		return &api.BuildFailure{Message: err.Error(), Code: int(exit.ExitCode)}
 	}
 	return &api.BuildFailure{
 		Message: fmt.Sprintf("The command '%s' returned a non-zero code: %d", command, exit.ExitCode), Code: int(exit.ExitCode),
 	}
+}
+
+// withLine says in which line of the Dockerfile an error is, for clients that show no excerpt of it.
+func withLine(err error, where *solvererrs.Source) string {
+	text := err.Error()
+	var step *solvererrs.VertexError
+	if len(where.Ranges) == 0 || where.Ranges[0].Start == nil || strings.Contains(text, "parse error") || errors.As(err, &step) {
+		return text // what a step says names what it is about
+	}
+	return fmt.Sprintf("dockerfile parse error on line %d: %s", where.Ranges[0].Start.Line, text)
 }

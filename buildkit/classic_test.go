@@ -134,6 +134,12 @@ func TestClassicFailure(t *testing.T) {
 	if !errors.As(err, &failed) || failed.Code != 7 || failed.Message != "The command '/bin/sh -c exit 7' returned a non-zero code: 7" {
 		t.Errorf("%v", err)
 	}
+	d = classicDoor(t, func(context.Context, *Door, build.Request) (*build.Response, error) {
+		return nil, &gateway.ExitError{ExitCode: 255, Err: errors.New(`process "/bin/sh -c true" did not complete successfully: unable to find user nosuch`)}
+	})
+	if err := d.Build(t.Context(), api.BuildOptions{}, strings.NewReader("FROM x"), ignore); err == nil || !strings.Contains(err.Error(), "unable to find user nosuch") {
+		t.Errorf("a command that cannot begin: %v", err)
+	}
 	broken := io.MultiReader(strings.NewReader("FROM"), failing{})
 	if err := d.Build(t.Context(), api.BuildOptions{}, broken, ignore); err == nil || !strings.Contains(err.Error(), "read build context") {
 		t.Errorf("a body that breaks off: %v", err)
