@@ -235,7 +235,10 @@ func TestLoad(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	host := definition(t, llb.Image("a").Run(llb.Shlex("x"), llb.Network(pb.NetMode_HOST)).Root())
 	insecure := definition(t, llb.Image("a").Run(llb.Shlex("x"), llb.Security(pb.SecurityMode_INSECURE)).Root())
-	for name, def := range map[string]*pb.Definition{"network.host": host, "security.insecure": insecure} {
+	device := definition(t, llb.Image("a").Run(llb.Shlex("x"), llb.AddCDIDevice(llb.CDIDeviceName("v.example/d=0"))).Root())
+	for name, def := range map[string]*pb.Definition{
+		"network.host": host, "security.insecure": insecure, "device": device, "device=v.example/d=0": device,
+	} {
 		b := bare(t)
 		if _, err := b.load(t.Context(), def, policies{}); !errdefs.IsPermissionDenied(err) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
@@ -244,6 +247,11 @@ func TestLoadRefuses(t *testing.T) {
 		if _, err := b.load(t.Context(), def, policies{}); err != nil {
 			t.Errorf("%s allowed: %v", name, err)
 		}
+	}
+	another := bare(t)
+	another.request.Entitlements = []string{"device=v.example/d=1"}
+	if _, err := another.load(t.Context(), device, policies{}); !errdefs.IsPermissionDenied(err) {
+		t.Errorf("another device than was allowed: %v", err)
 	}
 	whole := example(t)
 	missing := &pb.Definition{Def: whole.Def[1:], Metadata: whole.Metadata}

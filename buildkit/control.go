@@ -58,10 +58,10 @@ func (s *controlServer) Solve(ctx context.Context, r *control.SolveRequest) (*co
 	return &control.SolveResponse{ExporterResponse: done.Exporter}, nil
 }
 
-// allowed refuses what the daemon's settings keep from all builds.
+// allowed refuses what the daemon's settings keep from all builds. A wish may go on after its name: "device=vendor.com/gpu=0".
 func (d *Door) allowed(wishes []string) error {
 	for _, wish := range wishes {
-		if !slices.Contains(d.Entitlements, wish) {
+		if name, _, _ := strings.Cut(wish, "="); !slices.Contains(d.Entitlements, name) {
 			return errdefs.ErrPermissionDenied.WithMessage("granting entitlement " + wish + " is not allowed by build daemon configuration")
 		}
 	}

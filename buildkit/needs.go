@@ -21,7 +21,7 @@ type Parts struct {
 	Sessions *session.Manager
 	// Scratch is a folder on disk for the contexts that classic calls bring, in files without a name.
 	Scratch string
-	// Entitlements are what clients may allow their builds, "network.host" or "security.insecure".
+	// Entitlements are what clients may allow their builds: "network.host", "security.insecure", "device".
 	Entitlements []string
 	// Pruned is told how much a prune of the classic API has freed; nil where nobody listens.
 	Pruned func(bytes uint64)

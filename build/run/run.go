@@ -14,7 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/solver/pb"
@@ -143,26 +143,23 @@ const (
 )
 
 // Entitled tells whether a build that was granted these entitlements may have the step; if not, which one it lacks. Builds
-// that share a step are asked each for itself.
+// that share a step are asked each for itself. "device" grants all devices, "device=NAME" the one.
 func Entitled(exec *pb.ExecOp, granted []string) error {
-	allowed := func(name string) bool {
-		for _, g := range granted {
-			if g == name || strings.HasPrefix(g, name+"=") {
-				return true
-			}
-		}
-		return false
+	var needs []string
+	if exec.GetNetwork() == pb.NetMode_HOST {
+		needs = append(needs, NetworkHost)
 	}
-	for _, need := range []struct {
-		name string
-		when bool
-	}{
-		{NetworkHost, exec.GetNetwork() == pb.NetMode_HOST},
-		{SecurityInsecure, exec.GetSecurity() == pb.SecurityMode_INSECURE},
-		{DeviceAccess, len(exec.GetCdiDevices()) > 0},
-	} {
-		if need.when && !allowed(need.name) {
-			return errdefs.ErrPermissionDenied.WithMessage(need.name + " is not allowed: give the build the entitlement, --allow " + need.name)
+	if exec.GetSecurity() == pb.SecurityMode_INSECURE {
+		needs = append(needs, SecurityInsecure)
+	}
+	if !slices.Contains(granted, DeviceAccess) {
+		for _, d := range exec.GetCdiDevices() {
+			needs = append(needs, DeviceAccess+"="+d.GetName())
+		}
+	}
+	for _, need := range needs {
+		if !slices.Contains(granted, need) {
+			return errdefs.ErrPermissionDenied.WithMessage(need + " is not allowed: give the build the entitlement, --allow " + need)
 		}
 	}
 	return nil

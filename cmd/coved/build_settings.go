@@ -67,6 +67,7 @@ func (b *builderSettings) Set(text string) error {
 	}
 	b.entitlements = map[string]*bool{
 		"network.host": document.Entitlements.NetworkHost, "security.insecure": document.Entitlements.SecurityInsecure,
+		"device": document.Entitlements.Device,
 	}
 	gc := document.GC
 	b.gc.off = gc.Enabled != nil && !*gc.Enabled
@@ -151,11 +152,11 @@ func readFilter(r *build.Rule, raw json.RawMessage, keep string) error {
 	return err
 }
 
-// entitled lists what clients may allow their builds: the host's network unless the file forbids it, all rights on the host
-// only if it allows that.
+// entitled lists what clients may allow their builds: the host's network and the devices that vendors describe unless the
+// file forbids it, all rights on the host only if it allows that.
 func (b *builderSettings) entitled() []string {
 	var out []string
-	for name, byDefault := range map[string]bool{"network.host": true, "security.insecure": false} {
+	for name, byDefault := range map[string]bool{"network.host": true, "security.insecure": false, "device": true} {
 		said := b.entitlements[name]
 		if said == nil && byDefault || said != nil && *said {
 			out = append(out, name)

@@ -33,9 +33,9 @@ func TestBuilderSettings(t *testing.T) {
 		t.Errorf("rules by default: %+v", rules)
 	}
 	for text, want := range map[string]string{
-		`{}`: "[network.host]",
-		`{"builder": {"entitlements": {"security-insecure": true}}}`:                         "[network.host security.insecure]",
-		`{"builder": {"entitlements": {"network-host": false, "security-insecure": false}}}`: "[]",
+		`{}`: "[device network.host]",
+		`{"builder": {"entitlements": {"security-insecure": true}}}`:                                          "[device network.host security.insecure]",
+		`{"builder": {"entitlements": {"network-host": false, "security-insecure": false, "device": false}}}`: "[]",
 	} {
 		s := newSettings()
 		if err := s.apply([]byte(text)); err != nil {
