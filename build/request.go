@@ -2,7 +2,7 @@
 // steps of what that says, runs them in parallel with a cache, and tells clients how they come along.
 //
 // Its children: step has the words they share; solve runs any graph of steps and knows no containers; source, file and
-// run carry out the steps; result, attest and share bring what came out to where it was asked for.
+// run carry out the steps, whose inputs content reads; result, attest and share bring what came out to where it was asked for.
 package build
 
 import (

@@ -173,19 +173,6 @@ func passedFile(oob []byte) (*os.File, error) {
 	return nil, nil
 }
 
-// Peer gives the process number of the other end.
-func (s *Socket) Peer() (int, error) {
-	var cred *unix.Ucred
-	var failed error
-	err := s.raw.Control(func(fd uintptr) {
-		cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err = errors.Join(err, failed); err != nil {
-		return 0, err
-	}
-	return int(cred.Pid), nil
-}
-
 // SocketListener accepts connections.
 type SocketListener struct{ socket *Socket }
 

@@ -84,7 +84,7 @@ func (o *operation) counted() *pb.ExecOp {
 		}
 	}
 	if len(op.Mounts) == 1 && plainRoot(op.Mounts[0]) {
-		op.Mounts = nil // as the first releases had it, whose keys must stay
+		op.Mounts = nil // as BuildKit has it, whose first releases knew no other mounts
 	}
 	return op
 }

@@ -1,6 +1,7 @@
 package share
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -202,7 +203,7 @@ func (s *Sharer) describe(hold *image.Lease, set settings, entries []*entry, fol
 			}
 		}
 	}
-	slices.SortFunc(c.list, func(a, b ocispec.Descriptor) int { return compare(a.Digest, b.Digest) })
+	slices.SortFunc(c.list, func(a, b ocispec.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 	c.list = append(c.list, folders...)
 	version := specs.Versioned{SchemaVersion: 2}
 	var document any = ocispec.Manifest{Versioned: version, MediaType: ocispec.MediaTypeImageManifest, Config: config, Layers: c.list}
@@ -219,16 +220,6 @@ func (s *Sharer) describe(hold *image.Lease, set settings, entries []*entry, fol
 	c.list = append(c.list, config)
 	c.root, err = s.put(hold, body, kind)
 	return c, err
-}
-
-func compare(a, b digest.Digest) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func (s *Sharer) put(hold *image.Lease, body []byte, mediaType string) (ocispec.Descriptor, error) {

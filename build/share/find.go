@@ -107,7 +107,7 @@ func (f *finder) read(ctx context.Context) error {
 		}
 	}
 	if config.Digest == "" {
-		return f.readInline(ctx, desc, doc)
+		return f.readInline(ctx, doc)
 	}
 	if body, err = f.fetch(ctx, config); err != nil {
 		return err
@@ -117,12 +117,12 @@ func (f *finder) read(ctx context.Context) error {
 }
 
 // readInline reads what an image, or each image of an index, carries of a cache.
-func (f *finder) readInline(ctx context.Context, desc ocispec.Descriptor, doc oci.Document) error {
+func (f *finder) readInline(ctx context.Context, doc oci.Document) error {
 	if doc.Manifest != nil {
 		return f.readImage(ctx, doc.Manifest)
 	}
 	for i, d := range doc.Index.Manifests {
-		if i == maxImages || oci.IsAttestation(d) || !oci.IsManifest(d.MediaType) {
+		if i >= maxImages || oci.IsAttestation(d) || !oci.IsManifest(d.MediaType) {
 			continue
 		}
 		body, err := f.fetch(ctx, d)

@@ -67,7 +67,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 	}
 	made := build.Parts{
 		Config: build.Config{
-			Root: root, WorkerID: workerID(s), Labels: workerLabels(s, parts), Policy: s.builder.rules(s.dataRoot),
+			Root: root, WorkerID: workerID(s), Labels: workerLabels(parts), Policy: s.builder.rules(s.dataRoot),
 			Platforms: func() []ocispec.Platform { return archutil.SupportedPlatforms(false) },
 		},
 		DB: db, Log: log, Sessions: sessions, Cache: records, Layers: parts.Layers,
@@ -127,7 +127,7 @@ func workerID(s *settings) string {
 
 // workerLabels are what BuildKit's clients look for: that the snapshotter is told of means to them that images of several
 // platforms, attestations and the export of archives are to be had.
-func workerLabels(s *settings, parts engine.Parts) map[string]string {
+func workerLabels(parts engine.Parts) map[string]string {
 	const prefix = "org.mobyproject.buildkit.worker."
 	host, err := os.Hostname()
 	if err != nil {

@@ -60,7 +60,7 @@ func (s Settings) Write(c *container.Container, endpoints map[string]*nt.Endpoin
 		in.IPv6 = in.IPv6 || e != nil && e.IPv6Gateway.IsValid()
 	}
 	if c.State.Alive() {
-		return s.amend(c, at, s.hostsInput(c, endpoints), in)
+		return amend(at, s.hostsInput(c, endpoints), in)
 	}
 	hosts, err := s.hosts(c, endpoints)
 	if err != nil {
@@ -82,7 +82,7 @@ func (s Settings) Write(c *container.Container, endpoints map[string]*nt.Endpoin
 }
 
 // amend brings the files of a container that runs up to date.
-func (s Settings) amend(c *container.Container, at Paths, in HostsInput, resolv network.ResolvInput) error {
+func amend(at Paths, in HostsInput, resolv network.ResolvInput) error {
 	hosts, err := os.ReadFile(at.Hosts)
 	if err == nil {
 		err = overwrite(at.Hosts, hosts, AmendHosts(hosts, in))
