@@ -116,6 +116,7 @@ func (d *Door) first(ctx context.Context, o api.BuildOptions, request build.Requ
 		return emit(js.Message{Stream: text})
 	}
 	var printer *classic.Printer
+	var written *classic.Steps
 	read := make(chan *classic.Steps, 1)
 	request.Front = func(ctx context.Context, c gwclient.Client) (*gwclient.Result, error) {
 		if steps := readSteps(ctx, c, o.Target); steps != nil {
@@ -127,8 +128,8 @@ func (d *Door) first(ctx context.Context, o api.BuildOptions, request build.Requ
 	id, err := d.run(ctx, request, func(s *client.SolveStatus) error {
 		if printer == nil {
 			select {
-			case steps := <-read:
-				printer = classic.NewPrinter(steps, say)
+			case written = <-read:
+				printer = classic.NewPrinter(written, say)
 				for _, before := range early {
 					if err := printer.Update(before); err != nil {
 						return err
@@ -149,7 +150,28 @@ func (d *Door) first(ctx context.Context, o api.BuildOptions, request build.Requ
 	if err != nil {
 		return classicFailure(err)
 	}
+	if err := unconsumed(written, request, say); err != nil {
+		return err
+	}
 	return finish(o, id, say, emit)
+}
+
+// unconsumed warns of build arguments that the Dockerfile does not ask for.
+func unconsumed(steps *classic.Steps, request build.Request, say func(string) error) error {
+	if steps == nil {
+		return nil
+	}
+	var given []string
+	for option := range request.Options {
+		if name, ok := strings.CutPrefix(option, "build-arg:"); ok {
+			given = append(given, name)
+		}
+	}
+	left := steps.Unconsumed(given)
+	if len(left) == 0 {
+		return nil
+	}
+	return say(fmt.Sprintf("[Warning] One or more build-args %v were not consumed\n", left))
 }
 
 // finish tells the names of what was built.

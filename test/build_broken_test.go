@@ -44,8 +44,11 @@ func TestKilledBuilds(t *testing.T) {
 		if left := e.Run("cove", "ps", "-aq"); left != "" {
 			t.Errorf("round %d: containers are left: %s", round, left)
 		}
+		// A build that was done before it was killed has taken the name from the image before.
+		now, _, _ := e.Try("cove", "run", "--rm", "x", "cat", "/n")
+		done := strings.TrimSpace(now) == n
 		for _, line := range strings.Split(e.Run("cove", "images", "-a", "--format", "{{.Repository}}"), "\n") {
-			if line != "x" && line != "busybox" {
+			if line != "x" && line != "busybox" && !(done && line == "<none>") {
 				t.Errorf("round %d: there is an image %q", round, line)
 			}
 		}

@@ -2,6 +2,7 @@ package classic
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,4 +154,14 @@ func FuzzRead(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestUnconsumed(t *testing.T) {
+	steps, err := Read([]byte("ARG A\nFROM busybox\nARG B=1 C\nRUN true\n"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := steps.Unconsumed([]string{"Z", "A", "B", "C", "X", "HTTP_PROXY", "BUILDKIT_INLINE_CACHE"}); !slices.Equal(left, []string{"X", "Z"}) {
+		t.Errorf("%v", left)
+	}
 }

@@ -5,6 +5,7 @@ package classic
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,7 @@ type Steps struct {
 	makers []int
 	names  []string
 	needed []bool
+	args   map[string]bool // by the names of all ARG instructions
 }
 
 // Read finds the steps of a Dockerfile. The front end says what is wrong with one that cannot be read.
@@ -41,9 +43,10 @@ func Read(dockerfile []byte, target string) (*Steps, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Steps{}
+	s := &Steps{args: map[string]bool{}}
 	for i := range globals {
 		s.List = append(s.List, Step{Text: globals[i].String(), Stage: -1})
+		s.declare(&globals[i])
 	}
 	last := len(stages) - 1
 	for i := range stages {
@@ -67,6 +70,9 @@ func (s *Steps) stage(number int, stage *instructions.Stage, before []instructio
 	}
 	s.List = append(s.List, from)
 	for _, command := range stage.Commands {
+		if arg, ok := command.(*instructions.ArgCommand); ok {
+			s.declare(arg)
+		}
 		step := Step{Text: text(command), Stage: number}
 		switch command.(type) {
 		case *instructions.AddCommand, *instructions.CopyCommand, *instructions.RunCommand, *instructions.WorkdirCommand:
@@ -81,6 +87,27 @@ func (s *Steps) stage(number int, stage *instructions.Stage, before []instructio
 	}
 	s.makers = append(s.makers, index)
 	s.names = append(s.names, name)
+}
+
+func (s *Steps) declare(arg *instructions.ArgCommand) {
+	for _, pair := range arg.Args {
+		s.args[pair.Key] = true
+	}
+}
+
+// always are build arguments that no Dockerfile has to declare.
+var always = []string{"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "source_date_epoch"}
+
+// Unconsumed are those of the build arguments that no ARG asks for, sorted.
+func (s *Steps) Unconsumed(given []string) []string {
+	var left []string
+	for _, name := range given {
+		if !s.args[name] && !slices.Contains(always, strings.ToLower(name)) && !strings.HasPrefix(name, "BUILDKIT_") {
+			left = append(left, name)
+		}
+	}
+	slices.Sort(left)
+	return left
 }
 
 func text(c instructions.Command) string {
