@@ -214,5 +214,23 @@ func (g *bridge) NewContainer(ctx context.Context, req gateway.NewContainerReque
 	}
 	v := &vertex{}
 	v.Name, v.Platform = "container", normalize(req.Platform)
-	return g.build.builder.parts.Containers.NewContainer(ctx, g.build.env(v), req, refs)
+	made, err := g.build.builder.parts.Containers.NewContainer(ctx, g.build.env(v), req, refs)
+	if err != nil {
+		return nil, err
+	}
+	return &entitled{made, g.build.request.Entitlements}, nil
+}
+
+// entitled is a container whose processes get no more rights than the steps of its build.
+type entitled struct {
+	gateway.Container
+	granted []string
+}
+
+// Start implements gateway.Container.
+func (c *entitled) Start(ctx context.Context, req gateway.StartRequest) (gateway.ContainerProcess, error) {
+	if err := run.Entitled(&pb.ExecOp{Security: req.SecurityMode}, c.granted); err != nil {
+		return nil, err
+	}
+	return c.Container.Start(ctx, req)
 }

@@ -13,8 +13,10 @@ import (
 	"github.com/containerd/errdefs"
 	control "github.com/moby/buildkit/api/services/control"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cove-containers/cove/build/run"
 	"github.com/cove-containers/cove/build/step"
 )
 
@@ -31,6 +33,11 @@ func (b *Builder) Solve(ctx context.Context, req Request) (_ *Response, err erro
 	b.history.begin(one)
 	if one.request.Limits == nil {
 		if one.request.Limits, err = limitsOf(req.Options); err != nil {
+			return nil, err
+		}
+	}
+	if l := one.request.Limits; l != nil && l.NetworkMode == "host" {
+		if err := run.Entitled(&pb.ExecOp{Network: pb.NetMode_HOST}, req.Entitlements); err != nil {
 			return nil, err
 		}
 	}

@@ -293,6 +293,19 @@ func TestNetwork(t *testing.T) {
 	if err := Entitled(exec, []string{NetworkHost}); err != nil {
 		t.Error(err)
 	}
+	// By its ID, or as that of a container, no network is had that needs to be granted.
+	shown, err := k.networks.Inspect("host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{"container:x", shown.ID} {
+		env := *k.env
+		env.Limits = &step.Limits{NetworkMode: mode}
+		exec.Network = pb.NetMode_UNSET
+		if _, err := k.op(exec, 1, step.Vertex{}).Run(t.Context(), &env, []step.Ref{{Pile: k.base}}); err == nil || !strings.Contains(err.Error(), "is not for builds") {
+			t.Errorf("network %q: %v", mode, err)
+		}
+	}
 	// Names and extra hosts.
 	exec = shell("ping -c1 -w5 gw >/dev/null && echo reached; ping -c1 -w5 named | head -1 | cut -d' ' -f1-3")
 	exec.Network = pb.NetMode_UNSET

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"os"
+	"strings"
 
 	"github.com/moby/buildkit/solver/pb"
 	nt "github.com/moby/moby/api/types/network"
@@ -37,6 +38,9 @@ func (b *box) join(ctx context.Context, mode string) error {
 		b.net.host, b.net.resolv.Host = true, true
 		return nil
 	}
+	if strings.HasPrefix(mode, "container:") {
+		return invalid("network mode %q is not for builds: their steps join networks, not containers", mode)
+	}
 	sandbox, err := b.runner.parts.Networks.Join(ctx, b.id, network.Request{
 		Mode: mode, Name: b.id, Hostname: b.hostname, Resolv: b.net.resolv,
 	})
@@ -47,6 +51,9 @@ func (b *box) join(ctx context.Context, mode string) error {
 		sandbox.Close()
 		return b.runner.parts.Networks.Leave(b.id)
 	})
+	if sandbox.NetNS == nil { // what entitles to it is its name
+		return invalid("network mode %q is not for builds: the host's network is called %q", mode, nt.NetworkHost)
+	}
 	b.net.ns, b.net.resolv.Named = sandbox.NetNS, sandbox.Named
 	return nil
 }

@@ -116,7 +116,7 @@ type Limits struct {
 	ShmSize                int64
 	Ulimits                []Ulimit
 	CgroupParent           string
-	NetworkMode            string   // "", "default", "bridge": the usual; "host", "none", or a network's or container's name
+	NetworkMode            string   // "", "default", "bridge": the usual; "host", "none", or a network's name
 	ExtraHosts             []string // NAME:IP
 }
 
