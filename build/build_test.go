@@ -16,7 +16,10 @@ import (
 	control "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/client"
 	solveerrors "github.com/moby/buildkit/solver/errdefs"
+	"github.com/opencontainers/go-digest"
 
+	"github.com/cove-containers/cove/cache"
+	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/state"
 )
 
@@ -301,6 +304,56 @@ func (k *kit) reopenForDamage(told func([]string)) func() {
 		k.t.Fatal(err)
 	}
 	return k.close
+}
+
+// TestRestartOnLayersOfImages: a layer that fits only on those of its image keeps what was built on it.
+func TestRestartOnLayersOfImages(t *testing.T) {
+	k := newKit(t)
+	lease := k.records.Lease()
+	write := func(below layer.Pile) string {
+		t.Helper()
+		name := lease.Name()
+		if err := k.layers.Build(t.Context(), name, below); err != nil {
+			t.Fatal(err)
+		}
+		root := must(k.layers.Root(t.Context(), name))
+		if err := os.WriteFile(fmt.Sprintf("/proc/self/fd/%d/%s", root.Dir.Fd(), name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := root.Close(); err != nil {
+			t.Fatal(err)
+		}
+		must(k.layers.Seal(t.Context(), name))
+		return name
+	}
+	var pile layer.Pile
+	var image []digest.Digest
+	for range 3 {
+		pile = append(pile, write(pile))
+		content := digest.SHA256.Digester()
+		if err := k.layers.PackPile(t.Context(), content.Hash(), pile, 1); err != nil {
+			t.Fatal(err)
+		}
+		image = append(image, content.Digest())
+	}
+	if err := k.layers.Adopt(t.Context(), pile, image); err != nil {
+		t.Fatal(err)
+	}
+	on := layer.Images(image)
+	own := write(on)
+	key := digest.FromString("a step")
+	lease.Save(key, cache.Record{Piles: [][]string{append(on, own)}, Own: []string{own}})
+	if err := k.layers.Scrap(t.Context(), lease.Release()...); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := k.builder.Check(t.Context(), false); err != nil || len(found.Faults) != 0 {
+		t.Errorf("faults %v, %v", found.Faults, err)
+	}
+	k.close()
+	k.open()
+	if _, ok := k.records.Lease().Lookup(key); !ok {
+		t.Error("the record is gone")
+	}
 }
 
 func TestPrune(t *testing.T) {

@@ -28,9 +28,9 @@ type Parts struct {
 	Cache    *cache.Store
 	Layers   Scrapper
 	// Built lists the layers that builds have made and that are still there, half built ones included; Standing tells
-	// whether all layers of a pile are there.
+	// whether all layers of a pile are there: one of an image may fit only on those below it, and is not asked for alone.
 	Built    func() []string
-	Standing func(layer string) bool
+	Standing func(pile []string) bool
 	// Free tells how many bytes the disk has left.
 	Free func() (int64, error)
 

@@ -17,26 +17,18 @@ func (b *Builder) Check(ctx context.Context, _ bool) (api.Findings, error) {
 	}
 	found.Count("build cache records", len(list))
 	for _, u := range list {
-		missing := func() string {
-			for _, pile := range u.Piles {
-				for _, name := range pile {
-					if !b.parts.Standing(name) {
-						return name
-					}
-				}
-			}
-			return ""
+		missing := func() bool {
+			return slices.ContainsFunc(u.Piles, func(pile []string) bool { return !b.parts.Standing(pile) })
 		}
-		lost := missing()
-		if lost == "" {
+		if !missing() {
 			continue
 		}
 		found.Add(api.Fault{
-			Kind: "build cache", Name: u.ID, Problem: fmt.Sprintf("layer %s of what %q made is missing", lost, u.Description),
+			Kind: "build cache", Name: u.ID, Problem: fmt.Sprintf("a layer of what %q made is missing", u.Description),
 			Remedy: "the record is dropped, and the step run again when it is needed",
 			Persists: func() bool {
 				_, err := b.parts.Cache.Get(u.ID)
-				return err == nil && missing() != ""
+				return err == nil && missing()
 			},
 			Mend: func(context.Context) error {
 				b.parts.Cache.Reconcile(b.parts.Standing)

@@ -92,7 +92,7 @@ func (k *kit) open() {
 	parts := Parts{
 		Config: Config{Root: filepath.Join(k.dir, "build"), WorkerID: "worker"}, DB: k.db, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Sessions: sessions, Cache: k.records, Layers: k.layers, Built: k.layers.Built,
-		Standing: func(name string) bool { return k.layers.Standing(layer.Pile{name}) },
+		Standing: func(pile []string) bool { return k.layers.Standing(pile) },
 		Make: Makers{
 			Source: func(op *pb.Op, _ step.Vertex) (step.Op, error) { return &played{k: k, source: op.GetSource()}, nil },
 			Exec:   func(op *pb.Op, _ step.Vertex) (step.Op, error) { return &played{k: k, exec: op.GetExec()}, nil },

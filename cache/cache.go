@@ -164,12 +164,12 @@ func (s *Store) Holds(layer string) bool {
 	return s.named[layer] > 0 || s.held[layer] > 0 || s.made[layer]
 }
 
-// Reconcile drops the records of layers that are not there. To be called at the start, before the first lease.
-func (s *Store) Reconcile(has func(layer string) bool) (dropped int) {
+// Reconcile drops the records of piles whose layers are not all there. To be called at the start, before the first lease.
+func (s *Store) Reconcile(stands func(pile []string) bool) (dropped int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.records {
-		if !slices.ContainsFunc(r.layers(), func(name string) bool { return !has(name) }) {
+		if !slices.ContainsFunc(r.Piles, func(pile []string) bool { return !stands(pile) }) {
 			continue
 		}
 		s.remove(r)

@@ -243,7 +243,7 @@ func TestReconcile(t *testing.T) {
 	end()
 	for i, want := range []int{2, 0} {
 		s, end = open(t, path, Config{})
-		if n := s.Reconcile(func(name string) bool { return name != base[0] }); n != want {
+		if n := s.Reconcile(func(pile []string) bool { return !slices.Contains(pile, base[0]) }); n != want {
 			t.Errorf("start %d: dropped %d, want %d", i, n, want)
 		}
 		if _, ok := s.Lease().Lookup(key("other")); !ok || len(listed(t, s)) != 1 {

@@ -23,7 +23,6 @@ import (
 	"github.com/cove-containers/cove/build/step"
 	"github.com/cove-containers/cove/cache"
 	"github.com/cove-containers/cove/engine"
-	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/remote"
 	"github.com/cove-containers/cove/shim"
@@ -72,7 +71,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 		},
 		DB: db, Log: log, Sessions: sessions, Cache: records, Layers: parts.Layers,
 		Built:    parts.Layers.Built,
-		Standing: func(name string) bool { return parts.Layers.Standing(layer.Pile{name}) },
+		Standing: func(pile []string) bool { return parts.Layers.Standing(pile) },
 		Free:     func() (int64, error) { return freeSpace(s.dataRoot) },
 		Make: build.Makers{
 			Source: func(op *pb.Op, v step.Vertex) (step.Op, error) { return sources.Op(op.GetSource(), v.Platform) },
