@@ -30,15 +30,17 @@ type build struct {
 	created  time.Time
 	left     chan struct{} // closed when the build is over and history
 
-	mu       sync.Mutex
-	vertices map[vertexKey]*vertex
-	nodes    map[*node]*vertex
-	keys     map[*node]digest.Digest
-	tops     map[*node]bool
-	imports  map[string]bool // cache imports that were asked for
-	finders  []foreign
-	forgone  map[digest.Digest]bool // what imports have promised in vain
-	front    struct {               // the first front end that was called
+	mu        sync.Mutex
+	vertices  map[vertexKey]*vertex
+	nodes     map[*node]*vertex
+	keys      map[*node]digest.Digest
+	tops      map[*node]bool
+	imports   map[string]bool // cache imports that were asked for
+	finders   []foreign
+	forgone   map[digest.Digest]bool   // what imports have promised in vain
+	hearsay   map[digest.Digest]string // keys that the import of this origin has given for others
+	credulous bool                     // something of an import has counted
+	front     struct {                 // the first front end that was called
 		name    string
 		options map[string]string
 	}
@@ -65,7 +67,7 @@ func (b *Builder) start(ctx context.Context, req Request) (context.Context, *bui
 	one := &build{
 		id: req.ID, builder: b, request: req, tape: t, progress: newProgress(t), cancel: cancel, created: time.Now(), left: make(chan struct{}),
 		vertices: map[vertexKey]*vertex{}, nodes: map[*node]*vertex{}, keys: map[*node]digest.Digest{},
-		tops: map[*node]bool{}, imports: map[string]bool{}, forgone: map[digest.Digest]bool{},
+		tops: map[*node]bool{}, imports: map[string]bool{}, forgone: map[digest.Digest]bool{}, hearsay: map[digest.Digest]string{},
 	}
 	one.job = b.solver.Job(one)
 	if err := b.enter(one); err != nil {

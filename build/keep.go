@@ -2,6 +2,8 @@ package build
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -15,10 +17,11 @@ type keeper struct{ builder *Builder }
 
 // Known implements solve.Cache.
 func (k keeper) Known(m *watcher, key string) (string, bool) {
-	if r, ok := m.build.lease.Lookup(digest.Digest(key)); ok {
+	if r, ok := m.build.lookup(digest.Digest(key)); ok {
 		return r.Key.String(), true
 	}
 	if found, ok := m.build.abroad(digest.Digest(key)); ok {
+		m.build.believe(digest.Digest(key), found)
 		return found.Key.String(), true
 	}
 	return key, false
@@ -26,7 +29,7 @@ func (k keeper) Known(m *watcher, key string) (string, bool) {
 
 // Find implements solve.Cache. What an import has promised and does not give is as good as not there.
 func (k keeper) Find(ctx context.Context, m *watcher, key string) (solve.Outcome[step.Ref], bool) {
-	if r, ok := m.build.lease.Lookup(digest.Digest(key)); ok {
+	if r, ok := m.build.lookup(digest.Digest(key)); ok {
 		return solve.Outcome[step.Ref]{Out: refs(r), Key: key}, true
 	}
 	found, ok := m.build.abroad(digest.Digest(key))
@@ -74,6 +77,11 @@ func (k keeper) Keep(_ *crowd, key string, out solve.Outcome[step.Ref]) error {
 	if !ok || m.Unkept {
 		return nil
 	}
+	if origin := m.build.believes(digest.Digest(key)); origin != "" {
+		for i, ref := range m.Refs {
+			m.Refs[i].Origins = append(slices.Clip(ref.Origins), origin)
+		}
+	}
 	m.lease.Save(digest.Digest(key), record(m.Outcome, m.own, m.name))
 	return nil
 }
@@ -85,8 +93,11 @@ func (k keeper) Take(m *watcher, out solve.Outcome[step.Ref]) {
 	}
 }
 
-// Alias implements solve.Cache.
+// Alias implements solve.Cache. What only an import says of a key is not told to others.
 func (k keeper) Alias(m *watcher, from, to string) {
+	if m.build.believes(digest.Digest(to)) != "" {
+		return
+	}
 	m.build.lease.Alias(digest.Digest(from), digest.Digest(to))
 }
 
@@ -116,6 +127,51 @@ func (b *build) abroad(key digest.Digest) (promise, bool) {
 		}
 	}
 	return promise{}, false
+}
+
+// lookup looks for a key in what is here.
+func (b *build) lookup(key digest.Digest) (cache.Record, bool) {
+	r, ok := b.lease.Lookup(key)
+	if ok && len(r.Origins) > 0 {
+		b.mu.Lock()
+		b.credulous = true
+		b.mu.Unlock()
+	}
+	return r, ok
+}
+
+// believe notes that the build goes by what an import has said of a key. Where it has given another one for it, what the
+// build makes under that is for those alone who believe it, too.
+func (b *build) believe(key digest.Digest, p promise) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.credulous = true
+	if p.Key != key {
+		b.hearsay[p.Key] = p.origin
+	}
+}
+
+// Company implements solve.Watch. Builds that have taken something from elsewhere run their steps with those alone who
+// ask for the same.
+func (b *build) Company() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.credulous {
+		return ""
+	}
+	var all []string
+	for _, f := range b.finders {
+		all = append(all, f.origin)
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
+}
+
+// believes tells which import a key is known from; none when the build has found it out itself.
+func (b *build) believes(key digest.Digest) (origin string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.hearsay[key]
 }
 
 // forgo does not ask for a key abroad again.

@@ -60,6 +60,7 @@ func (w *work) Key(ctx context.Context, m *watcher) (solve.Key[step.Ref, *watche
 // made is what the cache needs to know of an outcome.
 type made struct {
 	step.Outcome
+	build *build // that ran the step
 	lease *cache.Lease
 	own   []string
 	name  string
@@ -93,7 +94,7 @@ func (w *work) Run(ctx context.Context, c *crowd, in []step.Ref) (solve.Outcome[
 	}
 	return solve.Outcome[step.Ref]{
 		Out: out.Refs, Key: out.Key.String(), Done: func() { b.scrap(lease.Release()) },
-		More: &made{Outcome: out, lease: lease, own: own(out.Refs, in), name: w.vertex.Name},
+		More: &made{Outcome: out, build: w.build, lease: lease, own: own(out.Refs, in), name: w.vertex.Name},
 	}, nil
 }
 

@@ -3,7 +3,7 @@ package build
 import (
 	"context"
 	"fmt"
-	"strings"
+	"strconv"
 
 	"github.com/containerd/errdefs"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -47,10 +47,25 @@ func (b *build) importCache(ctx context.Context, entry gateway.CacheOptionsEntry
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	origin := strings.TrimSpace(entry.Type + " " + entry.Attrs["ref"] + entry.Attrs["src"])
+	origin := originOf(entry)
 	b.lease.Trust(origin)
 	b.finders = append(b.finders, foreign{finder, origin})
 	return nil
+}
+
+// originOf tells caches elsewhere apart. A folder of one name is another one at each client, so that its digest counts; and
+// what came without protection on the way is not what others get with it.
+func originOf(entry gateway.CacheOptionsEntry) string {
+	origin := entry.Type
+	for _, key := range []string{"ref", "src", "digest"} {
+		if value := entry.Attrs[key]; value != "" {
+			origin += " " + value
+		}
+	}
+	if insecure, _ := strconv.ParseBool(entry.Attrs["registry.insecure"]); insecure {
+		origin += " (insecure)"
+	}
+	return origin
 }
 
 // cacheExports checks what is to be exported, and returns what does it once the outcome is where it belongs.

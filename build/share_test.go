@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/opencontainers/go-digest"
@@ -20,6 +21,7 @@ type elsewhere struct {
 	k      *kit
 	mu     sync.Mutex
 	keys   map[digest.Digest]step.Done
+	lies   map[digest.Digest]digest.Digest // keys it says are known by others, and has nothing for
 	broken bool
 	loads  int
 }
@@ -36,6 +38,11 @@ func (e *elsewhere) export(_ context.Context, _ *step.Env, _ map[string]string, 
 func (e *elsewhere) Find(key digest.Digest) (step.Found, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if other, ok := e.lies[key]; ok {
+		return step.Found{Key: other, Load: func(context.Context, *step.Env) (step.Outcome, error) {
+			return step.Outcome{}, errors.New("there never was anything")
+		}}, true
+	}
 	s, ok := e.keys[key]
 	if !ok || !strings.Contains(s.Name, "RUN") {
 		return step.Found{}, false
@@ -129,5 +136,107 @@ func TestCacheFromElsewhere(t *testing.T) {
 		if _, err := k.solve(dockerfile, change); err == nil {
 			t.Error("a type of cache that there is not")
 		}
+	}
+}
+
+// TestCacheThatMixesUpKeys: what an import says two steps have in common is believed by nobody else.
+func TestCacheThatMixesUpKeys(t *testing.T) {
+	k, e := share(t)
+	entry := []gateway.CacheOptionsEntry{{Type: "test", Attrs: map[string]string{"ref": "x"}}}
+	keys := map[string]digest.Digest{}
+	for _, name := range []string{"one", "other"} {
+		if _, err := k.solve("FROM busybox\nRUN "+name+"\n", func(r *Request) { r.CacheExports = entry }); err != nil {
+			t.Fatal(err)
+		}
+		for key, s := range e.keys {
+			if strings.HasSuffix(s.Name, "RUN "+name) {
+				keys[name] = key
+			}
+		}
+	}
+	k.runs()
+	_, names := pruneAll(t, k)
+	k.layers.Scrap(t.Context(), names...)
+	e.keys, e.lies = nil, map[digest.Digest]digest.Digest{keys["one"]: keys["other"]}
+	if _, err := k.solve("FROM busybox\nRUN one\nRUN more\n", func(r *Request) { r.CacheImports = entry }); err != nil || !slices.Equal(k.runs(), []string{"more", "one"}) {
+		t.Error("with the import:", err)
+	}
+	for _, dockerfile := range []string{"FROM busybox\nRUN other\nRUN more\n", "FROM busybox\nRUN one\nRUN more\n"} {
+		if _, err := k.solve(dockerfile, func(*Request) {}); err != nil || len(k.runs()) != 2 {
+			t.Errorf("%q has what another step made: %v", dockerfile, err)
+		}
+	}
+}
+
+// TestFoldersOfTheSameName: the cache in a client's folder is not taken for that of another client's.
+func TestFoldersOfTheSameName(t *testing.T) {
+	k, e := share(t)
+	const dockerfile = "FROM busybox\nRUN one\n"
+	at := func(attrs ...string) []gateway.CacheOptionsEntry {
+		return []gateway.CacheOptionsEntry{{Type: "test", Attrs: map[string]string{"src": "/tmp/cache", attrs[0]: attrs[1]}}}
+	}
+	if _, err := k.solve(dockerfile, func(r *Request) { r.CacheExports = at("mode", "max") }); err != nil {
+		t.Fatal(err)
+	}
+	k.runs()
+	_, names := pruneAll(t, k)
+	k.layers.Scrap(t.Context(), names...)
+	load := func(attrs ...string) {
+		t.Helper()
+		if _, err := k.solve(dockerfile, func(r *Request) { r.CacheImports = at(attrs...) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load("digest", "a")
+	load("digest", "a")
+	if ran := k.runs(); len(ran) != 0 || e.loads != 1 {
+		t.Errorf("ran %v, loaded %d times", ran, e.loads)
+	}
+	e.keys = nil
+	for _, attrs := range [][]string{{"digest", "b"}, {"registry.insecure", "true"}} {
+		if origin := originOf(at(attrs...)[0]); origin == originOf(at("digest", "a")[0]) {
+			t.Errorf("%v: %s", attrs, origin)
+		}
+	}
+	load("digest", "b")
+	if ran := k.runs(); !slices.Equal(ran, []string{"one"}) {
+		t.Errorf("ran %v", ran)
+	}
+}
+
+// TestRunningStepsOfImports: what is being made of something from elsewhere is not handed to those who have not asked for it.
+func TestRunningStepsOfImports(t *testing.T) {
+	k, e := share(t)
+	const dockerfile = "FROM busybox\nRUN one\nRUN wait\n"
+	entry := []gateway.CacheOptionsEntry{{Type: "test", Attrs: map[string]string{"ref": "x"}}}
+	if _, err := k.solve(dockerfile, func(r *Request) { r.CacheExports = entry }); err != nil {
+		t.Fatal(err)
+	}
+	for key, s := range e.keys {
+		if !strings.HasSuffix(s.Name, "RUN one") {
+			delete(e.keys, key)
+		}
+	}
+	k.runs()
+	_, names := pruneAll(t, k)
+	k.layers.Scrap(t.Context(), names...)
+	k.pause = make(chan struct{})
+	var wait sync.WaitGroup
+	for _, imports := range [][]gateway.CacheOptionsEntry{entry, nil} {
+		wait.Go(func() {
+			if _, err := k.solve(dockerfile, func(r *Request) { r.CacheImports = imports }); err != nil {
+				t.Error(err)
+			}
+		})
+		select {
+		case <-k.begun:
+		case <-time.After(20 * time.Second):
+			t.Errorf("the step was not run with imports %v", imports)
+		}
+	}
+	close(k.pause)
+	wait.Wait()
+	if ran := k.runs(); !slices.Equal(ran, []string{"one", "wait", "wait"}) || e.loads != 1 {
+		t.Errorf("ran %v, loaded %d times", ran, e.loads)
 	}
 }

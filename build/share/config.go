@@ -20,6 +20,7 @@ const sameAs = "cove.same"
 const (
 	maxRecords = 200_000
 	maxLayers  = 50_000
+	maxLinks   = 250_000 // of all chains: two bytes of the description make a whole layer of each
 )
 
 // entry is what a step made, as layers that are elsewhere: for each of its outputs a chain, lowest first.
@@ -86,6 +87,15 @@ func decode(body []byte, layers map[digest.Digest]ocispec.Descriptor, inline []r
 				known[i] = result.Layer{DiffID: l.Annotations.DiffID, Desc: ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}}
 			}
 		}
+	}
+	links := 0
+	for _, r := range config.Records {
+		for _, c := range r.ChainedResults {
+			links += 1 + len(c.LayerIndexes)
+		}
+	}
+	if links > maxLinks {
+		return nil, invalid("the description of the cache has chains of %d layers: too many", links)
 	}
 	out := map[digest.Digest]*entry{}
 	made := make([]*entry, len(config.Records))

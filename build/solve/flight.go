@@ -88,7 +88,7 @@ func (s *Solver[R, M]) board(ctx context.Context, key string, run func(context.C
 
 // fly runs the step. It is off the table before anybody learns of its end, so that who comes later asks the cache.
 func (s *Solver[R, M]) fly(ctx context.Context, key string, f *flight[R, M], run func(context.Context, *Crowd[M]) (Outcome[R], error)) {
-	out, err := run(ctx, &f.crowd)
+	out, err := guarded(func() (Outcome[R], error) { return run(ctx, &f.crowd) })
 	s.mu.Lock()
 	delete(s.flights, key)
 	f.out, f.err = out, err

@@ -171,15 +171,24 @@ func (j *Job[R, M]) outcome(ctx context.Context, n *Node[R, M]) (Outcome[R], err
 	})
 }
 
+// flight names the running of a step of this key, for all who may have the outcome.
+func (j *Job[R, M]) flight(key string) string {
+	if company := j.watch.Company(); company != "" {
+		return key + " for " + company
+	}
+	return key
+}
+
 func (j *Job[R, M]) join(ctx context.Context, n *Node[R, M], key string, member M) (Outcome[R], bool, error) {
+	flight := j.flight(key)
 	j.solver.mu.Lock()
-	_, flies := j.solver.flights[key]
+	_, flies := j.solver.flights[flight]
 	j.solver.mu.Unlock()
 	if !flies {
 		return Outcome[R]{}, false, nil
 	}
 	j.watch.Begin(n)
-	out, ok, err := j.solver.share(ctx, key, member, nil)
+	out, ok, err := j.solver.share(ctx, flight, member, nil)
 	if !ok { // it ended before we came
 		return Outcome[R]{}, false, nil
 	}
@@ -199,7 +208,7 @@ func (j *Job[R, M]) inputs(ctx context.Context, n *Node[R, M]) ([]R, error) {
 // run runs the step, or waits for another job that does.
 func (j *Job[R, M]) run(ctx context.Context, n *Node[R, M], key string, member M, in []R) (Outcome[R], error) {
 	j.watch.Begin(n)
-	out, _, err := j.solver.share(ctx, key, member, func(ctx context.Context, crowd *Crowd[M]) (Outcome[R], error) {
+	out, _, err := j.solver.share(ctx, j.flight(key), member, func(ctx context.Context, crowd *Crowd[M]) (Outcome[R], error) {
 		if out, ok := j.solver.cache.Find(ctx, member, key); ok {
 			out.Done = nil // that of the flight which made it has been called
 			return out, nil
@@ -232,7 +241,7 @@ func (j *Job[R, M]) fresh(ctx context.Context, n *Node[R, M], asked Key[R, M]) (
 	}
 	key := combine("fresh", asked.Digest, keys)
 	j.watch.Begin(n)
-	out, _, err := j.solver.share(ctx, key, j.watch.Member(n), func(ctx context.Context, crowd *Crowd[M]) (Outcome[R], error) {
+	out, _, err := j.solver.share(ctx, j.flight(key), j.watch.Member(n), func(ctx context.Context, crowd *Crowd[M]) (Outcome[R], error) {
 		out, err := n.Work.Run(ctx, crowd, in)
 		if err != nil {
 			return out, err

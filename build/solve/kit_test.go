@@ -77,9 +77,11 @@ func (s *shelf) Alias(_ *listener, from, to string) {
 // onlooker is a job's watch.
 type onlooker struct {
 	listener
+	company       string
 	cached, ended atomic.Int32
 }
 
+func (o *onlooker) Company() string        { return o.company }
 func (o *onlooker) Member(*node) *listener { return &o.listener }
 func (o *onlooker) Known(_ *node, _ string, cached bool) {
 	if cached {

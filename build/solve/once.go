@@ -2,7 +2,11 @@ package solve
 
 import (
 	"context"
+	"log/slog"
+	"runtime/debug"
 	"sync"
+
+	"github.com/containerd/errdefs"
 )
 
 // once is a value that is made when somebody asks first. While it is made others wait for it; when all of them have gone
@@ -63,7 +67,7 @@ func (o *once[T]) start(ctx context.Context, do func(context.Context) (T, error)
 	a := &attempt[T]{cancel: cancel, done: make(chan struct{})}
 	o.now = a
 	go func() {
-		value, err := do(own)
+		value, err := guarded(func() (T, error) { return do(own) })
 		o.mu.Lock()
 		a.value, a.err, a.gone = value, err, err != nil && own.Err() != nil
 		o.mu.Unlock()
@@ -71,4 +75,15 @@ func (o *once[T]) start(ctx context.Context, do func(context.Context) (T, error)
 		close(a.done)
 	}()
 	return a
+}
+
+// guarded makes of a panic in a step that step's error: it shall end no other, nor the process.
+func guarded[T any](do func() (T, error)) (value T, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			slog.Error("a step of a build panicked", "panic", cause, "stack", string(debug.Stack()))
+			err = errdefs.ErrInternal.WithMessage("the daemon made a mistake, see its log")
+		}
+	}()
+	return do()
 }

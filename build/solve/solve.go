@@ -89,6 +89,8 @@ type Cache[R, M any] interface {
 type Watch[R, M any] interface {
 	// Member is who waits for the node in this job.
 	Member(n *Node[R, M]) M
+	// Company tells jobs apart that must not get from one another what is being made: steps run for those of the same alone.
+	Company() string
 	// Known is called when the node's key is known, and whether its outcome is.
 	Known(n *Node[R, M], key string, cached bool)
 	Begin(n *Node[R, M])
@@ -140,7 +142,7 @@ func atOnce(ctx context.Context, n int, do func(ctx context.Context, i int) erro
 	)
 	for i := range n {
 		wait.Go(func() {
-			if err := do(ctx, i); err != nil {
+			if _, err := guarded(func() (none struct{}, err error) { return none, do(ctx, i) }); err != nil {
 				once.Do(func() { first = err; cancel() })
 			}
 		})

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/containerd/errdefs"
 )
 
 func TestCachedFromTheTop(t *testing.T) {
@@ -396,5 +398,23 @@ func TestRandomLeaving(t *testing.T) {
 		}
 		wait.Wait()
 		waitFor(t, func() bool { return s.Running() == 0 })
+	}
+}
+
+// TestPanic: what goes wrong in a step that much is that step's failure, wherever it happens.
+func TestPanic(t *testing.T) {
+	s := New[string, *listener](newShelf())
+	bad := func(context.Context, *listener, string) (string, error) { panic("content") }
+	a, b := on(&task{name: "a"}), on(&task{name: "b"})
+	for name, n := range map[string]*node{
+		"run":     on(&task{name: "runs", perform: func(context.Context, *Crowd[*listener]) error { panic("run") }}, a),
+		"content": on(&task{name: "reads", parts: []func(context.Context, *listener, string) (string, error){bad, bad}}, a, b),
+	} {
+		if _, err := s.Job(&onlooker{}).Evaluate(t.Context(), edge{Node: n}); !errors.Is(err, errdefs.ErrInternal) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if left := s.Running(); left != 0 {
+		t.Errorf("%d steps still run", left)
 	}
 }
