@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 
 	"github.com/containerd/errdefs"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
@@ -128,9 +129,13 @@ func (all *processes) start(ctx context.Context, id string, init *gateway.InitMe
 		return err
 	}
 	all.byID[id] = p
+	stop := context.AfterFunc(ctx, func() { p.kill() })
 	err = all.send(&gateway.ExecMessage{ProcessID: id, Input: &gateway.ExecMessage_Started{Started: &gateway.StartedMessage{}}})
 	close(told)
-	all.running.Go(func() { all.wait(ctx, id, p, outputs) })
+	all.running.Go(func() {
+		defer stop()
+		all.wait(ctx, id, p, outputs)
+	})
 	return err
 }
 
@@ -179,6 +184,12 @@ func (p *process) feed(file *gateway.FdMessage) error {
 		return p.stdin.Close()
 	}
 	return nil
+}
+
+// kill ends a process whose client has gone, whether it reads what it is given or not.
+func (p *process) kill() {
+	p.closeInput(io.ErrClosedPipe)
+	_ = p.Signal(context.Background(), syscall.SIGKILL) // one that has ended needs none
 }
 
 func (p *process) closeInput(err error) {

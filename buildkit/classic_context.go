@@ -51,7 +51,11 @@ func (d *Door) context(ctx context.Context, o api.BuildOptions, body io.Reader, 
 	}
 	own := &lender{auth: o.Auth}
 	if body != nil {
-		if own.context, err = spool(d.Scratch, body); err != nil {
+		own.context, err = spool(d.Scratch, body)
+		if brought, ok := body.(*signalled); ok {
+			brought.end() // though it may not have been read to its end
+		}
+		if err != nil {
 			return nil, err
 		}
 		own.id = identity.NewID()
@@ -254,10 +258,12 @@ type signalled struct {
 func (s *signalled) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
 	if err != nil {
-		s.once.Do(func() { close(s.read) })
+		s.end()
 	}
 	return n, err
 }
+
+func (s *signalled) end() { s.once.Do(func() { close(s.read) }) }
 
 // cancels are the builds that can be ended by their IDs.
 type cancels struct {

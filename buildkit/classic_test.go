@@ -186,6 +186,33 @@ func TestContextByAnotherCall(t *testing.T) {
 	}
 }
 
+// TestContextThatCannotBeRead: the call that brings it ends with the build's.
+func TestContextThatCannotBeRead(t *testing.T) {
+	d := classicDoor(t, nil)
+	d.Scratch = "/nowhere"
+	ended := make(chan error, 2)
+	go func() {
+		ended <- d.Build(t.Context(), api.BuildOptions{BuildKit: true, ID: "x", Session: "client", Remote: "upload-request"}, nil, ignore)
+	}()
+	go func() {
+		ended <- d.Build(t.Context(), api.BuildOptions{BuildKit: true, ID: "upload-request:x"}, strings.NewReader("FROM x"), ignore)
+	}()
+	failed := 0
+	for range 2 {
+		select {
+		case err := <-ended:
+			if err != nil {
+				failed++
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("a call hangs")
+		}
+	}
+	if failed != 1 {
+		t.Errorf("%d calls failed", failed)
+	}
+}
+
 func TestCancelByID(t *testing.T) {
 	begun := make(chan struct{})
 	d := classicDoor(t, func(ctx context.Context, _ *Door, _ build.Request) (*build.Response, error) {

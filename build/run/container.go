@@ -225,40 +225,44 @@ func (p *process) Signal(ctx context.Context, sig syscall.Signal) error {
 
 // ReadFile reads a file of one of the mounts, as it is now.
 func (c *container) ReadFile(_ context.Context, req gwclient.ReadContainerRequest) ([]byte, error) {
-	root, err := c.view(req.MountIndex)
+	root, done, err := c.view(req.MountIndex)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	return readFile(root, req.Filename, req.Range)
 }
 
 // StatFile tells about a file of one of the mounts.
 func (c *container) StatFile(_ context.Context, req gwclient.StatContainerRequest) (*types.Stat, error) {
-	root, err := c.view(req.MountIndex)
+	root, done, err := c.view(req.MountIndex)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	return statFile(root, req.Path)
 }
 
 // ReadDir lists a folder of one of the mounts.
 func (c *container) ReadDir(_ context.Context, req gwclient.ReadDirContainerRequest) ([]*types.Stat, error) {
-	root, err := c.view(req.MountIndex)
+	root, done, err := c.view(req.MountIndex)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	return readDir(root, req.Path)
 }
 
-// view is the tree that a mount shows.
-func (c *container) view(index int) (*os.File, error) {
+// view is the tree that a mount shows, which stays until done is called.
+func (c *container) view(index int) (root *os.File, done func(), err error) {
 	if index < 0 || index >= len(c.box.views) || c.box.views[index] == nil {
-		return nil, invalid("mount index %d: there are %d mounts, and only those of file systems can be read", index, len(c.box.views))
+		return nil, nil, invalid("mount index %d: there are %d mounts, and only those of file systems can be read", index, len(c.box.views))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, fmt.Errorf("container is closed: %w", errdefs.ErrFailedPrecondition)
+		return nil, nil, fmt.Errorf("container is closed: %w", errdefs.ErrFailedPrecondition)
 	}
-	return c.box.views[index].Dir, nil
+	c.busy.Add(1)
+	return c.box.views[index].Dir, c.busy.Done, nil
 }

@@ -177,7 +177,7 @@ func (r *runner) run(ctx context.Context, args ...string) (string, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // its helpers, too
 	cmd.WaitDelay = 2 * time.Second
-	var out, said bytes.Buffer
+	out, said := bounded{most: maxAnswer, strict: true}, bounded{most: maxWords}
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if r.remote.Log != nil && !r.asks {
 		cmd.Stderr = io.MultiWriter(&said, r.remote.Log)
@@ -190,6 +190,32 @@ func (r *runner) run(ctx context.Context, args ...string) (string, error) {
 	}
 	return strings.TrimRight(out.String(), "\n"), nil
 }
+
+// Bounds of what is kept of git's output, much of which a server makes up.
+const (
+	maxAnswer = 16 << 20
+	maxWords  = 64 << 10
+)
+
+// bounded keeps what is written, up to a limit. What is beyond is an error, or lost.
+type bounded struct {
+	kept   bytes.Buffer
+	most   int
+	strict bool
+}
+
+// Write implements io.Writer.
+func (b *bounded) Write(p []byte) (int, error) {
+	room := b.most - b.kept.Len()
+	if len(p) > room && b.strict {
+		return 0, errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf("git answers more than %d bytes", b.most))
+	}
+	b.kept.Write(p[:min(len(p), room)])
+	return len(p), nil
+}
+
+// String is what was kept.
+func (b *bounded) String() string { return b.kept.String() }
 
 // failure is that git did not succeed.
 type failure struct {
