@@ -70,7 +70,7 @@ func TestContainer(t *testing.T) {
 	}
 	// A terminal, resized while it runs.
 	var screen sink
-	third, err := c.Start(t.Context(), gwclient.StartRequest{Args: []string{"sh", "-c", "while [ \"$(stty size)\" != '40 90' ]; do sleep .05; done; stty size; echo $TERM"}, Tty: true, Stdout: &screen})
+	third, err := c.Start(t.Context(), gwclient.StartRequest{Args: []string{"sh", "-c", "while [ \"$(stty size 2>/dev/null)\" != '40 90' ]; do sleep .05; done; stty size; echo $TERM"}, Tty: true, Stdout: &screen})
 	if err != nil {
 		t.Fatal(err)
 	}
