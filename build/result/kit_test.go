@@ -20,6 +20,7 @@ import (
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/remote"
 	"github.com/cove-containers/cove/state"
+	"github.com/cove-containers/cove/testkit"
 )
 
 // house is a data root with what exporters work with.
@@ -69,9 +70,9 @@ func must(t *testing.T, err error) {
 // busybox loads the image and tells its layers.
 func (h *house) busybox() (layer.Pile, *image.Image) {
 	h.t.Helper()
-	dir := os.Getenv("COVE_TEST_IMAGES")
-	if dir == "" {
-		h.t.Skip("COVE_TEST_IMAGES is not set")
+	dir, err := testkit.Images("../..")
+	if err != nil {
+		h.t.Skip(err)
 	}
 	f, err := os.Open(filepath.Join(dir, "busybox.tar"))
 	must(h.t, err)

@@ -123,7 +123,7 @@ func (b *box) mount(ctx context.Context, i int, m *pb.Mount, pile layer.Pile, at
 	case pb.MountType_SSH:
 		err = b.agent(ctx, m, at)
 	default:
-		return invalid("mount type %s not implemented", m.MountType)
+		return invalid("unknown mount type %s", m.MountType)
 	}
 	if err == nil && at == pb.RootMount && m.MountType != pb.MountType_BIND {
 		return invalid("invalid mount type %s for %s", m.MountType, m.Dest)
