@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -65,7 +64,7 @@ func (e *Engine) settings(c *container.Container) spec.Settings {
 		Domainname:     c.Config.Domainname,
 		Linked:         e.etc.LinkedEnv(c),
 		CgroupPath:     e.cgroupPath(c),
-		CgroupV2:       unifiedCgroups(),
+		CgroupV2:       runtime.UnifiedCgroups(),
 		Ulimits:        cfg.Ulimits,
 		SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges,
 		DefaultShmSize: cfg.ShmSize,
@@ -150,12 +149,6 @@ func (e *Engine) cgroupPath(c *container.Container) string {
 		return parent + ":cove:" + c.ID
 	}
 	return path.Join("/", parent, c.ID)
-}
-
-// unifiedCgroups tells whether the host has cgroup v2 only.
-func unifiedCgroups() bool {
-	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
-	return err == nil
 }
 
 // logConfig is how the container's log is kept.

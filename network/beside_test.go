@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -22,15 +23,39 @@ func inOwnNamespace(t *testing.T) bool {
 		self := exec.Command("/proc/self/exe", "-test.run", "^"+t.Name()+"$", "-test.v")
 		self.Env = append(os.Environ(), again+"=1")
 		self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-		if out, err := self.CombinedOutput(); err != nil {
+		out, err := self.CombinedOutput()
+		if err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
+		relaySkips(t, string(out))
 		return false
 	}
 	if lo, err := netlink.LinkByName("lo"); err != nil || netlink.LinkSetUp(lo) != nil {
 		t.Fatal("no loopback")
 	}
 	return true
+}
+
+// relaySkips has what a test skipped in another process stand in this one's report, too, with its reason.
+func relaySkips(t *testing.T, out string) {
+	t.Helper()
+	reasons := map[string]string{}
+	name := t.Name()
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if begun, ok := strings.CutPrefix(line, "=== RUN   "); ok {
+			name = begun
+		} else if _, why, ok := strings.Cut(line, ".go:"); ok {
+			reasons[name] = why
+		} else if skipped, ok := strings.CutPrefix(line, "--- SKIP: "); ok {
+			skipped, _, _ = strings.Cut(skipped, " ")
+			part, isPart := strings.CutPrefix(skipped, t.Name()+"/")
+			if !isPart {
+				t.Skip(reasons[skipped])
+			}
+			t.Run(part, func(t *testing.T) { t.Skip(reasons[skipped]) })
+		}
+	}
 }
 
 // TestBesideADropPolicy: with a ruleset of the host that drops what it does not accept, in a network namespace of the test's

@@ -23,8 +23,13 @@ import (
 // serve6 is serve for IPv6.
 func serve6(t testing.TB, ns *os.File, port int) {
 	t.Helper()
+	serveOn(t, ns, "tcp6", port)
+}
+
+func serveOn(t testing.TB, ns *os.File, network string, port int) {
+	t.Helper()
 	inside(t, ns, func() {
-		l, err := net.Listen("tcp6", fmt.Sprintf("[::]:%d", port))
+		l, err := net.Listen(network, fmt.Sprintf(":%d", port))
 		if err != nil {
 			t.Error(err)
 			return

@@ -126,25 +126,7 @@ func inside(t testing.TB, ns *os.File, fn func()) {
 // serve answers every connection to port inside the namespace with who it came from.
 func serve(t testing.TB, ns *os.File, port int) {
 	t.Helper()
-	inside(t, ns, func() {
-		l, err := net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", port))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-				fmt.Fprintln(c, host)
-				c.Close()
-			}
-		}()
-	})
+	serveOn(t, ns, "tcp4", port)
 }
 
 // ask connects and returns what the server answers, or the error.

@@ -101,3 +101,9 @@ type Stats = cgroup.Stats
 
 // OpenCgroup finds the cgroup at path, relative to the hierarchies' roots ("/cove/ID").
 func OpenCgroup(path string) (*Cgroup, error) { return cgroup.Open(path) }
+
+// UnifiedCgroups tells whether the host has cgroup v2 only.
+func UnifiedCgroups() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err == nil
+}

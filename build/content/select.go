@@ -132,13 +132,12 @@ func (p *Pile) known(n *Node) digest.Digest {
 func (p *Pile) hash(ctx context.Context, nodes []*Node) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	var visit func(n *Node) error
-	visit = func(n *Node) error {
+	visit := func(n *Node) (deeper bool, err error) {
 		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
 		if p.known(n) != "" {
-			return nil
+			return false, nil
 		}
 		if n.Stat().Kind() == sys.KindFile && n.top().sum.Load() == nil {
 			group.Go(func() error {
@@ -146,20 +145,11 @@ func (p *Pile) hash(ctx context.Context, nodes []*Node) error {
 				return err
 			})
 		}
-		kids, err := p.Kids(n)
-		if err != nil {
-			return err
-		}
-		for _, kid := range kids {
-			if err := visit(kid); err != nil {
-				return err
-			}
-		}
-		return nil
+		return true, nil
 	}
 	var err error
 	for _, n := range nodes {
-		if err = visit(n); err != nil {
+		if err = p.descend(n, visit); err != nil {
 			break
 		}
 	}

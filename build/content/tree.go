@@ -415,24 +415,31 @@ func (p *Pile) OpenFile(n *Node) (*os.File, error) {
 // Contents are the digests of files' contents that are known by now, by path.
 func (p *Pile) Contents() (map[string]digest.Digest, error) {
 	known := map[string]digest.Digest{}
-	var visit func(n *Node) error
-	visit = func(n *Node) error {
-		if sum := n.top().sum.Load(); sum != nil {
-			known[n.path] = *sum
-		}
-		kids, err := p.Kids(n)
-		if err != nil {
-			return err
-		}
-		for _, kid := range kids {
-			if err := visit(kid); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	if p.root == nil {
 		return known, nil
 	}
-	return known, visit(p.root)
+	return known, p.descend(p.root, func(n *Node) (bool, error) {
+		if sum := n.top().sum.Load(); sum != nil {
+			known[n.path] = *sum
+		}
+		return true, nil
+	})
+}
+
+// descend visits a node and, where visit asks for it, what is in it.
+func (p *Pile) descend(n *Node, visit func(*Node) (deeper bool, err error)) error {
+	deeper, err := visit(n)
+	if err != nil || !deeper {
+		return err
+	}
+	kids, err := p.Kids(n)
+	if err != nil {
+		return err
+	}
+	for _, kid := range kids {
+		if err := p.descend(kid, visit); err != nil {
+			return err
+		}
+	}
+	return nil
 }

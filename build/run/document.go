@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cove-containers/cove/build/step"
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/spec"
 )
 
@@ -66,7 +67,7 @@ func (b *box) document(c command) (*specs.Spec, error) {
 		ID: b.id, Args: c.args, Hostname: b.hostname, Mounts: mounts,
 		Config:     &ct.Config{WorkingDir: c.cwd, Tty: c.tty},
 		HostConfig: b.hostConfig(c, limits),
-		CgroupPath: b.cgroupPath(limits.CgroupParent), CgroupV2: unifiedCgroups(),
+		CgroupPath: b.cgroupPath(limits.CgroupParent), CgroupV2: runtime.UnifiedCgroups(),
 		Ulimits: cfg.Ulimits, SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges && !c.insecure,
 		DefaultShmSize: cfg.ShmSize,
 	}

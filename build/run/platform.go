@@ -2,7 +2,6 @@ package run
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -43,9 +42,3 @@ func runs(known []ocispec.Platform, p ocispec.Platform) bool {
 }
 
 func insecure(mode pb.SecurityMode) bool { return mode == pb.SecurityMode_INSECURE }
-
-// unifiedCgroups tells whether the host has cgroup v2 only.
-func unifiedCgroups() bool {
-	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
-	return err == nil
-}
