@@ -13,12 +13,20 @@ import (
 func TestSDKs(t *testing.T) {
 	needRoot(t)
 	images(t)
-	for _, name := range []string{"go20", "go24", "now", "testcontainers"} {
+	for name, shared := range map[string][]string{
+		"go20": {"common", "docker"}, "go24": {"common", "docker"}, "now": {"common"}, "testcontainers": {"common"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			program := filepath.Join(t.TempDir(), name)
+			dir := t.TempDir()
+			for _, part := range append(shared, name) {
+				if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "sdk", part))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			program := filepath.Join(dir, "program")
 			build := exec.Command("go", "build", "-o", program, ".")
-			build.Dir = filepath.Join("testdata", "sdk", name)
+			build.Dir = dir
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}

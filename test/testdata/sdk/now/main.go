@@ -18,23 +18,6 @@ import (
 	"github.com/moby/moby/client"
 )
 
-func check(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-func must[T any](v T, err error) T {
-	check(err)
-	return v
-}
-
-func that(ok bool, what ...any) {
-	if !ok {
-		panic(fmt.Sprint(what...))
-	}
-}
-
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()

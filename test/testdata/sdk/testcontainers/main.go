@@ -15,23 +15,6 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-func check(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-func must[T any](v T, err error) T {
-	check(err)
-	return v
-}
-
-func that(ok bool, what ...any) {
-	if !ok {
-		panic(fmt.Sprint(what...))
-	}
-}
-
 type lines chan string
 
 func (l lines) Accept(log testcontainers.Log) { l <- string(log.Content) }

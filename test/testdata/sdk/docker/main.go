@@ -1,4 +1,5 @@
-// Command session uses what the Docker SDK for Go offered in its version 24.
+// Command session uses the Docker SDK for Go as it was before it became a module of its own: what differs from one version to
+// the next is in the file age.go beside each version's go.mod.
 package main
 
 import (
@@ -21,23 +22,6 @@ import (
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/docker/go-connections/nat"
 )
-
-func check(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-func must[T any](v T, err error) T {
-	check(err)
-	return v
-}
-
-func that(ok bool, what ...any) {
-	if !ok {
-		panic(fmt.Sprint(what...))
-	}
-}
 
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
