@@ -4,7 +4,6 @@ import (
 	et "github.com/moby/moby/api/types/events"
 
 	"github.com/cove-containers/cove/container"
-	"github.com/cove-containers/cove/engine/plan"
 	"github.com/cove-containers/cove/engine/view"
 )
 
@@ -27,7 +26,7 @@ func (e *Engine) newView() *view.View {
 			InsecureRegistries: cfg.InsecureRegistries, Mirrors: cfg.Mirrors, Debug: cfg.Debug,
 			SeccompProfile: cfg.SeccompProfile != "", NoNewPrivileges: cfg.NoNewPrivileges,
 		},
-		CgroupPath: e.cgroupPath, MountPoints: plan.MountPoints, Devices: p.Devices, ExecIDs: e.execIDs, Bus: e.bus, Closing: e.closing,
+		CgroupPath: e.cgroupPath, Devices: p.Devices, ExecIDs: e.execIDs, Bus: e.bus, Closing: e.closing,
 		Told: func(c *container.Container, action string) { e.event(c, et.Action(action)) },
 	})
 }

@@ -98,11 +98,7 @@ func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Part
 
 // openRunner opens what carries out RUN.
 func (d *daemon) openRunner(s *settings, parts engine.Parts, records *cache.Store, contents *content.Store) (*buildrun.Runner, error) {
-	runtimeBinary, err := findRuntime()
-	if err != nil {
-		return nil, err
-	}
-	steps, err := shim.OpenSteps(filepath.Join(s.execRoot, "steps"), runtimeBinary)
+	steps, err := shim.OpenSteps(filepath.Join(s.execRoot, "steps"), d.runtime)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,7 @@ import (
 
 // daemon is everything open.
 type daemon struct {
+	runtime   string // the path of cove-runtime
 	listeners []net.Listener
 	server    *server.Server
 	registry  *distribution // nil when there is none
@@ -76,8 +77,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 			d.close()
 		}
 	}()
-	runtimeBinary, err := findRuntime()
-	if err != nil {
+	if d.runtime, err = findRuntime(); err != nil {
 		return nil, err
 	}
 
@@ -93,7 +93,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	if err != nil {
 		return nil, err
 	}
-	parts, err := d.keepers(s, db, blobs, registries, runtimeBinary, log)
+	parts, err := d.keepers(s, db, blobs, registries, log)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +236,7 @@ func tools(s *settings) (*blob.Store, *remote.Client, error) {
 	return blobs, registries, err
 }
 
-func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registries *remote.Client, runtimeBinary string, log *slog.Logger) (engine.Parts, error) {
+func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registries *remote.Client, log *slog.Logger) (engine.Parts, error) {
 	parts := engine.Parts{Bus: engine.NewBus(), Log: log}
 	var err error
 	if parts.Config, err = engineConfig(s); err != nil {
@@ -255,7 +255,7 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 	d.push(func() { parts.Images.Close() })
 	parts.Images.Limit(s.downloads, s.uploads)
 	parts.Images.SetEmbedded(map[string]func() (io.ReadCloser, error){
-		hello.Name: func() (io.ReadCloser, error) { return hello.Image(runtimeBinary) },
+		hello.Name: func() (io.ReadCloser, error) { return hello.Image(d.runtime) },
 	})
 	if parts.Volumes, err = volume.Open(filepath.Join(s.dataRoot, "volumes"), db); err != nil {
 		return parts, err
@@ -272,7 +272,7 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 	}
 	d.push(forwarding.Close)
 	parts.Forwarding, parts.Devices = forwarding, cdi.New(s.cdiDirs)
-	if parts.Shims, err = shim.Open(filepath.Join(s.execRoot, "shim"), runtimeBinary); err != nil {
+	if parts.Shims, err = shim.Open(filepath.Join(s.execRoot, "shim"), d.runtime); err != nil {
 		return parts, err
 	}
 	d.push(func() { parts.Shims.Close() })

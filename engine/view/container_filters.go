@@ -15,6 +15,7 @@ import (
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/plan"
 )
 
 // filter decides over one container.
@@ -201,7 +202,7 @@ func (v *View) onNetwork(f api.Filters) filter {
 }
 
 func (v *View) hasVolume(f api.Filters, c *container.Container) bool {
-	return slices.ContainsFunc(v.parts.MountPoints(c), func(m ct.MountPoint) bool {
+	return slices.ContainsFunc(plan.MountPoints(c), func(m ct.MountPoint) bool {
 		source := m.Name
 		if source == "" {
 			source = m.Source

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/storage"
 
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/plan"
 )
 
 // storageDriver is what the API calls the way root file systems are made.
@@ -28,7 +29,7 @@ func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (ct.
 		Image: c.Image.String(), Name: "/" + c.Name, RestartCount: c.RestartCount, LogPath: c.LogPath,
 		Driver: storageDriver, Platform: "linux",
 		Storage:    &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: storageDriver}}},
-		HostConfig: c.HostConfig, Config: c.Config, Mounts: v.parts.MountPoints(c),
+		HostConfig: c.HostConfig, Config: c.Config, Mounts: plan.MountPoints(c),
 		ImageManifestDescriptor: c.Manifest,
 		NetworkSettings:         v.networkSettings(c),
 	}

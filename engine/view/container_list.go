@@ -14,6 +14,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/plan"
 )
 
 // ContainerList returns the containers that o picks, the newest first.
@@ -52,7 +53,7 @@ func (v *View) summary(c *container.Container, imageName string) ct.Summary {
 		Ports: portSummaries(c), Labels: c.Config.Labels, State: c.State.Status, Status: c.State.Describe(time.Now()),
 		Health:          &ct.HealthSummary{Status: ct.NoHealthcheck},
 		NetworkSettings: &ct.NetworkSettingsSummary{Networks: v.endpoints(c)},
-		Mounts:          v.parts.MountPoints(c),
+		Mounts:          plan.MountPoints(c),
 	}
 	if s.Labels == nil {
 		s.Labels = map[string]string{}

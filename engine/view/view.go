@@ -6,7 +6,6 @@ package view
 import (
 	"time"
 
-	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/container"
@@ -24,9 +23,8 @@ type Parts struct {
 	Networks   *network.Keeper
 	Volumes    *volume.Store
 	Settings   Settings
-	// CgroupPath, MountPoints and ExecIDs tell what only the engine knows of a container.
-	CgroupPath  func(*container.Container) string
-	MountPoints func(*container.Container) []ct.MountPoint
+	// CgroupPath and ExecIDs tell what only the engine knows of a container.
+	CgroupPath func(*container.Container) string
 	// Devices are those that vendors describe; nil: none.
 	Devices described
 	ExecIDs func(containerID string) []string

@@ -50,16 +50,7 @@ func viewOf(t *testing.T, all ...*container.Container) *View {
 			t.Fatal(err)
 		}
 	}
-	return New(Parts{
-		Containers: store,
-		MountPoints: func(c *container.Container) []ct.MountPoint {
-			var out []ct.MountPoint
-			for _, m := range c.Mounts {
-				out = append(out, ct.MountPoint{Type: m.Type, Name: m.Name, Source: m.Source, Destination: m.Target})
-			}
-			return out
-		},
-	})
+	return New(Parts{Containers: store})
 }
 
 func one(id, name string, status ct.ContainerState, change func(*container.Container)) *container.Container {
