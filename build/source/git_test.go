@@ -208,6 +208,28 @@ func TestSubmodules(t *testing.T) {
 	}
 }
 
+// TestPasswordsAreNotKept keeps the repository of an address with a password, and its submodule, which is named from there.
+func TestPasswordsAreNotKept(t *testing.T) {
+	k, f := newKit(t), newForge(t)
+	id, _ := k.client("")
+	f.repository("inner", map[string]string{"x": "inner"})
+	f.repository("outer", map[string]string{"a": "a"})
+	f.git("outer", "submodule", "--quiet", "add", f.url+"/inner/.git", "m")
+	f.git("outer", "config", "-f", ".gitmodules", "submodule.m.url", "../../inner/.git")
+	f.commit("outer", nil)
+	f.header = "Basic dXNlcjpoaWRkZW4=" // user:hidden
+	source, attrs := f.source("outer", "")
+	attrs[pb.AttrFullRemoteURL] = strings.Replace(attrs[pb.AttrFullRemoteURL], "http://", "http://user:hidden@", 1)
+	attrs[pb.AttrKeepGitDir] = "true"
+	_, list, err := k.load(source, id, attrs)
+	if err != nil || !strings.Contains(list, `m/x 644 0:0 "inner"`) || !strings.Contains(list, ".git/modules/m/HEAD") {
+		t.Error(list, err)
+	}
+	if strings.Contains(list, "hidden") {
+		t.Errorf("the password is in the files: %s", list[strings.Index(list, "hidden")-200:][:300])
+	}
+}
+
 func TestRepositoriesWithSecrets(t *testing.T) {
 	k, f := newKit(t), newForge(t)
 	f.repository("one", map[string]string{"a": "first"})

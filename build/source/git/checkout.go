@@ -152,7 +152,7 @@ func clone(ctx context.Context, bare *runner, w Wish, commit, into string, modul
 	}
 	steps := [][]string{
 		args,
-		{"remote", "add", "--", "origin", bare.remote.URL},
+		{"remote", "add", "--", "origin", bare.remote.Shown()},
 		{"fetch", "--quiet", "--no-tags", "--depth=1", "--update-head-ok", "--", "file://" + bare.dir, "refs/cove/" + w.Object + ":" + name},
 		{"checkout", "--quiet", "--detach", commit},
 	}
@@ -166,10 +166,8 @@ func clone(ctx context.Context, bare *runner, w Wish, commit, into string, modul
 			return fmt.Errorf("failed to update submodules: %w", err)
 		}
 	}
-	for _, step := range [][]string{{"remote", "set-url", "origin", bare.remote.Shown()}, {"reflog", "expire", "--all", "--expire=now"}} {
-		if _, err := here.run(ctx, step...); err != nil {
-			return err
-		}
+	if _, err := here.run(ctx, "reflog", "expire", "--all", "--expire=now"); err != nil {
+		return err
 	}
 	err := os.Remove(filepath.Join(into, ".git", "FETCH_HEAD"))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -58,11 +58,21 @@ type Remote struct {
 
 // Shown is the remote's URL without what may be a password.
 func (r Remote) Shown() string {
-	scheme, rest, ok := strings.Cut(r.URL, "://")
-	if at := strings.LastIndex(strings.SplitN(rest, "/", 2)[0], "@"); ok && at >= 0 {
-		return scheme + "://xxxxx:xxxxx@" + rest[at+1:]
+	if server, shown := r.servers(); server != shown {
+		return shown + strings.TrimPrefix(r.URL, server)
 	}
 	return r.URL
+}
+
+// servers is how the remote's URL begins, up to the path, as it is and without what may be a password.
+func (r Remote) servers() (server, shown string) {
+	scheme, rest, ok := strings.Cut(r.URL, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	server = scheme + "://" + host
+	if at := strings.LastIndex(host, "@"); ok && at >= 0 {
+		return server, scheme + "://xxxxx:xxxxx@" + host[at+1:]
+	}
+	return server, server
 }
 
 // unused is for how long a repository may be of no use before it goes.
@@ -135,6 +145,15 @@ func begin(remote Remote) (r *runner, end func(), err error) {
 	}
 	end = func() { os.Remove(f.Name()) }
 	text := safe
+	// A repository that is kept names its remote, and its submodules theirs after it: without the password, which git puts
+	// back only on the way.
+	if server, shown := remote.servers(); server != shown {
+		if strings.ContainsAny(server, "\n\r\x00\"\\") {
+			end()
+			return nil, nil, errdefs.ErrInvalidArgument.WithMessage("the address of a git repository has characters that none can have")
+		}
+		text += fmt.Sprintf("[url \"%s/\"]\n\tinsteadOf = \"%s/\"\n", server, shown)
+	}
 	if remote.Header != "" {
 		if strings.ContainsAny(remote.Header+remote.HeaderFor, "\n\r\x00\"\\") {
 			end()
