@@ -6,7 +6,6 @@ package view
 import (
 	"time"
 
-
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/image"
