@@ -32,8 +32,9 @@ type Config struct {
 // Client is a connection to one daemon. It is safe for concurrent use.
 type Client struct {
 	config  Config
-	network string // "unix", "tcp" or "npipe"
+	network string // "unix", "tcp", "npipe" or "ssh"
 	address string // what to dial
+	far     far    // with "ssh"
 	base    string // path in front of every call, from a tcp host such as tcp://h:1/prefix
 	http    *http.Client
 	version atomic.Value // string: the API version in use
@@ -56,7 +57,10 @@ func New(config Config) (*Client, error) {
 		}
 		c.network, c.address, c.base = "tcp", u.Host, strings.TrimSuffix(u.Path, "/")
 	case "ssh":
-		return nil, errors.New("ssh:// hosts are not supported yet: forward the daemon's socket with `ssh -L` and use unix:// or tcp://")
+		var err error
+		if c.far, err = parseSSH(config.Host); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, errors.New("unsupported protocol in daemon address `" + config.Host + "`")
 	}
@@ -88,6 +92,9 @@ func (c *Client) Version() string { return c.version.Load().(string) }
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// Dial opens a connection to the daemon, for a program that speaks with it by itself.
+func (c *Client) Dial(ctx context.Context) (net.Conn, error) { return c.dial(ctx) }
+
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	var conn net.Conn
 	var err error
@@ -96,6 +103,8 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", c.address)
 	case "npipe":
 		conn, err = dialPipe(c.address)
+	case "ssh":
+		return c.far.dial(ctx, c.config.Host)
 	default:
 		conn, err = (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext(ctx, "tcp", c.address)
 	}

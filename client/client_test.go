@@ -146,7 +146,7 @@ func TestHosts(t *testing.T) {
 		t.Error(err)
 	}
 	for host, want := range map[string]string{
-		"nothing": "unable to parse docker host `nothing`", "ssh://u@h": "ssh:// hosts are not supported yet", "foo://x": "unsupported protocol",
+		"nothing": "unable to parse docker host `nothing`", "ssh://u:p@h": "ssh host connection is not valid: invalid SSH URL: plain-text password is not supported", "foo://x": "unsupported protocol",
 	} {
 		if _, err := New(Config{Host: host}); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", host, err)

@@ -51,6 +51,10 @@ func (e *ConnectError) Error() string {
 	if errors.Is(e.Err, os.ErrPermission) {
 		return "permission denied while trying to connect to the Cove daemon socket at " + e.Host + ": " + e.Err.Error()
 	}
+	var far farError
+	if errors.As(e.Err, &far) {
+		return far.Error()
+	}
 	return "Cannot connect to the Cove daemon at " + e.Host + ". Is the cove daemon running?"
 }
 

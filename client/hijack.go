@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -60,8 +61,12 @@ func (c *Client) tryHijack(ctx context.Context, k call) (*Stream, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	var away *ConnectError
 	if err := req.Write(conn); err != nil {
 		conn.Close()
+		if errors.As(err, &away) {
+			return nil, away
+		}
 		return nil, fmt.Errorf("send %s: %w", k.path, err)
 	}
 	reader := bufio.NewReader(conn)
@@ -70,6 +75,9 @@ func (c *Client) tryHijack(ctx context.Context, k call) (*Stream, error) {
 		conn.Close()
 		if ctx.Err() != nil {
 			err = ctx.Err()
+		}
+		if errors.As(err, &away) {
+			return nil, away
 		}
 		return nil, fmt.Errorf("unable to upgrade to tcp: %w", err)
 	}

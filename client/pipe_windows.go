@@ -34,13 +34,6 @@ func (p pipe) SetWriteDeadline(t time.Time) error {
 	return ignoreNoDeadline(p.File.SetWriteDeadline(t))
 }
 
-func ignoreNoDeadline(err error) error {
-	if err == os.ErrNoDeadline || (err != nil && strings.Contains(err.Error(), "deadline")) {
-		return nil
-	}
-	return err
-}
-
 func dialPipe(address string) (net.Conn, error) {
 	name := strings.ReplaceAll(address, "/", `\`)
 	f, err := os.OpenFile(name, os.O_RDWR|syscall.FILE_FLAG_OVERLAPPED, 0) // reads and writes go on at the same time

@@ -66,12 +66,12 @@ func UnknownCommand(cmd *cobra.Command, args []string) error {
 	if cmd.HasParent() {
 		usage = "Usage:  " + cmd.CommandPath() + " COMMAND\n\n"
 	}
-	return fmt.Errorf("%s: unknown command: %s %s\n\n%sRun '%s --help' for more information", Name, cmd.CommandPath(), args[0], usage, cmd.CommandPath())
+	return fmt.Errorf("%s: unknown command: %s %s\n\n%s%sRun '%s --help' for more information", Name, cmd.CommandPath(), args[0], meantCommand(cmd, args[0]), usage, cmd.CommandPath())
 }
 
 // FlagError is what is said of flags that cannot be read.
 func FlagError(cmd *cobra.Command, err error) error {
-	return &StatusError{Code: 125, Cause: err, Text: fmt.Sprintf("%s\n\nUsage:  %s\n\nRun '%s --help' for more information", err, cmd.UseLine(), cmd.CommandPath())}
+	return &StatusError{Code: 125, Cause: err, Text: fmt.Sprintf("%s\n\n%sUsage:  %s\n\nRun '%s --help' for more information", err, meantFlag(cmd, err), cmd.UseLine(), cmd.CommandPath())}
 }
 
 // WithHelp gives an error of create and run its form and its exit code.

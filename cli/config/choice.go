@@ -99,9 +99,18 @@ func ParseHost(host string, secure bool) string {
 
 // tlsConfig gives the TLS settings of flags and environment, nil when none is wanted.
 func (f *File) tlsConfig(c Choice) (*tls.Config, error) {
+	files, wanted := f.tlsFiles(c)
+	if !wanted {
+		return nil, nil
+	}
+	return files.Config()
+}
+
+// tlsFiles tells whether flags and environment want TLS, and with which files.
+func (f *File) tlsFiles(c Choice) (files TLSFiles, wanted bool) {
 	verify := c.Files.Verify || os.Getenv("DOCKER_TLS_VERIFY") != ""
 	if !verify && !c.TLS && os.Getenv("DOCKER_TLS") == "" {
-		return nil, nil
+		return TLSFiles{}, false
 	}
 	dir := os.Getenv("DOCKER_CERT_PATH")
 	if dir == "" {
@@ -117,5 +126,5 @@ func (f *File) tlsConfig(c Choice) (*tls.Config, error) {
 		}
 		return path
 	}
-	return TLSFiles{CA: file(c.Files.CA, "ca.pem"), Cert: file(c.Files.Cert, "cert.pem"), Key: file(c.Files.Key, "key.pem"), Verify: verify}.Config()
+	return TLSFiles{CA: file(c.Files.CA, "ca.pem"), Cert: file(c.Files.Cert, "cert.pem"), Key: file(c.Files.Key, "key.pem"), Verify: verify}, true
 }

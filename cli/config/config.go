@@ -112,26 +112,11 @@ func (f *File) save() error {
 	if real, err := filepath.EvalSymlinks(target); err == nil {
 		target = real
 	}
-	temp, err := os.CreateTemp(filepath.Dir(target), "config.json.*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
 	mode := fs.FileMode(0o600)
 	if old, err := os.Stat(target); err == nil {
 		mode = old.Mode().Perm()
 	}
-	_, err = temp.Write(raw)
-	if err == nil {
-		err = temp.Chmod(mode)
-	}
-	if closed := temp.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), target)
+	return replace(target, raw, mode)
 }
 
 // UseContext makes name the context of later commands; "default" is none.

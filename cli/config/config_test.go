@@ -142,7 +142,7 @@ func TestContexts(t *testing.T) {
 	meta := filepath.Join("contexts", "meta", hashOf("remote"), "meta.json")
 	write(t, dir, meta, `{"Name":"remote","Metadata":{"Description":"far away"},"Endpoints":{"docker":{"Host":"tcp://h:2376","SkipTLSVerify":true}}}`)
 	c, err := f.Context("remote")
-	if err != nil || c.Host != "tcp://h:2376" || c.Description != "far away" || !c.SkipTLSVerify {
+	if err != nil || c.Host != "tcp://h:2376" || c.Description() != "far away" || !c.SkipTLSVerify {
 		t.Error(c, err)
 	}
 	if secure, err := c.TLS(); err != nil || secure == nil || !secure.InsecureSkipVerify {

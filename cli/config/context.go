@@ -17,19 +17,10 @@ import (
 
 // Context is a daemon by name.
 type Context struct {
-	Name, Description, Host string
-	SkipTLSVerify           bool
-	meta, tls               string // folders of its description and its certificates
-}
-
-// metadata is the form of meta.json.
-type metadata struct {
-	Name      string
-	Metadata  struct{ Description string }
-	Endpoints map[string]struct {
-		Host          string
-		SkipTLSVerify bool
-	}
+	Metadata
+	Host          string
+	SkipTLSVerify bool
+	meta, tls     string // folders of its description and its certificates
 }
 
 // Context reads the context called name.
@@ -44,21 +35,25 @@ func hashOf(name string) string {
 }
 
 func (f *File) context(hash, name string) (Context, error) {
-	raw, err := os.ReadFile(filepath.Join(f.Dir, "contexts", "meta", hash, "meta.json"))
+	path := filepath.Join(f.Dir, "contexts", "meta", hash, "meta.json")
+	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Context{}, fmt.Errorf("context %q: context not found: %w", name, err)
 	}
-	var m metadata
+	var m Metadata
+	var e Endpoint
 	if err == nil {
 		err = json.Unmarshal(raw, &m)
 	}
-	if err != nil {
-		return Context{}, fmt.Errorf("context %q: %w", name, err)
+	if err == nil {
+		e, err = m.Daemon()
 	}
-	e := m.Endpoints["docker"]
+	if err != nil {
+		return Context{}, fmt.Errorf("context %q: parsing %s: %w", name, path, err)
+	}
 	return Context{
-		Name: m.Name, Description: m.Metadata.Description, Host: e.Host, SkipTLSVerify: e.SkipTLSVerify,
-		meta: filepath.Join(f.Dir, "contexts", "meta", hash), tls: filepath.Join(f.Dir, "contexts", "tls", hash, "docker"),
+		Metadata: m, Host: e.Host, SkipTLSVerify: e.SkipTLSVerify,
+		meta: filepath.Join(f.Dir, "contexts", "meta", hash), tls: filepath.Join(f.Dir, "contexts", "tls", hash, Daemon),
 	}, nil
 }
 
@@ -98,7 +93,7 @@ func (c Context) TLSMaterial() map[string][]string {
 	material := map[string][]string{}
 	for _, name := range []string{"ca.pem", "cert.pem", "key.pem"} {
 		if c.tls != "" && existing(c.tls, name) != "" {
-			material["docker"] = append(material["docker"], name)
+			material[Daemon] = append(material[Daemon], name)
 		}
 	}
 	return material

@@ -31,7 +31,7 @@ func Ls(a *command.App) *cobra.Command {
 			}
 			var rows []format.Context
 			for _, c := range list {
-				row := format.Context{Name: c.Name, Title: c.Name, Description: c.Description, DockerEndpoint: c.Host, Current: c.Name == current}
+				row := format.Context{Name: c.Name, Title: c.Name, Description: c.Description(), DockerEndpoint: c.Host, Current: c.Name == current}
 				if row.Current {
 					row.Title += " *"
 				}

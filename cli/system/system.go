@@ -8,5 +8,5 @@ import (
 
 // Group builds "system" with all that stands below it.
 func Group(a *command.App) *cobra.Command {
-	return command.Group("system", "Manage the engine", Check(a), Df(a), Events(a), Info(a), Prune(a))
+	return command.Group("system", "Manage the engine", Check(a), Df(a), DialStdio(a), Events(a), Info(a), Prune(a))
 }

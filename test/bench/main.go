@@ -28,20 +28,21 @@ func main() {
 	registries := flag.Int("registries", 3, "rounds of the comparison of registries; 0 leaves it out")
 	builds := flag.Int("builds", 5, "rounds of the comparison of builds; 0 leaves it out")
 	networks := flag.Int("networks", 5, "rounds of the comparison of networks; 0 leaves it out")
-	only := flag.String("only", "", `"registries", "builds" or "networks": leave out everything else`)
+	lines := flag.Int("clients", 15, "rounds of the comparison of command lines; 0 leaves it out")
+	only := flag.String("only", "", `"registries", "builds", "networks" or "client": leave out everything else`)
 	at := flag.String("serve", "", "be the server that is asked, at this address")
 	flag.Parse()
 	if *at != "" {
 		fmt.Fprintln(os.Stderr, "bench:", serve(*at))
 		os.Exit(1)
 	}
-	if err := measure(*rounds, *registries, *builds, *networks, *only, *debian); err != nil {
+	if err := measure(*rounds, *registries, *builds, *networks, *lines, *only, *debian); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func measure(rounds, registries, builds, networks int, only, debian string) error {
+func measure(rounds, registries, builds, networks, lines int, only, debian string) error {
 	images, err := testkit.Images(".")
 	if err != nil {
 		return err
@@ -78,6 +79,8 @@ func measure(rounds, registries, builds, networks int, only, debian string) erro
 		return b.builds(builds)
 	case "networks":
 		return b.traffic(networks)
+	case "client":
+		return b.clients(lines, 500)
 	}
 	fmt.Printf("%d rounds; median ms (least, most); the ratio is the peer's median over cove's\n\n", rounds)
 	b.table("run --rm alpine true, default network", rounds, func(p *peer) *exec.Cmd { return p.run("") })
@@ -101,7 +104,12 @@ func measure(rounds, registries, builds, networks int, only, debian string) erro
 		}
 	}
 	if registries > 0 {
-		return b.registries(registries)
+		if err := b.registries(registries); err != nil {
+			return err
+		}
+	}
+	if lines > 0 {
+		return b.clients(lines, 500)
 	}
 	return nil
 }
