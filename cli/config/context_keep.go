@@ -122,6 +122,9 @@ func (t TLSFiles) Read() (Certificates, error) {
 // Keep writes a context: what is not nil of certificates replaces all it had.
 func (f *File) Keep(m Metadata, certificates Certificates) error {
 	hash := hashOf(m.Name)
+	if err := os.MkdirAll(filepath.Join(f.Dir, "contexts"), 0o755); err != nil {
+		return err
+	}
 	if certificates != nil {
 		if err := f.keepCertificates(hash, certificates); err != nil {
 			return fmt.Errorf("context %q: %w", m.Name, err)

@@ -77,7 +77,8 @@ func show(a *command.App, list []config.Context, names []string, layout string) 
 	for _, name := range names {
 		i := slices.IndexFunc(list, func(c config.Context) bool { return c.Name == name })
 		if i < 0 {
-			errs = append(errs, fmt.Errorf("context %q: context not found", name))
+			_, err := a.ConfigFile().Context(name)
+			errs = append(errs, err)
 			continue
 		}
 		d, err := describe(list[i])
