@@ -100,7 +100,7 @@ func newEngine(t testing.TB, args ...string) *Engine {
 		t.Fatal(err)
 	}
 	e := &Engine{t: t, Bin: bin, Dir: dir, DataRoot: filepath.Join(dir, "data")}
-	second, third := freeSubnet()
+	second, third := freeSubnet(t)
 	e.Subnet = fmt.Sprintf("10.%d.%d", 64+second, third)
 	e.Subnet6 = fmt.Sprintf("fd10:%x:%x", 64+second, third)
 	e.Args = append([]string{
@@ -112,12 +112,17 @@ func newEngine(t testing.TB, args ...string) *Engine {
 }
 
 // freeSubnet picks a /24 by process and counter, so that engines of tests running beside each other differ: one for the
-// default network, one to take other networks from, and one for those whose subnet a test names.
-func freeSubnet() (second, third int) {
+// default network, one to take other networks from, and one for those whose subnet a test names. It is the test's until its
+// end, also before a daemon uses it: a socket of this name tells other processes so, and ends with this one.
+func freeSubnet(t testing.TB) (second, third int) {
 	n := int(subnets.Add(1)) + os.Getpid()*37
 	for ; ; n++ {
 		second, third = n/256%64, n%256
-		if !routed(fmt.Sprintf("10.%d.%d.1", 128+second, third)) {
+		if routed(fmt.Sprintf("10.%d.%d.1", 128+second, third)) {
+			continue
+		}
+		if taken, err := net.Listen("unix", fmt.Sprintf("@cove-test-subnet-%d-%d", second, third)); err == nil {
+			t.Cleanup(func() { taken.Close() })
 			return second, third
 		}
 	}
