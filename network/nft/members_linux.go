@@ -193,7 +193,7 @@ func (t *Table) Admit(m Member) error {
 	t.admitted[m.Device] = m
 	err := t.members.change(m, t.conn.SetAddElements)
 	if err == nil {
-		err = t.conn.Flush()
+		err = t.flush()
 	}
 	if err = t.heal(err); err != nil {
 		delete(t.admitted, m.Device)
@@ -230,7 +230,7 @@ func (t *Table) expel(device string) error {
 	delete(t.admitted, device)
 	err := t.members.change(m, t.conn.SetDeleteElements)
 	if err == nil {
-		err = t.conn.Flush()
+		err = t.flush()
 	}
 	if err = t.heal(err); err != nil {
 		return fmt.Errorf("expel device %s: %w", device, err)

@@ -8,9 +8,9 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
 // Publication is one published port, or several in a row: who connects to Host is connected to Target.
@@ -69,25 +69,32 @@ func (t *Table) Replace(before, after Published) error {
 	}
 	limited := t.limited()
 	t.forget(gone)
-	for _, l := range come.Limits {
-		t.limits[l] = true
-	}
-	err := t.send(gone, come, limited)
-	if err == nil || errors.Is(err, unix.ENOENT) {
-		for _, p := range come.Ports {
-			t.ports[p.key()] = p
-		}
-	}
-	// What was to go is missing where somebody flushed or changed the table: written anew, it has what it should.
-	if err = t.heal(err); err != nil {
-		t.forget(come)
-		for _, p := range gone.Ports {
-			t.ports[p.key()] = p
-		}
-		for _, l := range gone.Limits {
-			t.limits[l] = true
-		}
+	if err := t.remember(come); err != nil {
+		t.remember(gone)
 		return fmt.Errorf("publish ports: %w", err)
+	}
+	// What was to go is missing, or what is to come is there, where somebody flushed or changed the table: written anew, it has
+	// what it should.
+	if err := t.heal(t.send(gone, come, limited)); err != nil {
+		t.forget(come)
+		t.remember(gone)
+		return fmt.Errorf("publish ports: %w", err)
+	}
+	return nil
+}
+
+// remember adds to what is remembered all of p, or nothing where one of its ports leads elsewhere.
+func (t *Table) remember(p Published) error {
+	for _, one := range p.Ports {
+		if have, taken := t.ports[one.key()]; taken && have != one {
+			return errdefs.ErrAlreadyExists.WithMessage(fmt.Sprintf("%s leads to %s", one.Host, have.Target))
+		}
+	}
+	for _, one := range p.Ports {
+		t.ports[one.key()] = one
+	}
+	for _, l := range p.Limits {
+		t.limits[l] = true
 	}
 	return nil
 }
@@ -167,7 +174,7 @@ func (t *Table) send(gone, come Published, limited map[key]bool) error {
 			return err
 		}
 	}
-	return t.conn.Flush()
+	return t.flush()
 }
 
 // portion is how many elements go into one message: the kernel's lists of them are 64 KiB long at most.
@@ -217,7 +224,7 @@ func (t *Table) Allow(from []netip.Prefix) error {
 		err = errors.Join(err, t.each(s.allowed, s.admitting(t.allowed), t.conn.SetAddElements))
 	}
 	if err == nil {
-		err = t.conn.Flush()
+		err = t.flush()
 	}
 	if err = t.heal(err); err != nil {
 		t.allowed = before

@@ -19,6 +19,7 @@ func build(conn *nftables.Conn, f family, name string, bridges []Bridge) sets {
 	s := addSets(conn, f, table, bridges)
 	publish := conn.AddChain(&nftables.Chain{Name: "publish", Table: table})
 	wall := conn.AddChain(&nftables.Chain{Name: "wall", Table: table})
+	dial := conn.AddChain(&nftables.Chain{Name: "dialled", Table: table})
 	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
 		return conn.AddChain(&nftables.Chain{Name: name, Table: table, Type: kind, Hooknum: hook, Priority: &priority})
 	}
@@ -34,6 +35,7 @@ func build(conn *nftables.Conn, f family, name string, bridges []Bridge) sets {
 		{base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource), s.postrouting()},
 		{publish, s.publish()},
 		{wall, s.wall()},
+		{dial, dialled()},
 	}
 	if f.six {
 		chains = append(chains,
@@ -119,8 +121,8 @@ func join(parts ...[]expr.Any) rule {
 // it can be more. IPv6 lets nothing of the kind through by itself, but may be looked at on the bridge before it is dropped.
 func (s sets) guard() []rule {
 	return []rule{
-		join(s.enters(), s.toLoopback(), verdict(expr.VerdictDrop)),
-		join(s.enters(), s.fromLoopback(), verdict(expr.VerdictDrop)),
+		join(s.toLoopback(), s.enters(), verdict(expr.VerdictDrop)), // the address first: it is every packet's, and cheaper to look at
+		join(s.fromLoopback(), s.enters(), verdict(expr.VerdictDrop)),
 	}
 }
 
@@ -128,10 +130,12 @@ func (s sets) guard() []rule {
 func (s sets) prerouting() []rule {
 	return []rule{
 		join(s.toLoopback(), verdict(expr.VerdictReturn)),
-		join(toHost(), jump("wall")),
-		join(toHost(), jump("publish")),
+		join(toHost(), jump("dialled")),
 	}
 }
+
+// dialled: who dials an address of the host is led on, if they may be.
+func dialled() []rule { return []rule{jump("wall"), jump("publish")} }
 
 func output() []rule { return []rule{join(toHost(), jump("publish"))} }
 

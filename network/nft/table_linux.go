@@ -16,6 +16,7 @@
 //	    set allowed        ranges of addresses that may connect to published ports from outside
 //	    chain guard        prerouting, before conntrack: nothing from a container to or as 127.0.0.0/8
 //	    chain prerouting   published ports, for those who come from outside or from a container
+//	    chain dialled      the two that follow, for who dials an address of the host
 //	    chain wall         who may not connect to a published port
 //	    chain output       published ports, for the host itself
 //	    chain publish      the look-up for both
@@ -33,6 +34,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -57,6 +59,7 @@ type Table struct {
 	members  members
 	rules    int // how many there are in all
 	conn     *nftables.Conn
+	closed   bool
 	sets     [2]sets // by family
 	six      bool    // there is a table of IPv6
 }
@@ -83,8 +86,13 @@ type sets struct {
 	ports, ranges, limited, sources, allowed *nftables.Set
 }
 
-// largestBatch is how many bytes of changes go to the kernel at once: some hundred thousand ports.
-const largestBatch = 32 << 20
+const (
+	// largestBatch is how many bytes of changes go to the kernel at once: some hundred thousand ports.
+	largestBatch = 32 << 20
+	// mostReplies is how much room there is for what the kernel says to one batch, which is a message to every one in it. It
+	// counts a kilobyte for each.
+	mostReplies = 4 << 20
+)
 
 // Config is what a table is made from.
 type Config struct {
@@ -99,8 +107,7 @@ type Config struct {
 // Open writes the table, in one transaction, so that nothing is refused in between. Ports that an earlier engine of this instance published stay published, and what it
 // admitted stays so; Published and Admitted list them.
 func Open(c Config) (*Table, error) {
-	// A batch is one message to the kernel, and must fit into the buffer of its socket.
-	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(largestBatch) }))
+	conn, err := connect()
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
@@ -116,6 +123,30 @@ func Open(c Config) (*Table, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// connect opens a connection for many changes. A batch is one message to the kernel, and must fit into the buffer of its
+// socket, as the replies must.
+func connect() (*nftables.Conn, error) {
+	return nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		return errors.Join(c.SetWriteBuffer(largestBatch), c.SetReadBuffer(mostReplies))
+	}))
+}
+
+// flush sends the batch to the kernel. After a failure there may be replies that nobody has read, which would be taken for
+// those to the next batch: the connection is another one then.
+func (t *Table) flush() error {
+	if t.closed {
+		return net.ErrClosed
+	}
+	err := t.conn.Flush()
+	if err != nil {
+		t.conn.CloseLasting() // it goes on by a connection for each batch
+		if again, err := connect(); err == nil {
+			t.conn = again
+		}
+	}
+	return err
 }
 
 // Restore writes the table anew, with all that is published: after somebody flushed it.
@@ -196,7 +227,7 @@ func (t *Table) write() error {
 		t.each(t.members[routers], admitted[routers], add)); err != nil {
 		return fmt.Errorf("fill nftables table %s: %w", t.name, err)
 	}
-	if err := t.conn.Flush(); err != nil {
+	if err := t.flush(); err != nil {
 		return fmt.Errorf("write nftables table %s: %w", t.name, err)
 	}
 	t.rules = t.count()
@@ -231,11 +262,14 @@ func (t *Table) AddBridge(b Bridge) error {
 	return nil
 }
 
-// heal writes the tables anew, with what is to be in them by now, where a change failed because somebody had removed them
-// just then: nobody has to wait for what watches them. t.mu is held.
+// heal writes the tables anew, with what is to be in them by now, where a change failed because they are not what they were left
+// as: somebody removed them just then, for whom nobody has to wait until what watches them has seen it, or put something in, or
+// the kernel had no room for its reply to a change. t.mu is held.
 func (t *Table) heal(err error) error {
-	if errors.Is(err, unix.ENOENT) {
-		return t.write()
+	for _, kind := range []error{unix.ENOENT, unix.EEXIST, unix.ENOBUFS} {
+		if errors.Is(err, kind) {
+			return t.write()
+		}
 	}
 	return err
 }
@@ -268,11 +302,16 @@ func (t *Table) change(b Bridge, how func(*nftables.Set, []nftables.SetElement) 
 			}
 		}
 	}
-	return t.conn.Flush()
+	return t.flush()
 }
 
-// Close lets go of the table and leaves it in the kernel.
-func (t *Table) Close() error { return t.conn.CloseLasting() }
+// Close lets go of the table and leaves it in the kernel. It is changed no more: a later engine may have it.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	return t.conn.CloseLasting()
+}
 
 // Remove removes the table from the kernel. An absent one is no error.
 func Remove(name string) error {
