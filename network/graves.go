@@ -2,13 +2,17 @@ package network
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
 	"time"
 
+	nt "github.com/moby/moby/api/types/network"
+
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
+	"github.com/cove-containers/cove/network/publish"
 )
 
 const (
@@ -16,6 +20,9 @@ const (
 	look = 25 * time.Millisecond
 	// patience is how long a device may outlive its container before it is removed.
 	patience = 2 * time.Second
+	// gather is how long the connections of a container that has left may be remembered: to have the kernel forget some it must be
+	// asked for all, for which it goes through a table that takes it 10 ms on ordinary hosts, so one question is for many containers.
+	gather = time.Second
 )
 
 // grave is a device whose container has left. It goes with its namespace; its addresses on lan are free afterwards.
@@ -26,11 +33,11 @@ type grave struct {
 	ns        *os.File
 	lan       *lan
 	addresses ipam.Pair
-	// forget tells to drop the connections of the addresses: at once, so that a client of a port that was published
-	// does not go on talking to nobody, and again when nothing can make new ones.
+	// forget tells to drop the connections of the addresses when nothing can make new ones: nobody who has the addresses next
+	// shall meet them.
 	forget bool
 	since  time.Time
-	seen   bool
+	gone   time.Time // when the device was seen to be
 }
 
 // graves watches devices go. Its goroutine ends with close.
@@ -44,6 +51,7 @@ type graves struct {
 
 	mu     sync.Mutex
 	open   []grave
+	served []publish.Binding // since a moment ago
 	closed bool
 }
 
@@ -68,13 +76,36 @@ func (g *graves) poke() {
 	}
 }
 
+// serve is told of ports that are published now. Whoever has been asking one in vain by UDP, or has been led to where it led before, would
+// go on to be, for the kernel remembers where it has sent them.
+func (g *graves) serve(published []publish.Binding) {
+	var udp []publish.Binding
+	for _, b := range published {
+		if b.Inside.Proto() == nt.UDP {
+			udp = append(udp, b)
+		}
+	}
+	if len(udp) == 0 {
+		return
+	}
+	g.mu.Lock()
+	g.served = append(g.served, udp...)
+	g.mu.Unlock()
+	g.poke()
+}
+
 func (g *graves) run() {
 	defer close(g.done)
 	for {
-		left, closed := g.round()
+		again, closed := g.round()
 		switch {
-		case left > 0:
-			time.Sleep(look)
+		case again > 0:
+			timer := time.NewTimer(again)
+			select {
+			case <-timer.C:
+			case <-g.wake:
+				timer.Stop()
+			}
 		case closed:
 			return
 		default:
@@ -83,41 +114,58 @@ func (g *graves) run() {
 	}
 }
 
-// round buries what is gone and tells how many are left.
-func (g *graves) round() (left int, closed bool) {
+// round buries what is gone and tells when there is more to do, 0 for not before it is woken.
+func (g *graves) round() (again time.Duration, closed bool) {
 	g.burial.Lock()
 	defer g.burial.Unlock()
 	g.mu.Lock()
-	open := g.open
-	g.open = nil
+	open, served := g.open, g.served
+	g.open, g.served = nil, nil
 	closed = g.closed
 	g.mu.Unlock()
-	var still []grave
+	var still, gone []grave
+	due := closed || len(served) > 0 // the question is asked anyway
 	for _, one := range open {
 		g.removeInside(&one)
-		if one.forget && !one.seen {
-			g.forgetFlows(one)
-		}
-		one.seen = true
 		if one.open() && time.Since(one.since) > patience {
 			if err := bridge.RemoveIndex(one.index); err != nil {
 				g.log.Warn("remove network device", "device", one.veth, "err", err)
 				one.since = time.Now() // and again after as long
 			}
 		}
-		if one.open() {
+		switch {
+		case one.open():
 			still = append(still, one)
 			continue
+		case !one.forget:
+			g.buried(one)
+			continue
+		case one.gone.IsZero():
+			one.gone = time.Now()
 		}
-		if one.forget {
-			g.forgetFlows(one)
+		gone = append(gone, one)
+		due = due || time.Since(one.gone) >= gather
+	}
+	if due {
+		g.forgetFlows(served, gone...)
+		for _, one := range gone {
+			g.buried(one)
 		}
-		g.buried(one)
+		gone = nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.open = append(still, g.open...)
-	return len(g.open), closed
+	g.open = slices.Concat(still, gone, g.open)
+	switch {
+	case len(g.open) > len(gone):
+		again = look
+	case len(gone) > 0:
+		again = gather
+		for _, one := range gone {
+			again = min(again, max(look, gather-time.Since(one.gone)))
+		}
+	}
+	return again, closed
 }
 
 // removeInside removes a device that is in a namespace alone.
@@ -140,11 +188,14 @@ func (g *graves) removeInside(one *grave) {
 // open tells whether the device is still there.
 func (one grave) open() bool { return one.index > 0 && bridge.Index(one.veth) == one.index }
 
-func (g *graves) forgetFlows(one grave) {
-	for _, address := range one.addresses.All() {
-		if err := bridge.ForgetFlows(address); err != nil {
-			g.log.Warn("forget connections", "address", address, "err", err)
-		}
+// forgetFlows drops the connections of containers that have left, and those by UDP to published ports that lead elsewhere.
+func (g *graves) forgetFlows(served []publish.Binding, gone ...grave) {
+	var old []netip.Addr
+	for _, one := range gone {
+		old = append(old, one.addresses.All()...)
+	}
+	if err := bridge.ForgetFlows(old, publish.Led(served)); err != nil {
+		g.log.Warn("forget connections", "addresses", old, "err", err)
 	}
 }
 
@@ -185,7 +236,7 @@ func (g *graves) hastenOne(which func(grave) bool) bool {
 		}
 	}
 	if one.forget {
-		g.forgetFlows(one)
+		g.forgetFlows(nil, one)
 	}
 	g.buried(one)
 	return true

@@ -45,6 +45,7 @@ func (k *Keeper) publish(m *member, req Request) error {
 		return unpublished(m, way.first, err)
 	}
 	m.published, m.sources = done, from
+	k.graves.serve(done)
 	return nil
 }
 
@@ -219,6 +220,7 @@ func (k *Keeper) Republish(containerID string, req Request) (nt.PortMap, error) 
 		return nil, unpublished(m, way.first, err)
 	}
 	k.ports.GiveBack(gone)
+	k.graves.serve(come)
 	k.enter(now)
 	if len(gone) > 0 {
 		for _, address := range way.to.All() {

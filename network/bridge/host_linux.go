@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -109,22 +110,86 @@ func RoomForNeighbours(n int) error {
 	return nil
 }
 
-// ForgetFlows removes what the kernel remembers of connections to and from an address, so that the next container
-// with it meets none of them, and a UDP client does not go on talking to a port that is no longer published.
-func ForgetFlows(address netip.Addr) error {
-	var filters []netlink.CustomConntrackFilter
-	for _, end := range []netlink.ConntrackFilterType{netlink.ConntrackOrigSrcIP, netlink.ConntrackReplySrcIP} {
-		f := &netlink.ConntrackFilter{}
-		if err := f.AddIP(end, address.AsSlice()); err != nil {
-			return err
+// Led is a port of the host that leads to a container.
+type Led struct {
+	Proto        uint8
+	Host, Target netip.AddrPort
+}
+
+// ForgetFlows removes what the kernel remembers of connections to and from the old addresses, so that the next container
+// with one meets none of them, and of those to ports of the host that lead elsewhere than they do now.
+func ForgetFlows(old []netip.Addr, now []Led) error {
+	var errs []error
+	for _, six := range []bool{false, true} {
+		f := staleFilter{old: map[netip.Addr]bool{}, now: map[ledKey][]Led{}}
+		for _, a := range old {
+			if a.Is6() == six {
+				f.old[a] = true
+			}
 		}
-		filters = append(filters, f)
+		for _, l := range now {
+			if l.Host.Addr().Is6() == six {
+				key := ledKey{l.Proto, l.Host.Port()}
+				f.now[key] = append(f.now[key], l)
+			}
+		}
+		if len(f.old)+len(f.now) == 0 {
+			continue
+		}
+		if len(f.now) > 0 {
+			addresses, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+			if err != nil {
+				errs = append(errs, fmt.Errorf("read the host's addresses: %w", err))
+			}
+			f.host = map[netip.Addr]bool{}
+			for _, a := range addresses {
+				if p, ok := prefixOf(a.IPNet); ok {
+					f.host[p.Addr()] = true
+				}
+			}
+		}
+		family := netlink.InetFamily(unix.AF_INET)
+		if six {
+			family = unix.AF_INET6
+		}
+		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f)
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			errs = append(errs, fmt.Errorf("forget connections: %w", err))
+		}
 	}
-	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, inetFamily(address), filters...)
-	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return fmt.Errorf("forget connections of %s: %w", address, err)
+	return errors.Join(errs...)
+}
+
+type ledKey struct {
+	proto uint8
+	port  uint16
+}
+
+// staleFilter matches connections of addresses that are somebody else's now, and to ports that lead elsewhere.
+type staleFilter struct {
+	old  map[netip.Addr]bool
+	now  map[ledKey][]Led
+	host map[netip.Addr]bool // the host's own
+}
+
+// MatchConntrackFlow tells whether a connection is of these.
+func (f staleFilter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	from, to, at := addressOf(flow.Forward.SrcIP), addressOf(flow.Forward.DstIP), addressOf(flow.Reverse.SrcIP)
+	if f.old[from] || f.old[at] {
+		return true
 	}
-	return nil
+	for _, l := range f.now[ledKey{flow.Forward.Protocol, flow.Forward.DstPort}] {
+		dialled := l.Host.Addr() == to || l.Host.Addr().IsUnspecified() && (to.IsLoopback() || f.host[to])
+		if dialled && netip.AddrPortFrom(at, flow.Reverse.SrcPort) != l.Target {
+			return true
+		}
+	}
+	return false
+}
+
+func addressOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
 }
 
 // ForgetPorts removes what the kernel remembers of connections to address by way of the host's ports that gone tells of: a

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	nt "github.com/moby/moby/api/types/network"
 
+	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/nft"
 )
 
@@ -262,6 +263,14 @@ func Published(bindings []Binding, from Sources) nft.Published {
 			out.Limits = append(out.Limits, nft.Limit{Proto: p.Proto, Host: p.Host, More: p.More, Source: source})
 		}
 		all = all[n:]
+	}
+	return out
+}
+
+// Led tells where the ports of bindings lead.
+func Led(all []Binding) (out []bridge.Led) {
+	for _, b := range partsOf(all) {
+		out = append(out, bridge.Led{Proto: protocols[b.Inside.Proto()], Host: b.Host, Target: b.Target})
 	}
 	return out
 }
