@@ -48,7 +48,7 @@ func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
 		e.runs.again(r)
 	}
 	c, err = e.containers.Note(c.ID, func(c *container.Container) error {
-		leaveNetworks(c)
+		c.LeaveNetworks()
 		c.State = c.State.End(exit.Code, exit.OOMKilled, exit.At.UTC(), again)
 		c.State.Error = exit.Error
 		if again {

@@ -92,16 +92,15 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	if err != nil {
 		return err
 	}
-	if err := keepNames(ctx, sup, sandbox.Names); err != nil {
-		return err
-	}
+	keeping := begin(func() (struct{}, error) { return struct{}{}, keepNames(ctx, sup, sandbox.Names) })
 
 	// Addresses and ports are durable before anything uses them, so that no later daemon gives them away again.
 	recording := begin(func() (*container.Container, error) { return e.recordJoin(c.ID, sandbox, mode) })
 	undo.push(func() { e.forgetJoin(c) })
 	pid, err := sup.Create(ctx, config)
 	_, recordErr := recording.wait()
-	if err := firstError(err, recordErr); err != nil {
+	_, keepErr := keeping.wait()
+	if err := firstError(err, recordErr, keepErr); err != nil {
 		return err
 	}
 
@@ -118,6 +117,9 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	})
 	if err != nil {
 		return err
+	}
+	if err := e.etc.Relink(started); err != nil {
+		e.log_.Warn("tell containers that are linked to one of its address", "container", c.ID, "error", err)
 	}
 	e.networkEvents(started, et.ActionConnect)
 	e.volumeEvents(started, et.ActionMount)
@@ -169,7 +171,7 @@ func (e *Engine) recordJoin(id string, sandbox *network.Sandbox, mode startMode)
 // forgetJoin takes back what recordJoin wrote over before.
 func (e *Engine) forgetJoin(before *container.Container) {
 	e.containers.Note(before.ID, func(c *container.Container) error {
-		leaveNetworks(c)
+		c.LeaveNetworks()
 		c.Started, c.State.StartedAt = before.Started, before.State.StartedAt
 		return nil
 	})

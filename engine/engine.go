@@ -138,7 +138,8 @@ func assemble(parts Parts) *Engine {
 	e.host = e.describeHost()
 	e.etc = etc.Settings{
 		Containers: parts.Containers, Root: parts.Config.Root, HostGateways: func() []netip.Addr { return e.networks.HostGateways() },
-		Resolv: network.ResolvInput{Servers: parts.Config.DNS, Search: parts.Config.DNSSearch, Options: parts.Config.DNSOptions},
+		Resolv:   network.ResolvInput{Servers: parts.Config.DNS, Search: parts.Config.DNSSearch, Options: parts.Config.DNSOptions},
+		Amending: new(sync.Mutex),
 	}
 	e.View = e.newView()
 	return e

@@ -34,7 +34,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	for _, busy := range []bool{false, true} { // an address that two have had is his who had it when the daemon ended
 		for _, c := range all {
 			if c.State.Busy() == busy {
-				four, six := lastAddresses(c)
+				four, six := c.AddressesHad()
 				e.networks.Remember(c.ID, four)
 				if len(six) > 0 {
 					e.networks.Remember(c.ID, six)
@@ -157,7 +157,7 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 		}
 		if c != nil {
 			e.containers.Note(id, func(c *container.Container) error {
-				leaveNetworks(c)
+				c.LeaveNetworks()
 				return nil
 			})
 		}
@@ -244,7 +244,7 @@ func (e *Engine) closeRecord(ctx context.Context, id string) {
 	}
 	e.networks.Leave(c.ID)
 	e.containers.Note(c.ID, func(c *container.Container) error {
-		leaveNetworks(c)
+		c.LeaveNetworks()
 		code := 255
 		if c.State.Status == ct.StateRestarting {
 			code = c.State.ExitCode

@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -101,36 +99,6 @@ func (e *Engine) restoreNetwork(ctx context.Context, c *container.Container, sup
 	if err := e.networks.Restore(c.ID, was, e.NetworkRequest(c)); err != nil {
 		e.log_.Error("could not take up a container's network", "container", c.ID, "error", err)
 	}
-}
-
-// leaveNetworks takes out of the record what a network gave for one run.
-func leaveNetworks(c *container.Container) {
-	endpoints := map[string]*nt.EndpointSettings{}
-	four, six := lastAddresses(c)
-	for name, wish := range c.Wished {
-		endpoint := wish.Copy()
-		if last := c.Networks[name]; last != nil {
-			endpoint.NetworkID, endpoint.DNSNames = last.NetworkID, last.DNSNames
-		}
-		endpoints[name] = endpoint
-	}
-	c.Networks, c.LastAddresses, c.LastAddresses6, c.Ports, c.SandboxID = endpoints, four, six, nil, ""
-}
-
-// lastAddresses are those the container has, or had when it ran, by network.
-func lastAddresses(c *container.Container) (four, six map[string]netip.Addr) {
-	four, six = map[string]netip.Addr{}, map[string]netip.Addr{}
-	maps.Copy(four, c.LastAddresses)
-	maps.Copy(six, c.LastAddresses6)
-	for name, endpoint := range c.Networks {
-		if endpoint != nil && endpoint.IPAddress.IsValid() {
-			four[name] = endpoint.IPAddress
-		}
-		if endpoint != nil && endpoint.GlobalIPv6Address.IsValid() {
-			six[name] = endpoint.GlobalIPv6Address
-		}
-	}
-	return four, six
 }
 
 // networkEvents tells which networks a container joined or left.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	nt "github.com/moby/moby/api/types/network"
 
@@ -27,6 +28,8 @@ type Settings struct {
 	HostGateways func() []netip.Addr
 	// Resolv is for containers that ask for nothing of their own.
 	Resolv network.ResolvInput
+	// Amending is held while the files of a container that runs are changed: several may have news for it at once.
+	Amending *sync.Mutex
 }
 
 // Paths are where a container's files lie on the host.
@@ -60,6 +63,8 @@ func (s Settings) Write(c *container.Container, endpoints map[string]*nt.Endpoin
 		in.IPv6 = in.IPv6 || e != nil && e.IPv6Gateway.IsValid()
 	}
 	if c.State.Alive() {
+		s.Amending.Lock()
+		defer s.Amending.Unlock()
 		return amend(at, s.hostsInput(c, endpoints), in)
 	}
 	hosts, err := s.hosts(c, endpoints)

@@ -87,6 +87,29 @@ func AmendHosts(text []byte, in HostsInput) []byte {
 	return b.Bytes()
 }
 
+// MoveHosts is the text of /etc/hosts of a container that runs, in which the lines of others, that have one of the names and nothing
+// else, have another address. Those that the user asked for, as extra says, stay.
+func MoveHosts(text []byte, names []string, to netip.Addr, extra []string) []byte {
+	asked := map[string]bool{}
+	for _, one := range extra {
+		if name, address, ok := SplitExtraHost(one); ok {
+			asked[address+" "+name] = true
+		}
+	}
+	var b bytes.Buffer
+	for line := range bytes.Lines(text) {
+		words := strings.Fields(string(line))
+		if len(words) == 2 && slices.Contains(names, words[1]) && !asked[words[0]+" "+words[1]] {
+			if a, err := netip.ParseAddr(words[0]); err == nil && a.Is4() == to.Is4() {
+				b.WriteString(to.String() + "\t" + words[1] + "\n")
+				continue
+			}
+		}
+		b.Write(line)
+	}
+	return b.Bytes()
+}
+
 // SplitExtraHost reads "name:address" or "name=address", the address perhaps in brackets.
 func SplitExtraHost(text string) (name, address string, ok bool) {
 	at := strings.IndexAny(text, ":=")

@@ -79,3 +79,11 @@ func TestAmendHosts(t *testing.T) {
 		}
 	}
 }
+
+func TestMoveHosts(t *testing.T) {
+	text := "127.0.0.1\tlocalhost\n10.0.0.2\tdb\n10.0.0.2\tabc\n10.0.0.9\tother\n192.0.2.1\tdb\n::1\tdb\n10.0.0.2\tdb more\n10.0.0.2 db"
+	want := "127.0.0.1\tlocalhost\n10.0.0.3\tdb\n10.0.0.3\tabc\n10.0.0.9\tother\n192.0.2.1\tdb\n::1\tdb\n10.0.0.2\tdb more\n10.0.0.3\tdb\n"
+	if got := string(MoveHosts([]byte(text), []string{"db", "abc"}, addrs("10.0.0.3")[0], []string{"db:192.0.2.1"})); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -1,9 +1,11 @@
 package etc
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -20,6 +22,9 @@ type link struct {
 	address netip.Addr
 }
 
+// names are those by which the container finds the other.
+func (l link) names() []string { return []string{l.alias, l.other.ShortID(), l.other.Name} }
+
 // links are those of a container. At start the others must run. On a user's network links are a matter of the name server.
 func (s Settings) links(c *container.Container, starting bool) ([]link, error) {
 	if c.HostConfig.NetworkMode.IsUserDefined() {
@@ -27,11 +32,7 @@ func (s Settings) links(c *container.Container, starting bool) ([]link, error) {
 	}
 	var all []link
 	for _, text := range c.HostConfig.Links {
-		ref, alias, aliased := strings.Cut(text, ":")
-		if ref = strings.TrimPrefix(ref, "/"); !aliased {
-			alias = ref
-		}
-		alias = alias[strings.LastIndexByte(alias, '/')+1:] // as dockerd has it: "/other:/this/alias"
+		ref, alias := splitLink(text)
 		other, err := s.Containers.Get(ref)
 		switch {
 		case err != nil:
@@ -48,12 +49,21 @@ func (s Settings) links(c *container.Container, starting bool) ([]link, error) {
 	return all, nil
 }
 
+// splitLink reads "container:alias", or "/container:/this/alias" as dockerd has it.
+func splitLink(text string) (ref, alias string) {
+	ref, alias, aliased := strings.Cut(text, ":")
+	if ref = strings.TrimPrefix(ref, "/"); !aliased {
+		alias = ref
+	}
+	return ref, alias[strings.LastIndexByte(alias, '/')+1:]
+}
+
 // Linked are the lines of /etc/hosts for --link: the alias, ID and name of each other container with its address.
 func (s Settings) Linked(c *container.Container, starting bool) ([]string, error) {
 	all, err := s.links(c, starting)
 	var lines []string
 	for _, l := range all {
-		for _, name := range []string{l.alias, l.other.ShortID(), l.other.Name} {
+		for _, name := range l.names() {
 			lines = append(lines, name+":"+l.address.String())
 		}
 	}
@@ -99,4 +109,38 @@ func (s Settings) LinkedEnv(c *container.Container) []string {
 		}
 	}
 	return env
+}
+
+// Relink tells containers that run, and are linked to c on the default network, where it is now: where it has another address than
+// when they started, their lines of /etc/hosts for it get that.
+func (s Settings) Relink(c *container.Container) error {
+	endpoint := c.Networks[nt.NetworkBridge]
+	if endpoint == nil || !endpoint.IPAddress.IsValid() {
+		return nil
+	}
+	s.Amending.Lock()
+	defer s.Amending.Unlock()
+	var errs []error
+	for _, p := range s.Containers.List() {
+		if !p.State.Alive() || p.HostConfig.NetworkMode.IsUserDefined() || p.Networks[nt.NetworkBridge] == nil {
+			continue
+		}
+		var names []string
+		for _, text := range p.HostConfig.Links {
+			ref, alias := splitLink(text)
+			if other, err := s.Containers.Get(ref); err == nil && other.ID == c.ID {
+				names = append(names, link{alias: alias, other: c}.names()...)
+			}
+		}
+		if len(names) == 0 {
+			continue
+		}
+		path := s.Paths(p).Hosts
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = overwrite(path, text, MoveHosts(text, names, endpoint.IPAddress, p.HostConfig.ExtraHosts))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
