@@ -27,7 +27,7 @@ func main() {
 	debian := flag.String("debian", "", "archive of a Debian image for the pull (made by scripts/debian-image); empty leaves the pull out")
 	registries := flag.Int("registries", 3, "rounds of the comparison of registries; 0 leaves it out")
 	builds := flag.Int("builds", 5, "rounds of the comparison of builds; 0 leaves it out")
-	networks := flag.Int("networks", 5, "rounds of the comparison of networks; 0 leaves it out")
+	networks := flag.Int("networks", 9, "rounds of the comparison of networks; 0 leaves it out")
 	lines := flag.Int("clients", 15, "rounds of the comparison of command lines; 0 leaves it out")
 	only := flag.String("only", "", `"registries", "builds", "networks" or "client": leave out everything else`)
 	at := flag.String("serve", "", "be the server that is asked, at this address")
@@ -57,28 +57,21 @@ func measure(rounds, registries, builds, networks, lines int, only, debian strin
 	if err := writeAlpine(filepath.Join(images, "alpine.tar"), b.alpine); err != nil {
 		return err
 	}
+	if only == "networks" {
+		return b.traffic(networks)
+	}
 	openers := []func() (*peer, error){b.cove, b.docker, b.podman, b.crun}
 	if only != "" {
 		openers = openers[:2]
 	}
-	for _, open := range openers {
-		p, err := open()
-		if err != nil {
-			fmt.Println("left out:", err)
-			continue
-		}
-		b.peers = append(b.peers, p)
-	}
-	if len(b.peers) == 0 || b.peers[0].name != "cove" {
-		return fmt.Errorf("cove itself could not be started")
+	if err := b.open(openers...); err != nil {
+		return err
 	}
 	switch only {
 	case "registries":
 		return b.registries(registries)
 	case "builds":
 		return b.builds(builds)
-	case "networks":
-		return b.traffic(networks)
 	case "client":
 		return b.clients(lines, 500)
 	}
@@ -110,6 +103,22 @@ func measure(rounds, registries, builds, networks, lines int, only, debian strin
 	}
 	if lines > 0 {
 		return b.clients(lines, 500)
+	}
+	return nil
+}
+
+// open starts peers; those that cannot be started are left out, but not cove itself.
+func (b *bench) open(openers ...func() (*peer, error)) error {
+	for _, open := range openers {
+		p, err := open()
+		if err != nil {
+			fmt.Println("left out:", err)
+			continue
+		}
+		b.peers = append(b.peers, p)
+	}
+	if len(b.peers) == 0 || b.peers[0].name != "cove" {
+		return fmt.Errorf("cove itself could not be started")
 	}
 	return nil
 }

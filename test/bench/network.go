@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,31 +24,36 @@ const (
 	servePort  = "8080"
 	outsideNet = "203.0.113"
 	// lasts is how long one measurement of traffic goes on.
-	lasts = "2"
+	lasts = "1"
 )
 
-// traffic compares what goes through the engines' networks, and what a network costs a start.
+// traffic compares what goes through the engines' networks, and what a network costs a start. Each engine has a host of its own, a
+// network namespace: the rules of one would be gone through by the packets of the other.
 func (b *bench) traffic(rounds int) error {
-	peers := slices.DeleteFunc(b.engines(), func(p *peer) bool { return p.call == nil || p.name == "podman" })
-	b.starts(peers, 5*rounds)
-	archive := filepath.Join(b.dir, "netbench.tar")
+	own := &bench{dir: filepath.Join(b.dir, "net"), alpine: b.alpine, apart: true}
+	if err := os.Mkdir(own.dir, 0o755); err != nil {
+		return err
+	}
+	defer own.close()
+	if err := own.open(own.cove, own.docker); err != nil {
+		return err
+	}
+	own.starts(5 * rounds)
+	archive := filepath.Join(own.dir, "netbench.tar")
 	if err := netArchive(archive); err != nil {
 		return err
 	}
-	outside, err := b.outside()
-	if err != nil {
-		return err
-	}
-	// Debian's dockerd has the host drop what it does not forward itself.
-	must(exec.Command("iptables", "-P", "FORWARD", "ACCEPT"))
-	ports := map[string][2]string{}
-	for i, p := range peers {
-		ports[p.name] = [2]string{strconv.Itoa(21000 + 10*i), strconv.Itoa(21001 + 10*i)}
+	away := map[*peer]func(args ...string) *exec.Cmd{}
+	for _, p := range own.peers {
+		var err error
+		if away[p], err = own.outside(p); err != nil {
+			return err
+		}
 		for _, cmd := range []*exec.Cmd{
 			p.call("import", archive, netImage),
 			p.call("network", "create", "traffic"),
-			p.call("run", "-d", "--name", "iperf", "--network", "traffic", "-p", ports[p.name][0]+":"+iperfPort, netImage, "/usr/bin/iperf3", "-s"),
-			p.call("run", "-d", "--name", "web", "--network", "traffic", "-p", ports[p.name][1]+":"+servePort, netImage, "/bench", "-serve", ":"+servePort),
+			p.call("run", "-d", "--name", "iperf", "--network", "traffic", "-p", iperfPort+":"+iperfPort, netImage, "/usr/bin/iperf3", "-s"),
+			p.call("run", "-d", "--name", "web", "--network", "traffic", "-p", servePort+":"+servePort, netImage, "/bench", "-serve", ":"+servePort),
 			p.call("run", "-d", "--name", "client", "--network", "traffic", netImage, "/bench", "-serve", ":"+servePort),
 		} {
 			if err := must(cmd); err != nil {
@@ -55,63 +61,64 @@ func (b *bench) traffic(rounds int) error {
 			}
 		}
 		defer func() { must(p.remove("iperf", "web", "client")); must(p.call("network", "rm", "traffic")) }()
+		server := away[p]("iperf3", "-s")
+		if err := server.Start(); err != nil {
+			return err
+		}
+		defer func() { server.Process.Kill(); server.Wait() }()
 	}
-	server := outside("iperf3", "-s")
-	if err := server.Start(); err != nil {
-		return err
-	}
-	defer func() { server.Process.Kill(); server.Wait() }()
 	time.Sleep(time.Second)
-	host := outsideNet + ".1"
-	iperf := func(to, port string) []string {
-		return []string{"/usr/bin/iperf3", "-J", "-t", lasts, "-c", to, "-p", port}
+	iperf := func(to string) []string {
+		return []string{"/usr/bin/iperf3", "-J", "-t", lasts, "-c", to, "-p", iperfPort}
 	}
 	wrk := func(to string) []string {
-		return []string{"/usr/bin/wrk", "-t1", "-c16", "-d" + lasts, "--latency", "-H", "Connection: close", "http://" + to + "/"}
+		return []string{"/usr/bin/wrk", "-t1", "-c16", "-d" + lasts, "--latency", "-H", "Connection: close", "http://" + to + ":" + servePort + "/"}
 	}
 	inside := func(p *peer, args []string) *exec.Cmd { return p.call(append([]string{"exec", "client"}, args...)...) }
-	local := func(args []string) *exec.Cmd { return exec.Command(args[0], args[1:]...) }
-	away := func(args []string) *exec.Cmd { return outside(args...) }
-	b.rates("inside a network, Gbit/s", peers, rounds, gigabits, func(p *peer) *exec.Cmd { return inside(p, iperf("iperf", iperfPort)) })
-	b.rates("outside to a published port, Gbit/s", peers, rounds, gigabits, func(p *peer) *exec.Cmd { return away(iperf(host, ports[p.name][0])) })
-	b.rates("container to outside, Gbit/s", peers, rounds, gigabits, func(p *peer) *exec.Cmd { return inside(p, iperf(outsideNet+".2", iperfPort)) })
-	b.rates("127.0.0.1 to a published port, Gbit/s", peers, rounds, gigabits, func(p *peer) *exec.Cmd { return local(iperf("127.0.0.1", ports[p.name][0])) })
-	for _, c := range []struct {
-		what string
-		cmd  func(*peer) *exec.Cmd
+	local := func(p *peer, args []string) *exec.Cmd { return p.at(args...) }
+	outside := func(p *peer, args []string) *exec.Cmd { return away[p](args...) }
+	for _, m := range []struct {
+		what, unit string
+		read       func([]byte) (rate, latency float64, err error)
+		from       func(*peer, []string) *exec.Cmd
+		args       []string
 	}{
-		{"inside a network", func(p *peer) *exec.Cmd { return inside(p, wrk("web:"+servePort)) }},
-		{"outside to a published port", func(p *peer) *exec.Cmd { return away(wrk(host + ":" + ports[p.name][1])) }},
-		{"127.0.0.1 to a published port", func(p *peer) *exec.Cmd { return local(wrk("127.0.0.1:" + ports[p.name][1])) }},
+		{"inside a network", "Gbit/s", gigabits, inside, iperf("iperf")},
+		{"outside to a published port", "Gbit/s", gigabits, outside, iperf(outsideNet + ".1")},
+		{"container to outside", "Gbit/s", gigabits, inside, iperf(outsideNet + ".2")},
+		{"127.0.0.1 to a published port", "Gbit/s", gigabits, local, iperf("127.0.0.1")},
+		{"inside a network", "connections/s", connections, inside, wrk("web")},
+		{"outside to a published port", "connections/s", connections, outside, wrk(outsideNet + ".1")},
+		{"127.0.0.1 to a published port", "connections/s", connections, local, wrk("127.0.0.1")},
 	} {
-		b.rates(c.what+", connections/s", peers, rounds, connections, c.cmd)
+		own.rates(m.what+", "+m.unit, rounds, m.read, func(p *peer) *exec.Cmd { return m.from(p, m.args) })
 	}
 	return nil
 }
 
 // starts measures what a network of one's own, with an alias and two ports, costs a start.
-func (b *bench) starts(peers []*peer, rounds int) {
+func (b *bench) starts(rounds int) {
 	var rows []samples
 	deeds := map[string]func() *exec.Cmd{}
-	for i, p := range peers {
+	for _, p := range b.peers {
 		if err := must(p.call("network", "create", "starts")); err != nil {
 			fmt.Println(err)
 			continue
 		}
 		defer func() { must(p.call("network", "rm", "starts")) }()
-		port := 22000 + 10*i
 		none, own := p.name+", none", p.name+", its own"
 		deeds[none] = func() *exec.Cmd { return p.run("none") }
 		deeds[own] = func() *exec.Cmd {
-			return p.call("run", "--rm", "--network", "starts", "--network-alias", "alias", "-p", fmt.Sprint(port, ":80"), "-p", fmt.Sprint(port+1, ":81"), p.alpineName, "true")
+			return p.call("run", "--rm", "--network", "starts", "--network-alias", "alias", "-p", "22000:80", "-p", "22001:81", p.alpineName, "true")
 		}
 		rows = append(rows, samples{name: none}, samples{name: own})
 	}
 	for round := -2; round < rounds; round++ {
-		for i := range rows {
-			rows[i].timed(deeds[rows[i].name]())
+		for _, i := range rand.Perm(len(rows)) { // who follows a slow one finds the machine as that has left it
+			row := &rows[i]
+			row.timed(deeds[row.name]())
 			if round < 0 {
-				rows[i].times = nil
+				row.times = nil
 			}
 			time.Sleep(50 * time.Millisecond) // what is made ahead is made while nobody waits
 		}
@@ -123,29 +130,36 @@ func (b *bench) starts(peers []*peer, rounds int) {
 	fmt.Println()
 }
 
-// rates measures in turns, and prints medians; the ratio is cove's over the peer's.
-func (b *bench) rates(title string, peers []*peer, rounds int, read func([]byte) (rate, latency float64, err error), deed func(*peer) *exec.Cmd) {
-	rate, latency := map[string][]float64{}, map[string][]float64{}
-	for range rounds {
-		for _, p := range peers {
+// rates measures in turns, with another peer first in every round, and prints medians; the ratio is the median of the rounds' ratios of
+// cove's to the peer's, so that what slows a whole round slows both.
+func (b *bench) rates(title string, rounds int, read func([]byte) (rate, latency float64, err error), deed func(*peer) *exec.Cmd) {
+	rate, latency, ratio := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
+	for round := range rounds {
+		now := map[string]float64{}
+		for i := range b.peers {
+			p := b.peers[(i+round)%len(b.peers)]
 			out, err := deed(p).Output()
 			r, l, err2 := read(out)
 			if err := errors.Join(err, err2); err != nil {
 				fmt.Fprintf(os.Stderr, "%s, %s: %v: %s\n", p.name, title, err, out)
 				continue
 			}
-			rate[p.name], latency[p.name] = append(rate[p.name], r), append(latency[p.name], l)
+			rate[p.name], latency[p.name], now[p.name] = append(rate[p.name], r), append(latency[p.name], l), r
+		}
+		first := now[b.peers[0].name]
+		for name, r := range now {
+			if first > 0 {
+				ratio[name] = append(ratio[name], first/r)
+			}
 		}
 	}
 	fmt.Println(title)
-	first := middle(rate[peers[0].name])
-	for _, p := range peers {
+	for _, p := range b.peers {
 		if len(rate[p.name]) == 0 {
 			fmt.Printf("  %-15s failed\n", p.name)
 			continue
 		}
-		m := middle(rate[p.name])
-		fmt.Printf("  %-15s %10.1f  (%.1f, %.1f)  %5.2fx", p.name, m, slices.Min(rate[p.name]), slices.Max(rate[p.name]), first/m)
+		fmt.Printf("  %-15s %10.1f  (%.1f, %.1f)  %5.2fx", p.name, middle(rate[p.name]), slices.Min(rate[p.name]), slices.Max(rate[p.name]), middle(ratio[p.name]))
 		if l := middle(latency[p.name]); l > 0 {
 			fmt.Printf("  median latency %.2f ms", l)
 		}
@@ -200,25 +214,24 @@ func connections(out []byte) (rate, latency float64, err error) {
 	return rate, latency, err
 }
 
-// outside makes a network namespace that stands for another host, and gives what runs programs there.
-func (b *bench) outside() (func(args ...string) *exec.Cmd, error) {
+// outside makes a network namespace that stands for another host beside that of a peer, and gives what runs programs there.
+func (b *bench) outside(p *peer) (func(args ...string) *exec.Cmd, error) {
 	holder := exec.Command("sleep", "100000")
 	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if err := holder.Start(); err != nil {
 		return nil, err
 	}
 	b.undo = append(b.undo, func() { holder.Process.Kill(); holder.Wait() })
-	pid := strconv.Itoa(holder.Process.Pid)
-	enter := func(args ...string) *exec.Cmd {
-		return exec.Command("nsenter", append([]string{"-t", pid, "-n"}, args...)...)
-	}
+	enter := within(holder)
 	for _, cmd := range []*exec.Cmd{
-		exec.Command("ip", "link", "add", "outside0", "type", "veth", "peer", "name", "eth0", "netns", pid),
-		exec.Command("ip", "addr", "add", outsideNet+".1/24", "dev", "outside0"),
-		exec.Command("ip", "link", "set", "outside0", "up"),
+		p.at("ip", "link", "add", "outside0", "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(holder.Process.Pid)),
+		p.at("ip", "addr", "add", outsideNet+".1/24", "dev", "outside0"),
+		p.at("ip", "link", "set", "outside0", "up"),
 		enter("ip", "addr", "add", outsideNet+".2/24", "dev", "eth0"),
 		enter("ip", "link", "set", "eth0", "up"),
 		enter("ip", "link", "set", "lo", "up"),
+		p.at("ip", "link", "set", "lo", "up"),
+		p.at("iptables", "-P", "FORWARD", "ACCEPT"), // Debian's dockerd has the host drop what it does not forward itself
 	} {
 		if err := must(cmd); err != nil {
 			return nil, err

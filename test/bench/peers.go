@@ -27,7 +27,8 @@ type peer struct {
 	tag        func(image, name string) *exec.Cmd
 	build      func(socket string, args ...string) *exec.Cmd // through another socket than its own, unless that is empty
 	socket     string
-	daemon     int // pid, 0 for none
+	daemon     int                            // pid, 0 for none
+	at         func(args ...string) *exec.Cmd // a program on the host of its daemon
 	idlePIDs   func() []int
 	bare       bool // no engine at all: runs a prepared root
 	alpineName string
@@ -37,6 +38,7 @@ type peer struct {
 type bench struct {
 	dir    string
 	alpine string // archive that every loader reads
+	apart  bool   // every daemon has a network namespace of its own for its host
 	peers  []*peer
 	undo   []func()
 }
@@ -91,6 +93,9 @@ func (b *bench) background(name, socket string, env []string, args ...string) (*
 	}
 	cmd := command(env, args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	if b.apart {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -113,6 +118,14 @@ func (b *bench) background(name, socket string, env []string, args ...string) (*
 	return nil, fmt.Errorf("%s does not answer; see %s", name, log.Name())
 }
 
+// within runs programs in the network namespace of another one.
+func within(holder *exec.Cmd) func(args ...string) *exec.Cmd {
+	pid := strconv.Itoa(holder.Process.Pid)
+	return func(args ...string) *exec.Cmd {
+		return exec.Command("nsenter", append([]string{"-t", pid, "-n"}, args...)...)
+	}
+}
+
 func (b *bench) cove() (*peer, error) {
 	bin, err := filepath.Abs("bin")
 	if err != nil {
@@ -126,6 +139,7 @@ func (b *bench) cove() (*peer, error) {
 		return nil, err
 	}
 	p := client(&peer{name: "cove", alpineName: "alpine:bench", daemon: cmd.Process.Pid}, env, filepath.Join(bin, "cove"))
+	p.at = within(cmd)
 	p.idlePIDs = func() []int { return processesOf(filepath.Join(bin, "cove-runtime")) }
 	builder(p, socket, env, filepath.Join(bin, "cove"))
 	return p, must(command(env, filepath.Join(bin, "cove"), "load", "-i", b.alpine))
@@ -146,6 +160,7 @@ func (b *bench) docker() (*peer, error) {
 	}
 	env := []string{"DOCKER_HOST=unix://" + socket, "HOME=" + b.dir}
 	p := client(&peer{name: "docker", alpineName: "alpine:bench", daemon: cmd.Process.Pid}, env, "docker")
+	p.at = within(cmd)
 	p.idlePIDs = func() []int { return processesNaming(root, cmd.Process.Pid) }
 	builder(p, socket, env, buildClient())
 	return p, must(command(env, "docker", "load", "-i", b.alpine))
