@@ -206,11 +206,10 @@ func holds(t *testing.T, path, member string) bool {
 	}
 }
 
-// repositoryURL makes a git repository of a folder's files and serves it over HTTP, with git's own server.
-func repositoryURL(t *testing.T, dir string) string {
+// repository makes a git repository of a folder's files.
+func repository(t *testing.T, dir string) string {
 	t.Helper()
-	core, err := exec.Command("git", "--exec-path").Output()
-	if err != nil {
+	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not installed")
 	}
 	root := t.TempDir()
@@ -228,6 +227,17 @@ func repositoryURL(t *testing.T, dir string) string {
 	git("init", "-q")
 	git("add", ".")
 	git("commit", "-q", "-m", "one")
+	return root
+}
+
+// repositoryURL makes a git repository of a folder's files and serves it over HTTP, with git's own server.
+func repositoryURL(t *testing.T, dir string) string {
+	t.Helper()
+	root := repository(t, dir)
+	core, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

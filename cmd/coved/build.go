@@ -52,6 +52,7 @@ func (d *daemon) buildCache(s *settings, parts engine.Parts, db *state.DB) (*cac
 
 // openBuilder opens the builder on the keepers.
 func (d *daemon) openBuilder(ctx context.Context, s *settings, parts engine.Parts, db *state.DB, records *cache.Store, sessions *session.Manager, blobs *blob.Store, registries *remote.Client, log *slog.Logger) (*build.Builder, error) {
+	archutil.CacheMaxAge = 0 // who registers an emulator tries again at once
 	root := filepath.Join(s.dataRoot, "build")
 	contents := content.New(parts.Layers)
 	files := file.New(file.Parts{Layers: parts.Layers, Content: contents})
