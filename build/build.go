@@ -35,7 +35,8 @@ type build struct {
 	nodes     map[*node]*vertex
 	keys      map[*node]digest.Digest
 	tops      map[*node]bool
-	imports   map[string]bool // cache imports that were asked for
+	remnants  map[string]step.Ref // what failed commands left, by the names that the client has for it
+	imports   map[string]bool     // cache imports that were asked for
 	finders   []foreign
 	forgone   map[digest.Digest]bool   // what imports have promised in vain
 	hearsay   map[digest.Digest]string // keys that the import of this origin has given for others
@@ -67,7 +68,7 @@ func (b *Builder) start(ctx context.Context, req Request) (context.Context, *bui
 	one := &build{
 		id: req.ID, builder: b, request: req, tape: t, progress: newProgress(t), cancel: cancel, created: time.Now(), left: make(chan struct{}),
 		vertices: map[vertexKey]*vertex{}, nodes: map[*node]*vertex{}, keys: map[*node]digest.Digest{},
-		tops: map[*node]bool{}, imports: map[string]bool{}, forgone: map[digest.Digest]bool{}, hearsay: map[digest.Digest]string{},
+		tops: map[*node]bool{}, remnants: map[string]step.Ref{}, imports: map[string]bool{}, forgone: map[digest.Digest]bool{}, hearsay: map[digest.Digest]string{},
 	}
 	one.job = b.solver.Job(one)
 	if err := b.enter(one); err != nil {

@@ -157,7 +157,7 @@ func (l *loader) vertex(dgst digest.Digest) (*vertex, error) {
 	v.Platform = normalize(op.Platform)
 	made, err := l.build.make(v)
 	if err != nil {
-		return nil, v.wrap(err)
+		return nil, v.wrap(err, remains{})
 	}
 	v.node.Work = &work{build: l.build, vertex: v, op: made}
 	l.build.vertices[key] = v

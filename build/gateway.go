@@ -200,6 +200,14 @@ func (g *bridge) NewContainer(ctx context.Context, req gateway.NewContainerReque
 	refs := map[int]step.Ref{}
 	for i, m := range req.Mounts {
 		if m.Ref == nil {
+			if m.ResultID == "" {
+				continue
+			}
+			ref, err := g.build.remnant(m.ResultID)
+			if err != nil {
+				return nil, fmt.Errorf("mount %s: %w", m.Dest, err)
+			}
+			refs[i] = ref
 			continue
 		}
 		own, ok := m.Ref.(*Ref)

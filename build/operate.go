@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -85,8 +86,7 @@ func (w *work) Run(ctx context.Context, c *crowd, in []step.Ref) (solve.Outcome[
 	}
 	out, err := w.op.Run(ctx, w.env(c, lease), in)
 	if err != nil {
-		b.scrap(lease.Release())
-		return solve.Outcome[step.Ref]{}, err
+		return solve.Outcome[step.Ref]{Done: w.leave(c, lease, err)}, err
 	}
 	from := origins(in)
 	for i := range out.Refs {
@@ -96,6 +96,23 @@ func (w *work) Run(ctx context.Context, c *crowd, in []step.Ref) (solve.Outcome[
 		Out: out.Refs, Key: out.Key.String(), Done: func() { b.scrap(lease.Release()) },
 		More: &made{Outcome: out, build: w.build, lease: lease, own: own(out.Refs, in), name: w.vertex.Name},
 	}, nil
+}
+
+// leave lets go of what a step that failed has made. What its command left to look into is held by the builds that waited
+// for the step, until they end.
+func (w *work) leave(c *crowd, lease *cache.Lease, failed error) (done func()) {
+	release := func() { w.build.builder.scrap(lease.Release()) }
+	var f *step.Failure
+	if !errors.As(failed, &f) {
+		release()
+		return nil
+	}
+	for _, ref := range slices.Concat(f.Inputs, f.Mounts) {
+		if ref != nil {
+			c.Tell("", func(m *watcher) { m.build.lease.Hold(ref.Pile...) })
+		}
+	}
+	return release
 }
 
 // own are the layers that a step has made: they are in no input and not an image's.
@@ -203,7 +220,7 @@ func (b *build) Begin(n *node) { b.begin(b.vertexOf(n)) }
 func (b *build) End(n *node, err error) error {
 	v := b.vertexOf(n)
 	b.progress.end(v.Digest, err)
-	return v.wrap(err)
+	return v.wrap(err, b.remains(err))
 }
 
 func (b *build) vertexOf(n *node) *vertex {

@@ -64,7 +64,7 @@ func (b *steering) mounts(list []*pb.Mount) ([]gwclient.Mount, error) {
 		}
 		root = root || m.Dest == pb.RootMount
 		ref, err := b.ref(m.ResultID)
-		if err != nil {
+		if err != nil && !errdefs.IsNotFound(err) { // a name that it does not know is perhaps one out of an error
 			return nil, fmt.Errorf("mount %q: %w", m.Dest, err)
 		}
 		out = append(out, gwclient.Mount{

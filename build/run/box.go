@@ -54,6 +54,7 @@ type writtenLayer struct {
 	name  string
 	below layer.Pile
 	root  bool
+	mount int // which of the step's
 }
 
 // output is what a mount gives to others: a layer made here, or what it was.
@@ -157,7 +158,7 @@ func (b *box) bind(ctx context.Context, i int, m *pb.Mount, pile layer.Pile, at 
 	}
 	b.push(view.Close)
 	if handedOn {
-		b.written = append(b.written, writtenLayer{name, pile, root})
+		b.written = append(b.written, writtenLayer{name, pile, root, i})
 		b.outputs = append(b.outputs, output{m.Output, append(slices.Clone(pile), name)})
 	}
 	if root {

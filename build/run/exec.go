@@ -57,7 +57,10 @@ func (o *operation) Run(ctx context.Context, env *step.Env, in []step.Ref) (_ st
 	}
 	stubs, err := b.runOnce(ctx, c, meta.ValidExitCodes)
 	if err != nil {
-		return step.Outcome{}, err
+		if missing := supportedNow(o.platform()); missing != nil { // its emulator is gone
+			return step.Outcome{}, missing
+		}
+		return step.Outcome{}, b.failed(ctx, o.exec.Mounts, in, stubs, err)
 	}
 	return b.finish(ctx, stubs)
 }

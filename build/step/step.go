@@ -62,6 +62,19 @@ type Outcome struct {
 	Unkept bool
 }
 
+// Failure is the error of a step whose command has failed. It has the file systems of the step's mounts, by their place among
+// them, before the command and after it; nil where a mount shows none.
+type Failure struct {
+	Err            error
+	Inputs, Mounts []*Ref
+}
+
+// Error is the cause's message.
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap gives the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
 // Env is what a step may use of the builds that wait for it. Several builds may share a step: whoever of them can answer
 // is asked.
 type Env struct {
