@@ -30,10 +30,7 @@ func (b *Builder) Check(ctx context.Context, _ bool) (api.Findings, error) {
 				_, err := b.parts.Cache.Get(u.ID)
 				return err == nil && missing()
 			},
-			Mend: func(context.Context) error {
-				b.parts.Cache.Reconcile(b.parts.Standing)
-				return nil
-			},
+			Mend: func(ctx context.Context) error { return b.parts.Layers.Scrap(ctx, b.parts.Cache.Discard(u.ID)...) },
 		})
 	}
 	for _, name := range b.parts.Built() {

@@ -127,7 +127,12 @@ func (b *build) callFront(ctx context.Context, name string, options map[string]s
 		b.front.name, b.front.options = name, options
 	}
 	b.mu.Unlock()
-	return builder.Build(ctx, &bridge{build: b, options: withoutOwn(options), inputs: inputs})
+	own := &reader{bridge: &bridge{build: b, options: withoutOwn(options), inputs: inputs}}
+	res, err := builder.Build(ctx, own)
+	if err == nil {
+		own.warnUnconsumed(ctx)
+	}
+	return res, err
 }
 
 // withoutOwn takes out what is not the front end's business: attestations are made here, but for a bill of materials that

@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +38,7 @@ type history struct {
 	table *state.Table[past]
 
 	mu        sync.Mutex
+	coming    map[string]int // by digest: blobs that are there for records to come
 	live      map[string]*control.BuildHistoryRecord
 	ended     map[string]*control.BuildHistoryRecord
 	listeners map[chan *control.BuildHistoryEvent]bool
@@ -69,7 +69,7 @@ func openHistory(db *state.DB, root string, limit int) (*history, error) {
 	}
 	h := &history{
 		root: root, limit: limit, table: table, live: map[string]*control.BuildHistoryRecord{},
-		ended: map[string]*control.BuildHistoryRecord{}, listeners: map[chan *control.BuildHistoryEvent]bool{},
+		ended: map[string]*control.BuildHistoryRecord{}, listeners: map[chan *control.BuildHistoryEvent]bool{}, coming: map[string]int{},
 	}
 	all, err := table.All()
 	if err != nil {
@@ -173,6 +173,11 @@ func (h *history) end(b *build, response *Response, failed error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ended[b.id] = r
+	for _, d := range blobs(r) {
+		if h.coming[d.Digest]--; h.coming[d.Digest] <= 0 {
+			delete(h.coming, d.Digest)
+		}
+	}
 	h.store(r)
 	h.tell(control.BuildHistoryEventType_COMPLETE, r)
 	h.forget()
@@ -234,7 +239,7 @@ func (h *history) drop(r *control.BuildHistoryRecord) {
 		}
 	}
 	for _, d := range blobs(r) {
-		if !used[d.Digest] {
+		if !used[d.Digest] && h.coming[d.Digest] == 0 {
 			os.Remove(filepath.Join(h.root, digest.Digest(d.Digest).Encoded()))
 		}
 	}
@@ -254,6 +259,18 @@ func (h *history) tell(kind control.BuildHistoryEventType, r *control.BuildHisto
 	}
 }
 
+// take moves a file to where it is found by its digest. It stays until the record that names it is there, though another one that
+// names the same goes meanwhile.
+func (h *history) take(path string, d digest.Digest) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := os.Rename(path, filepath.Join(h.root, d.Encoded())); err != nil {
+		return err
+	}
+	h.coming[d.String()]++
+	return nil
+}
+
 // adopt makes a file that is complete a blob of the history.
 func (h *history) adopt(path, kind string) (*control.Descriptor, error) {
 	f, err := os.Open(path)
@@ -266,11 +283,11 @@ func (h *history) adopt(path, kind string) (*control.Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := hex.EncodeToString(sum.Sum(nil))
-	if err := os.Rename(path, filepath.Join(h.root, name)); err != nil {
+	d := digest.NewDigest(digest.SHA256, sum)
+	if err := h.take(path, d); err != nil {
 		return nil, err
 	}
-	return &control.Descriptor{MediaType: kind, Digest: "sha256:" + name, Size: size}, nil
+	return &control.Descriptor{MediaType: kind, Digest: d.String(), Size: size}, nil
 }
 
 // keep makes bytes a blob of the history.
@@ -282,7 +299,7 @@ func (h *history) keep(raw []byte, kind string) (*control.Descriptor, error) {
 	}
 	_, err = temporary.Write(raw)
 	if err = errors.Join(err, temporary.Close()); err == nil {
-		err = os.Rename(temporary.Name(), filepath.Join(h.root, d.Encoded()))
+		err = h.take(temporary.Name(), d)
 	}
 	if err != nil {
 		os.Remove(temporary.Name())

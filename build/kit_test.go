@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -117,13 +118,16 @@ func (k *kit) close() {
 	k.db.Close()
 }
 
-// Resolve plays a registry that has every image.
+// Resolve plays a registry that has every image. What is called parent has its children ask for an argument.
 func (k *kit) Resolve(_ context.Context, _ *step.Env, op *pb.SourceOp, _ sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
 	config, err := json.Marshal(ocispec.Image{
 		Platform: ocispec.Platform{OS: "linux", Architecture: normalize(nil).Architecture},
 		Config:   ocispec.ImageConfig{Env: []string{"PATH=/bin"}},
 		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString("base")}},
 	})
+	if strings.Contains(op.Identifier, "parent") {
+		config = bytes.Replace(config, []byte(`"config":{`), []byte(`"config":{"OnBuild":["ARG INHERITED"],`), 1)
+	}
 	return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: digest.FromString(op.Identifier), Config: config}}, err
 }
 

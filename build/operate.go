@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -153,6 +154,14 @@ func (w *work) env(c *crowd, lease *cache.Lease) *step.Env {
 	env.Warn = func(short, url string, detail ...string) {
 		c.Tell("", func(m *watcher) { m.build.warn(m.vertex, short, url, detail) })
 	}
+	env.Mount = func(id string) func(ctx context.Context, dir *os.File) error {
+		for _, m := range c.Members() {
+			if fill := m.build.mount(id, env); fill != nil {
+				return fill
+			}
+		}
+		return nil
+	}
 	return env
 }
 
@@ -170,13 +179,15 @@ func (g crowdGroup) SessionIterator() session.Iterator {
 
 // env is what a step may use of this build alone.
 func (b *build) env(v *vertex) *step.Env {
-	return &step.Env{
+	env := &step.Env{
 		Sessions: b.builder.parts.Sessions, Group: session.NewGroup(b.sessions()...), Lease: b.lease,
 		Name: v.Name, Platform: v.Platform.Spec(), Limits: b.request.Limits,
 		Out:      func(stream int, p []byte) { b.progress.log(v.Digest, stream, append([]byte(nil), p...), time.Now()) },
 		Progress: func(s step.Status) { b.begin(v); b.progress.status(v.Digest, s, time.Now()) },
 		Warn:     func(short, url string, detail ...string) { b.warn(v, short, url, detail) },
 	}
+	env.Mount = func(id string) func(ctx context.Context, dir *os.File) error { return b.mount(id, env) }
+	return env
 }
 
 func (b *build) begin(v *vertex) { b.progress.begin(v.Digest) }

@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 
 	"github.com/containerd/errdefs"
@@ -50,6 +51,21 @@ func (b *build) importCache(ctx context.Context, entry gateway.CacheOptionsEntry
 	origin := originOf(entry)
 	b.lease.Trust(origin)
 	b.finders = append(b.finders, foreign{finder, origin})
+	return nil
+}
+
+// mount finds what the first of the build's imports that has a cache mount of this ID has for it.
+func (b *build) mount(id string, env *step.Env) func(ctx context.Context, dir *os.File) error {
+	b.mu.Lock()
+	finders := b.finders
+	b.mu.Unlock()
+	for _, f := range finders {
+		if m, ok := f.Finder.(step.MountFinder); ok {
+			if fill := m.Mount(id); fill != nil {
+				return func(ctx context.Context, dir *os.File) error { return fill(ctx, env, dir) }
+			}
+		}
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -125,7 +126,9 @@ func (d *Door) first(ctx context.Context, o api.BuildOptions, request build.Requ
 		return c.Solve(ctx, gwclient.SolveRequest{Frontend: request.FrontEnd, FrontendOpt: c.BuildOpts().Opts})
 	}
 	var early []*client.SolveStatus // what is told before the Dockerfile is read
+	var warning string
 	id, err := d.run(ctx, request, func(s *client.SolveStatus) error {
+		warning = cmp.Or(warning, unconsumed(s))
 		if printer == nil {
 			select {
 			case written = <-read:
@@ -150,28 +153,22 @@ func (d *Door) first(ctx context.Context, o api.BuildOptions, request build.Requ
 	if err != nil {
 		return classicFailure(err)
 	}
-	if err := unconsumed(written, request, say); err != nil {
-		return err
+	if warning != "" {
+		if err := say(warning); err != nil {
+			return err
+		}
 	}
 	return finish(o, id, say, emit)
 }
 
-// unconsumed warns of build arguments that the Dockerfile does not ask for.
-func unconsumed(steps *classic.Steps, request build.Request, say func(string) error) error {
-	if steps == nil {
-		return nil
-	}
-	var given []string
-	for option := range request.Options {
-		if name, ok := strings.CutPrefix(option, "build-arg:"); ok {
-			given = append(given, name)
+// unconsumed finds the warning of build arguments that the Dockerfile does not ask for, the only one that the first builder gave.
+func unconsumed(s *client.SolveStatus) (line string) {
+	for _, w := range s.Warnings {
+		if strings.HasPrefix(string(w.Short), build.Unconsumed) {
+			line = string(w.Short) + "\n"
 		}
 	}
-	left := steps.Unconsumed(given)
-	if len(left) == 0 {
-		return nil
-	}
-	return say(fmt.Sprintf("[Warning] One or more build-args %v were not consumed\n", left))
+	return line
 }
 
 // finish tells the names of what was built.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/archive"
 	"github.com/cove-containers/cove/build"
+	"github.com/cove-containers/cove/sys"
 )
 
 const (
@@ -82,7 +84,7 @@ func spool(dir string, body io.Reader) (*os.File, error) {
 	}
 	plain, err := archive.Decompress(body)
 	if err == nil {
-		_, err = io.Copy(file, plain)
+		_, err = io.Copy(io.MultiWriter(sys.NewRoom(sys.Borrow(file)), file), plain)
 		plain.Close()
 	}
 	if err == nil {
@@ -186,7 +188,13 @@ const meeting = 5 * time.Second
 // uploads are contexts that come by a call of their own: the two calls meet here by the build's ID.
 type uploads struct {
 	mu      sync.Mutex
-	waiting map[string]chan brought
+	waiting map[string]*meetingPlace
+}
+
+// meetingPlace is there as long as somebody waits at it: there may be several with the same ID.
+type meetingPlace struct {
+	bodies chan brought
+	users  int
 }
 
 // brought is a body, and what tells the call that brought it that it has been read.
@@ -195,33 +203,38 @@ type brought struct {
 	read chan struct{}
 }
 
-func (u *uploads) place(id string) chan brought {
+// place is where those with this ID meet. Who has come leaves it.
+func (u *uploads) place(id string) (bodies chan brought, leave func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.waiting == nil {
-		u.waiting = map[string]chan brought{}
+		u.waiting = map[string]*meetingPlace{}
 	}
-	if u.waiting[id] == nil {
-		u.waiting[id] = make(chan brought)
+	p := u.waiting[id]
+	if p == nil {
+		p = &meetingPlace{bodies: make(chan brought)}
+		u.waiting[id] = p
 	}
-	return u.waiting[id]
-}
-
-func (u *uploads) leave(id string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.waiting, id)
+	p.users++
+	return p.bodies, func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if p.users--; p.users == 0 {
+			delete(u.waiting, id)
+		}
+	}
 }
 
 // bring hands a body over and stays until it has been read.
 func (u *uploads) bring(ctx context.Context, id string, body io.Reader) error {
 	b := brought{body: body, read: make(chan struct{})}
+	bodies, leave := u.place(id)
+	defer leave()
 	select {
-	case u.place(id) <- b:
+	case bodies <- b:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-time.After(meeting):
-		u.leave(id)
 		return errdefs.ErrNotFound.WithMessage("no build " + id + " waits for its context")
 	}
 	select {
@@ -237,9 +250,10 @@ func (u *uploads) wait(ctx context.Context, id string) (io.Reader, error) {
 	if id == "" {
 		return nil, errdefs.ErrInvalidArgument.WithMessage("a context that comes by a call of its own needs a build ID")
 	}
-	defer u.leave(id)
+	bodies, leave := u.place(id)
+	defer leave()
 	select {
-	case b := <-u.place(id):
+	case b := <-bodies:
 		return &signalled{Reader: b.body, read: b.read}, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
@@ -265,10 +279,10 @@ func (s *signalled) Read(p []byte) (int, error) {
 
 func (s *signalled) end() { s.once.Do(func() { close(s.read) }) }
 
-// cancels are the builds that can be ended by their IDs.
+// cancels are the builds that can be ended by their IDs. Clients choose these: several may have the same.
 type cancels struct {
 	mu sync.Mutex
-	of map[string]context.CancelFunc
+	of map[string][]*context.CancelFunc
 }
 
 func (c *cancels) watch(ctx context.Context, id string) (context.Context, func()) {
@@ -279,21 +293,24 @@ func (c *cancels) watch(ctx context.Context, id string) (context.Context, func()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.of == nil {
-		c.of = map[string]context.CancelFunc{}
+		c.of = map[string][]*context.CancelFunc{}
 	}
-	c.of[id] = cancel
+	c.of[id] = append(c.of[id], &cancel)
 	return ctx, func() {
 		cancel()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		delete(c.of, id)
+		c.of[id] = slices.DeleteFunc(c.of[id], func(f *context.CancelFunc) bool { return f == &cancel })
+		if len(c.of[id]) == 0 {
+			delete(c.of, id)
+		}
 	}
 }
 
 func (c *cancels) cancel(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cancel := c.of[id]; cancel != nil {
-		cancel()
+	for _, cancel := range c.of[id] {
+		(*cancel)()
 	}
 }

@@ -2,11 +2,13 @@ package buildkit
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/build"
+	"github.com/cove-containers/cove/testkit"
 )
 
 // classicDoor is a door whose builds do what solve says; the sessions of the request are looked at.
@@ -229,6 +232,53 @@ func TestCancelByID(t *testing.T) {
 	d.CancelBuild("mine")
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestSameID: of builds that have the same ID none loses its way to be cancelled when another one ends.
+func TestSameID(t *testing.T) {
+	var c cancels
+	first, endFirst := c.watch(t.Context(), "x")
+	second, endSecond := c.watch(t.Context(), "x")
+	endFirst()
+	if first.Err() == nil || second.Err() != nil {
+		t.Error(first.Err(), second.Err())
+	}
+	c.cancel("x")
+	if second.Err() == nil {
+		t.Error("the second cannot be cancelled")
+	}
+	endSecond()
+	var u uploads
+	ours, leave := u.place("x")
+	theirs, leaveToo := u.place("x")
+	leave()
+	again, leaveAgain := u.place("x")
+	if ours != theirs || again != theirs {
+		t.Error("they do not meet")
+	}
+	leaveToo()
+	leaveAgain()
+	if len(c.of)+len(u.waiting) != 0 {
+		t.Error(c.of, u.waiting)
+	}
+}
+
+// TestContextThatDoesNotFit: a body that is small on the wire, and nothing is left of it.
+func TestContextThatDoesNotFit(t *testing.T) {
+	dir := testkit.SmallDisk(t, "16")
+	var body bytes.Buffer
+	z := gzip.NewWriter(&body)
+	if _, err := z.Write(make([]byte, 64<<20)); err != nil {
+		t.Fatal(err)
+	}
+	z.Close()
+	if _, err := spool(dir, &body); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "read build context: ") {
+		t.Error(err)
+	}
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil || st.Bfree*uint64(st.Bsize) < 15<<20 {
+		t.Error(st.Bfree, err)
 	}
 }
 

@@ -179,6 +179,21 @@ func (s *Store) Reconcile(stands func(pile []string) bool) (dropped int) {
 	return dropped
 }
 
+// Discard drops a record of what is not there any more, whatever stands on it, and tells which of its layers nobody needs: the
+// caller deletes them. Those that builds still hold are told when these release them.
+func (s *Store) Discard(id string) (layers []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.records[id]
+	if !ok {
+		return nil
+	}
+	s.remove(r)
+	s.writer.drop(r.ID)
+	s.orphans = append(s.orphans, r.Own...)
+	return s.unneeded()
+}
+
 // Get returns the record with this ID.
 func (s *Store) Get(id string) (Record, error) {
 	s.mu.Lock()

@@ -253,6 +253,41 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
+// TestDiscard: a record whose layers are not all there goes though others stand on it, with what nobody needs any more; what a
+// build still holds is told when that lets go of it.
+func TestDiscard(t *testing.T) {
+	s := fresh(t, Config{})
+	l := s.Lease()
+	base := step(l, "base")
+	step(l, "top", base...)
+	find := func(k string) Record {
+		one := s.Lease()
+		defer one.Release()
+		r, ok := one.Lookup(key(k))
+		if !ok {
+			t.Fatal(k)
+		}
+		return r
+	}
+	l.Release()
+	id := find("base").ID
+	if gone := s.Discard(id); len(gone) != 0 {
+		t.Errorf("layers that another record names: %v", gone)
+	}
+	if gone := s.Discard(id); len(gone) != 0 {
+		t.Errorf("twice: %v", gone)
+	}
+	other := s.Lease()
+	alone := step(other, "alone")
+	if gone := s.Discard(find("alone").ID); len(gone) != 0 {
+		t.Errorf("layers that a build holds: %v", gone)
+	}
+	s.Lease().Release() // of another build: it is too early yet
+	if gone := other.Release(); !slices.Equal(gone, alone) {
+		t.Errorf("%v, want %v", gone, alone)
+	}
+}
+
 func TestList(t *testing.T) {
 	sizes := map[string]int64{}
 	s := fresh(t, Config{Measure: func(name string) (int64, error) {

@@ -169,12 +169,23 @@ func (l *Lease) Release() (orphans []string) {
 		}
 	}
 	l.names = map[string]bool{}
-	for _, name := range s.orphans {
-		if s.held[name] == 0 && s.named[name] == 0 {
-			orphans = append(orphans, name)
-		}
-	}
-	s.orphans = nil
+	orphans = append(orphans, s.unneeded()...)
 	slices.Sort(orphans)
 	return slices.Compact(orphans)
+}
+
+// unneeded takes from the orphans those that nobody holds, for the caller to delete. What records name again is none.
+func (s *Store) unneeded() (layers []string) {
+	var still []string
+	for _, name := range s.orphans {
+		switch {
+		case s.named[name] > 0:
+		case s.held[name] > 0:
+			still = append(still, name)
+		default:
+			layers = append(layers, name)
+		}
+	}
+	s.orphans = still
+	return layers
 }

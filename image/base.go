@@ -83,6 +83,22 @@ func (s *Store) Bring(ctx context.Context, img *Image, name ref.Name, o PullOpti
 	})
 }
 
+// Protect has hold keep the documents and the config of an image that was found here. It is errdefs.ErrNotFound where it was
+// removed before that.
+func (s *Store) Protect(img *Image, hold *Lease) error {
+	hold.Add(img.ID, img.Manifest.Digest)
+	doc, err := s.document(img.Target)
+	if err == nil && img.Manifest.Digest != img.ID {
+		doc, err = s.document(img.Manifest)
+	}
+	if err != nil || doc.Manifest == nil {
+		return err
+	}
+	hold.Add(doc.Manifest.Config.Digest)
+	_, err = s.blobs.Stat(doc.Manifest.Config.Digest)
+	return err
+}
+
 // ConfigOf is the config of an image, byte for byte.
 func (s *Store) ConfigOf(img *Image) ([]byte, error) {
 	doc, err := s.document(img.Manifest)

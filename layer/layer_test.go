@@ -274,6 +274,21 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestSweepSparesWhatIsProtectedMeanwhile protects a layer after the sweep has asked for it the first time, as a build does
+// that finds it here.
+func TestSweepSparesWhatIsProtectedMeanwhile(t *testing.T) {
+	h := newHouse(t)
+	a, b := h.layer("f a 1"), h.layer("f b 1")
+	asked := map[digest.Digest]int{}
+	removed, _, err := h.Sweep(func(id digest.Digest) bool {
+		asked[id]++
+		return id == a && asked[id] > 1
+	})
+	if removed != 1 || err != nil || !h.Has(a) || h.Has(b) {
+		t.Errorf("removed %d: %v, asked %v", removed, err, asked)
+	}
+}
+
 // TestSweepDuringApply deletes and makes the same layers at once: in the end records and trees are in step.
 func TestSweepDuringApply(t *testing.T) {
 	h := newHouse(t)

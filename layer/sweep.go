@@ -20,18 +20,13 @@ func (s *Store) Remove(diffIDs ...digest.Digest) error {
 }
 
 // Sweep deletes the layers that keep returns false for, except those that a writable or built layer lies on, and tells how
-// many and how many bytes.
+// many and how many bytes. Before a layer goes keep is asked once more, with the store's lock held, which it must not need:
+// who protects a layer first and then finds it here has it.
 func (s *Store) Sweep(keep func(diffID digest.Digest) bool) (removed int, freed int64, err error) {
-	s.mu.Lock()
-	var candidates []digest.Digest
-	for id := range s.known.layers {
-		candidates = append(candidates, id)
-	}
-	s.mu.Unlock()
-	unwanted := slices.DeleteFunc(candidates, keep)
+	unwanted := s.Unwanted(keep)
 	s.mu.Lock()
 	used := s.usedLayers()
-	unwanted = slices.DeleteFunc(unwanted, func(id digest.Digest) bool { return used[id] })
+	unwanted = slices.DeleteFunc(unwanted, func(id digest.Digest) bool { return used[id] || keep(id) })
 	for _, id := range unwanted {
 		freed += s.known.layers[id].Size
 	}

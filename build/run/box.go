@@ -16,6 +16,7 @@ import (
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/shim"
 	"github.com/cove-containers/cove/spec"
+	"github.com/cove-containers/cove/sys"
 )
 
 // box is what processes of a step live in: its file systems and its network. Whoever makes one closes it.
@@ -202,7 +203,7 @@ func (b *box) cache(ctx context.Context, m *pb.Mount, pile layer.Pile, at string
 	}
 	taken := b.caches[key] // a step that mounts it twice does not wait for itself
 	if taken == nil {
-		request := cache.MountRequest{Key: key, Description: b.describe(m), Fill: b.filling(ctx, pile)}
+		request := cache.MountRequest{Key: key, Description: b.describe(m), Fill: b.filling(ctx, key, pile)}
 		switch m.CacheOpt.Sharing {
 		case pb.CacheSharingOpt_PRIVATE:
 			request.Sharing = cache.Private
@@ -249,10 +250,10 @@ func (b *box) build() string {
 	return b.id
 }
 
-// filling copies a pile into a new folder, with what the root directory is.
-func (b *box) filling(ctx context.Context, pile layer.Pile) func(*os.File) error {
+// filling copies a pile into a new folder, with what the root directory is. Without a pile, what the build has imported fills it.
+func (b *box) filling(ctx context.Context, id string, pile layer.Pile) func(*os.File) error {
 	if len(pile) == 0 {
-		return nil
+		return b.importing(ctx, id)
 	}
 	return func(dir *os.File) error {
 		from, err := b.runner.parts.Layers.OpenPile(ctx, pile)
@@ -261,6 +262,28 @@ func (b *box) filling(ctx context.Context, pile layer.Pile) func(*os.File) error
 		}
 		defer from.Close()
 		return copyTree(ctx, dir, from.Dir)
+	}
+}
+
+// importing fills a folder that need not begin as anything from a cache elsewhere. What cannot be had of that begins empty.
+func (b *box) importing(ctx context.Context, id string) func(*os.File) error {
+	fill := b.env.Imported(id)
+	if fill == nil || b.fresh {
+		return nil
+	}
+	return func(dir *os.File) error {
+		err := fill(ctx, dir)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if b.env.Warn != nil {
+			b.env.Warn("the cache mount begins empty: "+err.Error(), "")
+		}
+		names, err := dir.Readdirnames(-1)
+		for _, name := range names {
+			err = errors.Join(err, sys.RemoveTreeAt(sys.Borrow(dir), name))
+		}
+		return err
 	}
 }
 

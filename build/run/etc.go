@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,26 +16,37 @@ import (
 )
 
 // etc writes the files by which steps find others. Nobody can write to them in a step, so that all with the same text
-// share one file.
+// share one file. Those that were not asked for the longest go: a step has its own open long before so many others come.
 type etc struct {
 	dir string
 
 	mu    sync.Mutex
-	there map[string]bool
+	there []string // names of files, the one asked for last at the end
 }
+
+// maxEtc is how many files there are at most.
+const maxEtc = 256
 
 // file gives the path of a file with this text.
 func (e *etc) file(text string) (string, error) {
-	path := filepath.Join(e.dir, digest.FromString(text).Encoded())
+	name := digest.FromString(text).Encoded()
+	path := filepath.Join(e.dir, name)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.there[path] {
+	if i := slices.Index(e.there, name); i >= 0 {
+		e.there = append(slices.Delete(e.there, i, i+1), name)
 		return path, nil
 	}
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		return "", fmt.Errorf("write file for build steps: %w", err)
 	}
-	e.there[path] = true
+	e.there = append(e.there, name)
+	for len(e.there) > maxEtc {
+		if err := os.Remove(filepath.Join(e.dir, e.there[0])); err != nil {
+			return "", fmt.Errorf("remove file of build steps: %w", err)
+		}
+		e.there = e.there[1:]
+	}
 	return path, nil
 }
 

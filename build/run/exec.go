@@ -185,15 +185,23 @@ func (b *box) finish(ctx context.Context, stubs []runtime.Stub) (step.Outcome, e
 			return step.Outcome{}, err
 		}
 	}
-	refs := make([]step.Ref, len(b.outputs))
-	for i, o := range b.outputs {
-		at := int(o.index)
-		if at < 0 || at >= len(refs) {
-			at = i
+	return step.Outcome{Refs: inOrder(b.outputs)}, nil
+}
+
+// inOrder puts what the mounts give where their indices say. Where these leave gaps, or name a place twice, what counts is the order of
+// the mounts, as with BuildKit.
+func inOrder(outputs []output) []step.Ref {
+	refs, taken := make([]step.Ref, len(outputs)), make([]bool, len(outputs))
+	for _, o := range outputs {
+		if o.index < 0 || o.index >= int64(len(refs)) || taken[o.index] {
+			for i, o := range outputs {
+				refs[i] = step.Ref{Pile: o.pile}
+			}
+			return refs
 		}
-		refs[at] = step.Ref{Pile: o.pile}
+		refs[o.index], taken[o.index] = step.Ref{Pile: o.pile}, true
 	}
-	return step.Outcome{Refs: refs}, nil
+	return refs
 }
 
 func copyTree(ctx context.Context, to, from *os.File) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/cove-containers/cove/build/step"
+	"github.com/cove-containers/cove/testkit"
 )
 
 func tarNames(t testing.TB, r io.Reader) (names []string) {
@@ -262,9 +263,7 @@ func (k *kit) nothingLeft() {
 
 // TestFullDisk runs a step that fills the disk: it fails with the system's words, and the next one has room again.
 func TestFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	small := smallDisk(t, dir)
-	k := newKit(t, small, false)
+	k := newKit(t, testkit.SmallDisk(t, "24"), false)
 	_, err := k.try(shell("cat /dev/zero >/big"))
 	if err == nil || !strings.Contains(k.out[2].String(), "No space left on device") {
 		t.Errorf("%v: %s", err, k.out[2])
@@ -295,5 +294,21 @@ func BenchmarkStep(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestOutputsInOrder(t *testing.T) {
+	for want, indices := range map[string][]int64{"b a": {1, 0}, "a b": {0, 5}, "a b c": {1, 2, 1}, "c a b": {1, 2, 0}, "": nil} {
+		var outputs []output
+		for i, at := range indices {
+			outputs = append(outputs, output{at, []string{string(rune('a' + i))}})
+		}
+		var got []string
+		for _, ref := range inOrder(outputs) {
+			got = append(got, ref.Pile...)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%v: %v, want %s", indices, got, want)
+		}
 	}
 }

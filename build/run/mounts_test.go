@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -240,6 +241,40 @@ func TestCacheMounts(t *testing.T) {
 }
 
 // TestLockedCache has steps wait for one another.
+// TestImportedCacheMounts: a new folder begins with what a cache elsewhere has for it, and empty where that cannot be had.
+func TestImportedCacheMounts(t *testing.T) {
+	k := newKit(t, t.TempDir(), false)
+	asked, warned := map[string]int{}, ""
+	k.env.Warn = func(short, _ string, _ ...string) { warned += short }
+	k.env.Mount = func(id string) func(context.Context, *os.File) error {
+		if id == "none" {
+			return nil
+		}
+		return func(_ context.Context, dir *os.File) error {
+			asked[id]++
+			err := os.WriteFile(filepath.Join(dir.Name(), "from"), []byte("elsewhere\n"), 0o644)
+			if id == "broken" {
+				err = errors.Join(err, errors.New("the archive ends early"))
+			}
+			return err
+		}
+	}
+	for id, want := range map[string]string{"good": "elsewhere\n", "none": "", "broken": ""} {
+		for range 2 {
+			if _, out := k.run(shell("cat /c/* 2>/dev/null; true", cacheMount(id, "/c", pb.CacheSharingOpt_SHARED))); out != want {
+				t.Errorf("%s: %q", id, out)
+			}
+		}
+	}
+	if fmt.Sprint(asked) != "map[broken:1 good:1]" || warned != "the cache mount begins empty: the archive ends early" {
+		t.Error(asked, warned)
+	}
+	k.out[1].Reset()
+	if _, err := k.op(shell("ls /c", cacheMount("anew", "/c", pb.CacheSharingOpt_SHARED)), 1, step.Vertex{NoCache: true}).Run(t.Context(), k.env, []step.Ref{{Pile: k.base}}); err != nil || asked["anew"] != 0 {
+		t.Error("what shall begin anew began with an import", err, k.out[1])
+	}
+}
+
 func TestLockedCache(t *testing.T) {
 	k := newKit(t, t.TempDir(), false)
 	exec := shell("mkdir /c/lock; sleep .3; rmdir /c/lock", cacheMount("l", "/c", pb.CacheSharingOpt_LOCKED))

@@ -83,7 +83,7 @@ func New(parts Parts) (*Runner, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("prepare build steps: %w", err)
 	}
-	return &Runner{parts: parts, etc: &etc{dir: dir, there: map[string]bool{}}}, nil
+	return &Runner{parts: parts, etc: &etc{dir: dir}}, nil
 }
 
 // Op makes the step for a RUN operation.

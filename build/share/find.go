@@ -28,7 +28,7 @@ type finder struct {
 	from    origin
 	name    string
 	entries map[digest.Digest]*entry
-	mounts  []ocispec.Descriptor
+	mounts  map[string]ocispec.Descriptor // contents of cache mounts by their IDs
 }
 
 // Find implements step.Finder.
@@ -101,7 +101,7 @@ func (f *finder) read(ctx context.Context) error {
 		case d.MediaType == cacheconfig.CacheConfigMediaTypeV0:
 			config = d
 		case d.Annotations[mountNote] != "":
-			f.mounts = append(f.mounts, d)
+			f.mounts[d.Annotations[mountNote]] = d
 		default:
 			layers[d.Digest] = d
 		}

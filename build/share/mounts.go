@@ -57,7 +57,16 @@ func (s *Sharer) packMounts(ctx context.Context, env *step.Env, hold *image.Leas
 }
 
 func (s *Sharer) packMount(ctx context.Context, env *step.Env, hold *image.Lease, id string) (d ocispec.Descriptor, err error) {
-	m, err := s.Mounts.Take(ctx, cache.MountRequest{Key: id, Fill: func(*os.File) error { return errAbsent }})
+	m, err := s.Mounts.Take(ctx, cache.MountRequest{Key: id, Description: fmt.Sprintf("cached mount %q", id), Fill: func(dir *os.File) error {
+		fill := env.Imported(id) // what the build has imported and its steps did not need goes on
+		if fill == nil {
+			return errAbsent
+		}
+		if err := fill(ctx, dir); err != nil {
+			return fmt.Errorf("%w: %w", errAbsent, err)
+		}
+		return nil
+	}})
 	if err != nil {
 		return d, err
 	}
@@ -88,26 +97,19 @@ func (s *Sharer) packMount(ctx context.Context, env *step.Env, hold *image.Lease
 	return d, w.Commit()
 }
 
-// restore makes the cache mounts that the cache has and that are not here. What is here already stays as it is.
-func (f *finder) restore(ctx context.Context, env *step.Env) error {
-	if f.of.Mounts == nil {
+// Mount implements step.MountFinder. What is fetched is there before any of it is looked at.
+func (f *finder) Mount(id string) func(ctx context.Context, env *step.Env, dir *os.File) error {
+	d, ok := f.mounts[id]
+	if !ok {
 		return nil
 	}
-	for _, d := range f.mounts {
-		id := d.Annotations[mountNote]
-		m, err := f.of.Mounts.Take(ctx, cache.MountRequest{
-			Key: id, Description: fmt.Sprintf("cached mount %q imported from %s", id, f.name),
-			Fill: func(dir *os.File) error {
-				defer env.Part("restoring cache mount " + id)()
-				return f.fill(ctx, dir, d)
-			},
-		})
-		if err != nil {
-			return err
+	return func(ctx context.Context, env *step.Env, dir *os.File) error {
+		defer env.Part("restoring cache mount " + id)()
+		if err := f.fill(ctx, dir, d); err != nil {
+			return fmt.Errorf("import cache mount %q from %s: %w", id, f.name, err)
 		}
-		m.Release()
+		return nil
 	}
-	return nil
 }
 
 // fill fetches and verifies the whole blob before any of it is unpacked.

@@ -59,14 +59,12 @@ func (s *Sharer) Import(ctx context.Context, env *step.Env, kind string, attrs m
 	if err != nil {
 		return nil, err
 	}
-	f := &finder{of: s, from: from, name: describe(kind, attrs), entries: map[digest.Digest]*entry{}}
+	f := &finder{of: s, from: from, name: describe(kind, attrs), entries: map[digest.Digest]*entry{}, mounts: map[string]ocispec.Descriptor{}}
 	if err := f.read(ctx); err != nil {
 		return nil, fmt.Errorf("import cache from %s: %w", f.name, err)
 	}
-	if isTrue(attrs["mounts"]) {
-		if err := f.restore(ctx, env); err != nil {
-			return nil, fmt.Errorf("import cache mounts from %s: %w", f.name, err)
-		}
+	if !isTrue(attrs["mounts"]) || s.Mounts == nil {
+		f.mounts = nil
 	}
 	return f, nil
 }

@@ -330,28 +330,59 @@ func TestCacheMounts(t *testing.T) {
 	if from.mount("never made") != "-" {
 		t.Error("exporting makes cache mounts")
 	}
-	to := newHouse(t)
-	read := func(h *house, attrs ...string) error {
+	// take is a step that wants the mount.
+	take := func(h *house, id string, attrs ...string) error {
 		m := map[string]string{"ref": ref}
 		for _, a := range attrs {
 			m[a] = "true"
 		}
-		_, err := h.Import(context.Background(), h.env, Registry, m)
+		found, err := h.Import(context.Background(), h.env, Registry, m)
+		must(t, err)
+		fill := found.(step.MountFinder).Mount(id)
+		if fill == nil {
+			return nil
+		}
+		one, err := h.Mounts.Take(context.Background(), cache.MountRequest{Key: id, Fill: func(dir *os.File) error {
+			return fill(context.Background(), h.env, dir)
+		}})
+		if err == nil {
+			one.Release()
+		}
 		return err
 	}
-	must(t, read(to))
+	to := newHouse(t)
+	must(t, take(to, "/root/.cache"))
+	must(t, take(to, "unused", "mounts"))
 	if got := to.mount("/root/.cache"); got != "-" {
 		t.Errorf("restored without having been asked for: %q", got)
 	}
-	must(t, read(to, "mounts"))
+	must(t, take(to, "/root/.cache", "mounts"))
 	if got := to.mount("/root/.cache"); got != "content" || to.mount("unused") != "-" {
 		t.Errorf("restored %q", got)
 	}
 	own := newHouse(t)
 	fill(own, "/root/.cache", "mine")
-	must(t, read(own, "mounts"))
+	must(t, take(own, "/root/.cache", "mounts"))
 	if got := own.mount("/root/.cache"); got != "mine" {
 		t.Errorf("what was here is %q now", got)
+	}
+	// What was imported and no step has needed is exported again.
+	again := newHouse(t)
+	found, err := again.Import(context.Background(), again.env, Registry, map[string]string{"ref": ref, "mounts": "true"})
+	must(t, err)
+	again.env.Mount = func(id string) func(context.Context, *os.File) error {
+		fill := found.(step.MountFinder).Mount(id)
+		if fill == nil {
+			return nil
+		}
+		return func(ctx context.Context, dir *os.File) error { return fill(ctx, again.env, dir) }
+	}
+	same := again.steps()
+	same[1].Op = steps[1].Op
+	_, err = again.Export(context.Background(), again.env, Registry, map[string]string{"ref": ref, "mounts": "true"}, same)
+	must(t, err)
+	if got := again.mount("/root/.cache"); got != "content" {
+		t.Errorf("exported again: %q", got)
 	}
 	var m ocispec.Manifest
 	must(t, json.Unmarshal(r.Manifest("mounts", "1"), &m))
@@ -365,7 +396,7 @@ func TestCacheMounts(t *testing.T) {
 	must(t, err)
 	r.PutManifest("mounts", "1", m.MediaType, body)
 	liar := newHouse(t)
-	if err := read(liar, "mounts"); err == nil {
+	if err := take(liar, "/root/.cache", "mounts"); err == nil {
 		t.Error("a lie is restored")
 	}
 	if liar.mount("/root/.cache") != "-" || liar.blobs() != 0 {

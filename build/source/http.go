@@ -358,8 +358,12 @@ func (d *download) write(env *step.Env, dir sys.FD, name string, r *http.Respons
 	}
 	defer f.Close()
 	h := sha256.New()
+	room := sys.NewRoom(f)
+	if err := room.Fits(r.ContentLength); r.ContentLength > 0 && err != nil {
+		return "", fmt.Errorf("%d bytes: %w", r.ContentLength, err)
+	}
 	p := newMeter(env, "downloading "+d.String(), r.ContentLength)
-	_, err = io.Copy(io.MultiWriter(f, h, p), r.Body)
+	_, err = io.Copy(io.MultiWriter(room, f, h, p), r.Body)
 	p.end()
 	if err == nil {
 		err = f.Chown(d.uid, d.gid)

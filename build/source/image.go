@@ -73,8 +73,11 @@ func (b *base) find(ctx context.Context, env *step.Env, hold *image.Lease) (*fou
 	local := b.layout == nil && b.mode != pb.AttrImageResolveModeForcePull
 	if local {
 		img, err := b.m.parts.Images.Get(ctx, b.name.String(), b.platform)
-		if err == nil && b.fits(img) {
-			hold.Add(img.ID, img.Manifest.Digest)
+		fits := err == nil && b.fits(img)
+		if fits {
+			err = b.m.parts.Images.Protect(img, hold)
+		}
+		if fits && err == nil {
 			return &found{Image: img, here: true}, b.check(img)
 		}
 		if err != nil && !errdefs.IsNotFound(err) {

@@ -234,3 +234,35 @@ func TestBasesBehindAPassword(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestBasesThatArePruned: what a build has found here stays though its name goes, and what went before that is not found.
+func TestBasesThatArePruned(t *testing.T) {
+	k := newKit(t)
+	ctx := context.Background()
+	reg := registry(t, testkit.Faults{})
+	reg.Push("base", "1", craft(t, "L;f /a old"))
+	name := reg.Host() + "/base:1"
+	img, err := k.images.Pull(ctx, name, image.PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := k.images.Lease()
+	if err := k.images.Protect(img, hold); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.images.Remove(ctx, name, image.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.images.ConfigOf(img); err != nil {
+		t.Error(err)
+	}
+	hold.Release()
+	if _, err := k.images.Sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	late := k.images.Lease()
+	defer late.Release()
+	if err := k.images.Protect(img, late); !errdefs.IsNotFound(err) {
+		t.Error(err)
+	}
+}

@@ -41,10 +41,15 @@ type kit struct {
 
 func newKit(t *testing.T) *kit {
 	t.Helper()
+	return newKitIn(t, t.TempDir())
+}
+
+func newKitIn(t *testing.T, dir string) *kit {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: overlayfs, owners")
 	}
-	k := &kit{t: t, dir: t.TempDir(), said: map[string]step.Status{}}
+	k := &kit{t: t, dir: dir, said: map[string]step.Status{}}
 	db, err := state.Open(filepath.Join(k.dir, "db"))
 	if err != nil {
 		t.Fatal(err)

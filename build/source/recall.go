@@ -4,9 +4,9 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,23 +18,40 @@ import (
 // start: one file for each layer, with a line for each file. It may be lost, at the price of reading the files again.
 type recall struct {
 	folder string
+	built  func() []string // the layers there are
 
-	mu   sync.Mutex
-	told map[string]bool // layers whose file was read or written by this process
+	mu      sync.Mutex
+	told    map[string]bool // layers whose file was read or written by this process
+	written int             // since the files of layers that are gone were dropped
 }
+
+// tidyAfter is how many files are written until those of layers that are gone are looked for.
+const tidyAfter = 64
 
 // complete is the last line of a file that was written to its end.
 const complete = "complete"
 
 // newRecall opens the folder and drops what is about layers that are gone.
-func newRecall(folder string, layers []string) *recall {
-	names, _ := filepath.Glob(filepath.Join(folder, "*"))
+func newRecall(folder string, built func() []string) *recall {
+	r := &recall{folder: folder, built: built, told: map[string]bool{}}
+	r.tidy()
+	return r
+}
+
+// tidy drops what is about layers that are gone. The lock is held, or nobody else has the recall yet.
+func (r *recall) tidy() {
+	r.written = 0
+	there := map[string]bool{}
+	for _, layer := range r.built() {
+		there[layer] = true
+	}
+	names, _ := filepath.Glob(filepath.Join(r.folder, "*"))
 	for _, name := range names {
-		if !slices.Contains(layers, filepath.Base(name)) {
+		if !there[filepath.Base(name)] {
 			os.Remove(name)
 		}
 	}
-	return &recall{folder: folder, told: map[string]bool{}}
+	maps.DeleteFunc(r.told, func(layer string, _ bool) bool { return !there[layer] })
 }
 
 // first tells whether nobody has asked for this layer yet.
@@ -52,6 +69,11 @@ func (r *recall) keep(layer string, contents map[string]digest.Digest) error {
 	if len(contents) == 0 {
 		return nil
 	}
+	r.mu.Lock()
+	if r.written++; r.written > tidyAfter {
+		r.tidy()
+	}
+	r.mu.Unlock()
 	if err := os.MkdirAll(r.folder, 0o700); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ type Maker struct {
 func New(parts Parts) *Maker {
 	return &Maker{
 		parts: parts, repositories: git.New(filepath.Join(parts.Folder, "git")),
-		recall: newRecall(filepath.Join(parts.Folder, "contents"), parts.Layers.Built()),
+		recall: newRecall(filepath.Join(parts.Folder, "contents"), parts.Layers.Built),
 	}
 }
 

@@ -4,6 +4,7 @@ package step
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/moby/buildkit/session"
@@ -94,6 +95,16 @@ type Env struct {
 	Progress func(Status)
 	// Warn takes what the client should know.
 	Warn func(short, url string, detail ...string)
+	// Mount finds what caches elsewhere have for a cache mount of this ID; see Imported.
+	Mount func(id string) func(ctx context.Context, dir *os.File) error
+}
+
+// Imported gives what fills a cache mount that is not here from a cache elsewhere; nil: nothing does.
+func (e *Env) Imported(id string) func(ctx context.Context, dir *os.File) error {
+	if e.Mount == nil {
+		return nil
+	}
+	return e.Mount(id)
 }
 
 // Status is how far one part of a step has come: "transferring context:", "extracting sha256:…". Parts with the same ID
@@ -155,6 +166,12 @@ type Vertex struct {
 type Finder interface {
 	// Find tells at once whether it has the outcome of a step of this key.
 	Find(key digest.Digest) (Found, bool)
+}
+
+// A MountFinder is a Finder that has contents of cache mounts, too.
+type MountFinder interface {
+	// Mount gives what fills a new folder with what the mount of this ID had; nil: it has none.
+	Mount(id string) func(ctx context.Context, env *Env, dir *os.File) error
 }
 
 // Found is an outcome that is elsewhere as yet.

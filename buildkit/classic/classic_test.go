@@ -2,7 +2,6 @@ package classic
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,15 +42,20 @@ func TestSteps(t *testing.T) {
 		"[stage-2 1/2] COPY --from=tools /bin /bin":         7,
 		"[stage-2 2/2] WORKDIR /w":                          8,
 		"[unused 2/2] RUN false":                            4,
-		"[tools 2/3] ONBUILD RUN x":                         1,
-		"[tools 3/3] RUN echo one":                          2,
 		"[internal] load build definition":                  -1,
 		"exporting to image":                                -1,
 		"[nobody 1/2] RUN x":                                -1,
 		"[tools 9/9999999999999999999999] RUN x":            -1,
 	} {
-		if got := s.locate(name); got != step {
+		if got := s.locate(name, map[int]int{}); got != step {
 			t.Errorf("%s: step %d, want %d", name, got, step)
+		}
+	}
+	// Of three instructions that the base has its children follow, one makes something.
+	inherited := map[int]int{}
+	for i, name := range []string{"[tools 1/5] FROM x", "[tools 2/5] ONBUILD RUN x", "[tools 3/5] RUN echo one"} {
+		if got := s.locate(name, inherited); got != []int{1, 1, 2}[i] {
+			t.Errorf("%s: step %d", name, got)
 		}
 	}
 	if upTo, _ := Read([]byte(dockerfile), "TOOLS"); len(upTo.List) != 3 {
@@ -146,7 +150,7 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if i := s.locate(name); i >= len(s.List) {
+		if i := s.locate(name, map[int]int{}); i >= len(s.List) {
 			t.Errorf("step %d of %d", i, len(s.List))
 		}
 		p := NewPrinter(s, func(string) error { return nil })
@@ -154,14 +158,4 @@ func FuzzRead(f *testing.F) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestUnconsumed(t *testing.T) {
-	steps, err := Read([]byte("ARG A\nFROM busybox\nARG B=1 C\nRUN true\n"), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if left := steps.Unconsumed([]string{"Z", "A", "B", "C", "X", "HTTP_PROXY", "BUILDKIT_INLINE_CACHE"}); !slices.Equal(left, []string{"X", "Z"}) {
-		t.Errorf("%v", left)
-	}
 }

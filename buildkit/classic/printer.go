@@ -14,8 +14,9 @@ type Printer struct {
 	emit   func(line string) error
 	states []state
 	where  map[digest.Digest]int
-	next   int  // the step whose turn it is
-	told   bool // its headline has been written
+	extra  map[int]int // by stage, how much its base image has asked for
+	next   int         // the step whose turn it is
+	told   bool        // its headline has been written
 	err    error
 }
 
@@ -28,7 +29,7 @@ type state struct {
 
 // NewPrinter writes each piece of text with emit; a piece holds whole lines, except for what a command writes.
 func NewPrinter(steps *Steps, emit func(text string) error) *Printer {
-	return &Printer{steps: steps, emit: emit, states: make([]state, len(steps.List)), where: map[digest.Digest]int{}}
+	return &Printer{steps: steps, emit: emit, states: make([]state, len(steps.List)), where: map[digest.Digest]int{}, extra: map[int]int{}}
 }
 
 // Update takes what has changed and writes what can be written. It fails as emit fails.
@@ -36,7 +37,7 @@ func (p *Printer) Update(s *client.SolveStatus) error {
 	for _, v := range s.Vertexes {
 		i, known := p.where[v.Digest]
 		if !known {
-			i = p.steps.locate(v.Name)
+			i = p.steps.locate(v.Name, p.extra)
 			p.where[v.Digest] = i
 		}
 		if i < 0 {

@@ -5,7 +5,6 @@ package classic
 import (
 	"bytes"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -25,12 +24,9 @@ type Step struct {
 
 // Steps are the instructions of a Dockerfile, up to the end of the target's stage.
 type Steps struct {
-	List []Step
-	// makers counts, for each stage, the instructions that make something.
-	makers []int
+	List   []Step
 	names  []string
 	needed []bool
-	args   map[string]bool // by the names of all ARG instructions
 }
 
 // Read finds the steps of a Dockerfile. The front end says what is wrong with one that cannot be read.
@@ -43,10 +39,9 @@ func Read(dockerfile []byte, target string) (*Steps, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Steps{args: map[string]bool{}}
+	s := &Steps{}
 	for i := range globals {
 		s.List = append(s.List, Step{Text: globals[i].String(), Stage: -1})
-		s.declare(&globals[i])
 	}
 	last := len(stages) - 1
 	for i := range stages {
@@ -70,9 +65,6 @@ func (s *Steps) stage(number int, stage *instructions.Stage, before []instructio
 	}
 	s.List = append(s.List, from)
 	for _, command := range stage.Commands {
-		if arg, ok := command.(*instructions.ArgCommand); ok {
-			s.declare(arg)
-		}
 		step := Step{Text: text(command), Stage: number}
 		switch command.(type) {
 		case *instructions.AddCommand, *instructions.CopyCommand, *instructions.RunCommand, *instructions.WorkdirCommand:
@@ -85,29 +77,7 @@ func (s *Steps) stage(number int, stage *instructions.Stage, before []instructio
 	if name == "" {
 		name = "stage-" + strconv.Itoa(number)
 	}
-	s.makers = append(s.makers, index)
 	s.names = append(s.names, name)
-}
-
-func (s *Steps) declare(arg *instructions.ArgCommand) {
-	for _, pair := range arg.Args {
-		s.args[pair.Key] = true
-	}
-}
-
-// always are build arguments that no Dockerfile has to declare.
-var always = []string{"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "source_date_epoch"}
-
-// Unconsumed are those of the build arguments that no ARG asks for, sorted.
-func (s *Steps) Unconsumed(given []string) []string {
-	var left []string
-	for _, name := range given {
-		if !s.args[name] && !slices.Contains(always, strings.ToLower(name)) && !strings.HasPrefix(name, "BUILDKIT_") {
-			left = append(left, name)
-		}
-	}
-	slices.Sort(left)
-	return left
 }
 
 func text(c instructions.Command) string {
@@ -174,29 +144,35 @@ var mountSource = regexp.MustCompile(`--mount=\S*\bfrom=([^\s,]+)`)
 // when several are built.
 var title = regexp.MustCompile(`^\[(?:(.*) )? *(\d+)/(\d+)\] (ONBUILD )?(.*)$`)
 
-// locate finds the step that a piece of work belongs to, or -1.
-func (s *Steps) locate(name string) int {
+// position reads of a piece of work which stage it belongs to, -1 if to none, which of those that make something it is there,
+// from 1, and whether the base image has asked for it.
+func (s *Steps) position(name string) (stage, index int, inherited bool) {
 	m := title.FindStringSubmatch(name)
 	if m == nil {
-		return -1
+		return -1, 0, false
 	}
-	index, _ := strconv.Atoi(m[2])
-	total, _ := strconv.Atoi(m[3])
-	stage := -1
+	index, _ = strconv.Atoi(m[2])
+	stage = -1
 	for i, n := range s.names {
 		if words := strings.Fields(m[1]); len(words) == 0 || strings.EqualFold(words[len(words)-1], n) {
 			stage = i
 		}
 	}
+	return stage, index, m[4] != ""
+}
+
+// locate finds the step that a piece of work belongs to, or -1. What a base image has its children do comes between FROM and the
+// stage's own instructions, and belongs to FROM; inherited counts, by stage, how much of that there was.
+func (s *Steps) locate(name string, inherited map[int]int) int {
+	stage, index, asked := s.position(name)
 	if stage < 0 {
 		return -1
 	}
-	// What a base image has its children do comes between FROM and the stage's own instructions, and belongs to FROM.
-	own := s.makers[stage]
-	if inherited := total - own; m[4] != "" {
+	if asked {
+		inherited[stage]++
 		index = 1
-	} else if inherited > 0 && index > 1 {
-		index -= inherited
+	} else if index > 1 {
+		index -= inherited[stage]
 	}
 	for i, step := range s.List {
 		if step.Stage == stage && step.Index == index {

@@ -64,8 +64,8 @@ type Lease struct {
 	held []digest.Digest
 }
 
-// Add protects digests of blobs or layers, whether they exist yet or not. From its return on no blob among them is removed; a
-// layer may still be going in a sweep that has begun before.
+// Add protects digests of blobs or layers, whether they exist yet or not. From its return on none of them is removed that is
+// found to be here afterwards.
 func (l *Lease) Add(digests ...digest.Digest) {
 	l.of.mu.Lock()
 	defer l.of.mu.Unlock()

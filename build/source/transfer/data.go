@@ -44,6 +44,9 @@ func (r *receiver) data(p *types.Packet) error {
 		}
 	}
 	if len(p.Data) > 0 {
+		if _, err := r.room.Write(p.Data); err != nil {
+			return err
+		}
 		f.sum.Write(p.Data)
 		_, err := f.fd.Write(p.Data)
 		return err

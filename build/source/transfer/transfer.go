@@ -102,6 +102,7 @@ type receiver struct {
 	total  int64
 
 	root   *os.File // nil until something differs
+	room   *sys.Room
 	stack  []*frame
 	next   uint32 // number of the next entry
 	listed bool   // the listing is complete
@@ -410,7 +411,7 @@ func (r *receiver) begin() error {
 	if err != nil {
 		return err
 	}
-	r.root, r.result.Changed = root, true
+	r.root, r.room, r.result.Changed = root, sys.NewRoom(sys.Borrow(root)), true
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package run
+package testkit
 
 import (
 	"os"
@@ -7,17 +7,18 @@ import (
 	"testing"
 )
 
-// smallDisk is a folder on a file system of its own of 24 MB, seen by this process: a loop device would need one free.
-func smallDisk(t *testing.T, dir string) string {
+// SmallDisk gives a folder on a file system of its own of so many megabytes, seen by this process: a loop device would need one
+// free. It is gone with the test, which must hold nothing open there by then.
+func SmallDisk(t *testing.T, megabytes string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: mounts")
 	}
-	at := filepath.Join(dir, "small")
+	at := filepath.Join(t.TempDir(), "small")
 	if err := os.Mkdir(at, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=24m", "small", at).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+megabytes+"m", "small", at).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	t.Cleanup(func() {
