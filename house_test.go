@@ -81,6 +81,7 @@ var guests = map[string][]string{
 	"github.com/vishvananda/netlink":         {"network"},
 	"github.com/vishvananda/netns":           {"network", "test"},
 	"go.etcd.io/bbolt":                       {"state"},
+	"go.yaml.in/yaml":                        {"test"},
 	"go.opentelemetry.io/proto/otlp":         {"buildkit"},
 	"golang.org/x/crypto":                    {"registry", "test"},
 	"golang.org/x/net":                       {"server"},
