@@ -50,7 +50,7 @@ var guests = map[string][]string{
 	"github.com/tonistiigi/fsutil":           {"build", "buildkit", "cli", "test"},
 	"github.com/tonistiigi/go-csvvalue":      {"cli"},
 	"github.com/tonistiigi/dchapes-mode":     {"build"},
-	"github.com/moby/patternmatcher":         {"build"},
+	"github.com/moby/patternmatcher":         {"build", "buildkit"},
 	"github.com/in-toto/in-toto-golang":      {"build"},
 	"google.golang.org/grpc":                 {"build", "buildkit"},
 	"google.golang.org/protobuf":             {"build", "buildkit", "cli"},
