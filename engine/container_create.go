@@ -49,6 +49,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 	if err != nil {
 		return answer, err
 	}
+	if err := e.images.Unpacked(ctx, img); err != nil {
+		return answer, err
+	}
 	c, warnings, err := e.draft(o, img)
 	if err != nil {
 		return answer, err
@@ -67,9 +70,6 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 	}
 	undo.push(func() { e.containers.Release(c.ID, c.Name) })
 
-	if err := e.images.Unpacked(ctx, img); err != nil {
-		return answer, err
-	}
 	if o.Layer == nil {
 		o.Layer = func(ctx context.Context, id string) error { return e.layers.Create(ctx, id, c.DiffIDs) }
 	}

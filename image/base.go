@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -43,6 +44,13 @@ func (s *Store) manifest(ctx context.Context, src source, name ref.Name) (ocispe
 func (s *Store) blob(ctx context.Context, src source, desc ocispec.Descriptor, offset int64) (io.ReadCloser, int64, error) {
 	if src.origin != nil {
 		return src.origin.Blob(ctx, desc, offset)
+	}
+	if isForeign(desc) {
+		body, err := s.remote.Foreign(ctx, desc)
+		if err == nil || ctx.Err() != nil {
+			return body, 0, err
+		}
+		slog.Info("a foreign layer is not to be had where it says, asking the registry", "error", err)
 	}
 	return s.remote.Blob(ctx, src.name, desc, offset, src.session)
 }

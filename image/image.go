@@ -99,6 +99,4 @@ type ListOptions struct {
 type RemoveOptions struct {
 	Force         bool
 	PruneChildren bool
-	// Platforms, when there are some, are all that is removed of the image.
-	Platforms []ocispec.Platform
 }

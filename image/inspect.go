@@ -39,7 +39,7 @@ func (s *Store) Inspect(ctx context.Context, reference string, platform *ocispec
 		r.Comment = c.History[n-1].Comment
 	}
 	if manifests {
-		r.Manifests = s.manifests(img)
+		r.Manifests = s.manifests(img, s.usersOf(img.ID))
 	}
 	return r, nil
 }

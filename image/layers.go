@@ -114,6 +114,21 @@ func (s *Store) unpackAll(ctx context.Context, src *source, layers []ocispec.Des
 	}
 }
 
+// fetchAll has the blobs of all layers of an image for another operating system, as they are.
+func (s *Store) fetchAll(ctx context.Context, src *source, tasks []layerTask, report func(layerTask, progress.State, bool)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, t := range tasks {
+		group.Go(func() error {
+			err := s.fetch(ctx, src, t.desc, func(p progress.State) { report(t, p, false) })
+			if err == nil {
+				report(t, progress.State{}, true)
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
 // openLayer opens the plain tar of a layer whose blob is in the store.
 func (s *Store) openLayer(d digest.Digest) (io.ReadCloser, error) {
 	f, _, err := s.blobs.Open(d)
@@ -225,8 +240,11 @@ func (c *counter) Read(p []byte) (int, error) {
 }
 
 // Unpacked makes sure that the layers of img are unpacked and fit on one another; the blobs must be here. It is quick when
-// all is done.
+// all is done. An image for another operating system is errdefs.ErrInvalidArgument.
 func (s *Store) Unpacked(ctx context.Context, img *Image) error {
+	if err := runnable(&img.Config); err != nil {
+		return err
+	}
 	if err := s.prepared(ctx, img); err == nil || !errdefs.IsNotFound(err) {
 		return err
 	}

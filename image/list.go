@@ -21,6 +21,7 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]it.Summary, error) {
 	out := []it.Summary{}
 	shared := map[digest.Digest]int{}
 	var shown []*Image
+	users := s.usersByImage()
 	for _, img := range s.every() {
 		tags, digests, ok := want.match(img)
 		if o.SharedSize {
@@ -31,10 +32,10 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]it.Summary, error) {
 		if !ok {
 			continue
 		}
-		summary := s.summary(img)
+		summary := summary(img, len(users[img.ID]))
 		summary.RepoTags, summary.RepoDigests = tags, digests
 		if o.Manifests {
-			summary.Manifests = s.manifests(img)
+			summary.Manifests = s.manifests(img, users[img.ID])
 		}
 		out, shown = append(out, summary), append(shown, img)
 	}
@@ -78,10 +79,10 @@ func created(img *Image) time.Time {
 	return time.Time{}
 }
 
-func (s *Store) summary(img *Image) it.Summary {
+func summary(img *Image, containers int) it.Summary {
 	target := img.Target
 	sum := it.Summary{
-		ID: img.ID.String(), Containers: int64(len(s.usersOf(img.ID))), Size: img.Size, SharedSize: -1,
+		ID: img.ID.String(), Containers: int64(containers), Size: img.Size, SharedSize: -1,
 		Labels: img.Config.Config.Labels, Descriptor: &target,
 	}
 	if img.Config.Created != nil {
@@ -90,9 +91,8 @@ func (s *Store) summary(img *Image) it.Summary {
 	return sum
 }
 
-// manifests describes every manifest an image leads to.
-func (s *Store) manifests(img *Image) []it.ManifestSummary {
-	users := s.usersOf(img.ID)
+// manifests describes every manifest an image leads to; users are its containers.
+func (s *Store) manifests(img *Image, users []User) []it.ManifestSummary {
 	out := []it.ManifestSummary{}
 	for _, v := range s.variants(img.Target) {
 		m := it.ManifestSummary{ID: v.desc.Digest.String(), Descriptor: v.desc, Kind: it.ManifestKindUnknown}

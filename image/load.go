@@ -104,6 +104,9 @@ func (s *Store) load(ctx context.Context, r io.Reader, o LoadOptions, out *progr
 	}
 	for _, l := range images {
 		for _, img := range l.unpack {
+			if runnable(&img.Config) != nil {
+				continue
+			}
 			if err := s.unpackLoaded(ctx, img, o.Quiet, out); err != nil {
 				return nil, err
 			}
@@ -160,7 +163,7 @@ func (s *Store) chooseLoaded(l *loaded, complete []variant, platforms []ocispec.
 		}
 		l.unpack = append(l.unpack, img)
 	}
-	if v, ok := choose(complete, nil); len(platforms) == 0 && ok && (v.platform().OS == "" || v.platform().OS == oci.Host().OS) {
+	if v, ok := choose(complete, nil); len(platforms) == 0 && ok && runnable(v.config) == nil {
 		img, err := s.imageOf(l.target, v)
 		if err != nil {
 			return err

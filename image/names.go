@@ -27,6 +27,7 @@ type names struct {
 	table *state.Table[record]
 	mu    sync.RWMutex
 	all   map[string]record
+	byID  map[digest.Digest][]string // the same by image, each list sorted; nil until somebody asks
 }
 
 func openNames(db *state.DB) (*names, error) {
@@ -58,8 +59,22 @@ func (n *names) get(name string) (record, bool) {
 // of returns the names of one image, sorted.
 func (n *names) of(id digest.Digest) []string {
 	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return namesOf(n.all, id)
+	list, known := n.byID[id], n.byID != nil
+	n.mu.RUnlock()
+	if known {
+		return slices.Clone(list)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.byID == nil {
+		n.byID = make(map[digest.Digest][]string, len(n.all))
+		for _, name := range slices.Sorted(maps.Keys(n.all)) {
+			id := n.all[name].Target.Digest
+			n.byID[id] = append(n.byID[id], name)
+		}
+	}
+	list = n.byID[id]
+	return slices.Clone(list)
 }
 
 func namesOf(all map[string]record, id digest.Digest) []string {
@@ -106,6 +121,7 @@ func (n *names) change(decide func(all map[string]record) (map[string]*record, e
 	if err != nil {
 		return err
 	}
+	n.byID = nil
 	for name, r := range changes {
 		if r == nil {
 			delete(n.all, name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -196,13 +197,23 @@ func (p *planner) single(ctx context.Context, desc ocispec.Descriptor, doc oci.D
 	if err != nil {
 		return err
 	}
-	if img.OS != "" && img.OS != oci.Host().OS {
-		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("image operating system %q cannot be used on this platform: operating system is not supported", img.OS))
+	if p.platform == nil || p.platform.OS == oci.Host().OS {
+		if err := runnable(img); err != nil {
+			return err
+		}
 	}
 	if p.platform != nil && img.Architecture != "" && oci.Rank(*p.platform, img.Platform) < 0 {
 		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("image with reference %s was found but does not provide the specified platform (%s)", p.src.name.Familiar(), oci.FormatPlatform(*p.platform)))
 	}
 	return p.decide(desc, doc, img)
+}
+
+// runnable refuses an image for another operating system, whose layers are never unpacked: it is errdefs.ErrInvalidArgument.
+func runnable(img *oci.Image) error {
+	if img.OS == "" || strings.EqualFold(img.OS, oci.Host().OS) {
+		return nil
+	}
+	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("image operating system %q cannot be used on this platform: operating system is not supported", img.OS))
 }
 
 // isImage tells whether a config of this media type may be an image's; some registries and tools give none that is right.

@@ -91,17 +91,22 @@ func (s *Store) pullInto(ctx context.Context, name ref.Name, o PullOptions, out 
 		return nil, err
 	}
 	tasks := layerTasks(plan.layers, plan.config.RootFS.DiffIDs)
-	missing := 0
+	missing, runs := 0, runnable(plan.config) == nil
 	for _, t := range tasks {
 		hold.Add(t.desc.Digest, t.diffID)
-		if s.haveLayer(t) {
+		if s.haveLayer(t) || !runs && s.blobs.Has(t.desc.Digest) {
 			out.Say(progress.ShortID(t.desc.Digest), "Already exists")
 		} else {
 			out.Say(progress.ShortID(t.desc.Digest), "Pulling fs layer")
 			missing++
 		}
 	}
-	if err := s.unpackAll(ctx, &src, plan.layers, plan.config.RootFS.DiffIDs, layerReport(out)); err != nil {
+	if runs {
+		err = s.unpackAll(ctx, &src, plan.layers, plan.config.RootFS.DiffIDs, layerReport(out))
+	} else {
+		err = s.fetchAll(ctx, &src, tasks, layerReport(out))
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := s.fetchBeside(ctx, &src, plan.beside, hold); err != nil {

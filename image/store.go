@@ -143,17 +143,17 @@ func (s *Store) embeddedArchive(name string) func() (io.ReadCloser, error) {
 }
 
 // usersOf lists the containers of the image with this ID.
-func (s *Store) usersOf(id digest.Digest) []User {
+func (s *Store) usersOf(id digest.Digest) []User { return s.usersByImage()[id] }
+
+// usersByImage lists the containers of every image.
+func (s *Store) usersByImage() map[digest.Digest][]User {
 	s.mu.Lock()
 	all := s.users
 	s.mu.Unlock()
-	if all == nil {
-		return nil
-	}
-	var out []User
-	for _, u := range all() {
-		if u.Image == id {
-			out = append(out, u)
+	out := map[digest.Digest][]User{}
+	if all != nil {
+		for _, u := range all() {
+			out[u.Image] = append(out[u.Image], u)
 		}
 	}
 	return out

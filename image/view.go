@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/containerd/errdefs"
@@ -36,53 +37,77 @@ func (v variant) platform() ocispec.Platform {
 // usable tells whether the variant is an image whose documents are here.
 func (v variant) usable() bool { return !v.attestation && v.manifest != nil && v.config != nil }
 
-// documents remembers parsed documents: they never change, and every command reads the same few.
+// documents remembers parsed documents and configs: they never change, and every command reads the same few.
 type documents struct {
-	mu      sync.Mutex
-	parsed  map[digest.Digest]oci.Document
-	configs map[digest.Digest]*oci.Image
+	mu    sync.Mutex
+	known map[digest.Digest]remembered
+	size  int
 }
 
+// remembered is one of them; the bytes it came from were size.
+type remembered struct {
+	document oci.Document
+	config   *oci.Image
+	size     int
+}
+
+// What is remembered at most, in bytes as they are in the store: one document, and all of them.
 const (
-	maxRemembered     = 512
 	maxRememberedSize = 128 << 10
+	maxRemembered     = 8 << 20
 )
+
+func (c *documents) get(d digest.Digest) (remembered, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.known[d]
+	return r, ok
+}
+
+// put remembers r, and forgets any others for it when there is no room.
+func (c *documents) put(d digest.Digest, r remembered) {
+	if r.size > maxRememberedSize {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		c.known = map[digest.Digest]remembered{}
+	}
+	c.size += r.size - c.known[d].size
+	c.known[d] = r
+	for other, o := range c.known {
+		if c.size <= maxRemembered {
+			return
+		}
+		if other != d {
+			c.size -= o.size
+			delete(c.known, other)
+		}
+	}
+}
 
 // document reads an index or manifest from the store.
 func (s *Store) document(desc ocispec.Descriptor) (oci.Document, error) {
-	c := &s.documents
-	c.mu.Lock()
-	doc, ok := c.parsed[desc.Digest]
-	c.mu.Unlock()
-	if ok && s.blobs.Has(desc.Digest) {
-		return doc, nil
+	if r, ok := s.documents.get(desc.Digest); ok && r.config == nil && s.blobs.Has(desc.Digest) {
+		return r.document, nil
 	}
 	body, err := s.blobs.Read(desc.Digest, oci.MaxDocument)
 	if err != nil {
 		return oci.Document{}, err
 	}
-	if doc, err = oci.Parse(desc.MediaType, body); err != nil {
+	doc, err := oci.Parse(desc.MediaType, body)
+	if err != nil {
 		return oci.Document{}, fmt.Errorf("document %s: %w", desc.Digest, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.parsed == nil || len(c.parsed) >= maxRemembered {
-		c.parsed = map[digest.Digest]oci.Document{}
-	}
-	if len(body) <= maxRememberedSize {
-		c.parsed[desc.Digest] = doc
-	}
+	s.documents.put(desc.Digest, remembered{document: doc, size: len(body)})
 	return doc, nil
 }
 
 // config reads an image config from the store.
 func (s *Store) config(d digest.Digest) (*oci.Image, error) {
-	c := &s.documents
-	c.mu.Lock()
-	img, ok := c.configs[d]
-	c.mu.Unlock()
-	if ok && s.blobs.Has(d) {
-		return img, nil
+	if r, ok := s.documents.get(d); ok && r.config != nil && s.blobs.Has(d) {
+		return r.config, nil
 	}
 	body, err := s.blobs.Read(d, oci.MaxConfig)
 	if err != nil {
@@ -92,14 +117,7 @@ func (s *Store) config(d digest.Digest) (*oci.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", d, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.configs == nil || len(c.configs) >= maxRemembered {
-		c.configs = map[digest.Digest]*oci.Image{}
-	}
-	if len(body) <= maxRememberedSize {
-		c.configs[d] = &parsed
-	}
+	s.documents.put(d, remembered{config: &parsed, size: len(body)})
 	return &parsed, nil
 }
 
@@ -190,25 +208,30 @@ func (s *Store) imageOf(target ocispec.Descriptor, v variant) (*Image, error) {
 
 // contentSize is what a variant's blobs take, each counted once.
 func (s *Store) contentSize(v variant) int64 {
-	var total int64
-	seen := map[digest.Digest]bool{}
-	count := func(d digest.Digest) {
-		if seen[d] {
-			return
-		}
-		seen[d] = true
-		if n, err := s.blobs.Stat(d); err == nil {
-			total += n
-		}
+	if v.manifest == nil {
+		return s.sizeHere(v.desc.Digest)
 	}
-	count(v.desc.Digest)
-	if v.manifest != nil {
-		count(v.manifest.Config.Digest)
-		for _, l := range v.manifest.Layers {
-			count(l.Digest)
+	total := v.desc.Size
+	if v.config != nil { // it has just been read
+		total += v.manifest.Config.Size
+	} else {
+		total += s.sizeHere(v.manifest.Config.Digest)
+	}
+	for i, l := range v.manifest.Layers {
+		if !slices.ContainsFunc(v.manifest.Layers[:i], func(o ocispec.Descriptor) bool { return o.Digest == l.Digest }) {
+			total += s.sizeHere(l.Digest)
 		}
 	}
 	return total
+}
+
+// sizeHere is what a blob takes, 0 when it is not there.
+func (s *Store) sizeHere(d digest.Digest) int64 {
+	n, err := s.blobs.Stat(d)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // unpackedSize is what a variant's unpacked layers take, each counted once.

@@ -70,6 +70,7 @@ func TestPlatforms(t *testing.T) {
 	for in, want := range map[string]string{
 		"linux/amd64": "linux/amd64", "linux/x86_64": "linux/amd64", "linux/arm64/v8": "linux/arm64", "linux/aarch64": "linux/arm64", "Linux/ARM": "linux/arm/v7",
 		"linux/arm/v6": "linux/arm/v6", "linux/armhf": "linux/arm/v7", "arm64": "linux/arm64", "windows/amd64": "windows/amd64", "linux/amd64/v3": "linux/amd64/v3",
+		"windows(10.0.20348.2113)/amd64": "windows/amd64",
 	} {
 		if p, err := ParsePlatform(in); err != nil || FormatPlatform(p) != want {
 			t.Errorf("ParsePlatform(%q) = %s, %v", in, FormatPlatform(p), err)
@@ -87,6 +88,8 @@ func TestPlatforms(t *testing.T) {
 		{"linux/arm64", "linux/arm64/v8", 0}, {"linux/amd64", "linux/amd64", 0}, {"linux/amd64", "linux/386", -1}, {"linux/amd64", "linux/amd64/v3", -1},
 		{"linux/amd64/v3", "linux/amd64", 2}, {"linux/amd64/v3", "linux/amd64/v2", 1}, {"linux/arm/v7", "linux/arm/v6", 1}, {"linux/arm/v6", "linux/arm/v7", -1},
 		{"windows/amd64", "linux/amd64", -1}, {"linux/arm64", "linux/arm", -1},
+		{"windows/amd64", "windows(10.0.20348.2113)/amd64", 0}, {"windows(10.0.20348)/amd64", "windows(10.0.20348.2113)/amd64", 1},
+		{"windows(10.0.17763)/amd64", "windows(10.0.20348.2113)/amd64", -1}, {"windows(10.0.17763)/amd64", "windows/amd64", -1},
 	} {
 		want, _ := ParsePlatform(c.want)
 		have, _ := ParsePlatform(c.have)

@@ -18,10 +18,14 @@ var (
 	architectures = []string{"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x", "wasm"}
 )
 
-// ParsePlatform reads "os", "arch", "os/arch" or "os/arch/variant"; what is left out is the host's. Errors are
-// errdefs.ErrInvalidArgument.
+// ParsePlatform reads "os", "arch", "os/arch" or "os/arch/variant"; what is left out is the host's. Behind the system may stand
+// its version: "windows(10.0.20348)/amd64". Errors are errdefs.ErrInvalidArgument.
 func ParsePlatform(s string) (ocispec.Platform, error) {
 	parts := strings.Split(strings.ToLower(s), "/")
+	version := ""
+	if system, rest, ok := strings.Cut(parts[0], "("); ok && strings.HasSuffix(rest, ")") {
+		parts[0], version = system, strings.TrimSuffix(rest, ")")
+	}
 	host := Host()
 	var p ocispec.Platform
 	switch len(parts) {
@@ -39,6 +43,7 @@ func ParsePlatform(s string) (ocispec.Platform, error) {
 		return p, invalid("%q: cannot parse platform specifier", s)
 	}
 	p = Normalize(p)
+	p.OSVersion = version
 	if !slices.Contains(systems, p.OS) || !slices.Contains(architectures, p.Architecture) {
 		return p, invalid("%q: unknown operating system or architecture", s)
 	}
@@ -100,7 +105,7 @@ func Rank(want, have ocispec.Platform) int {
 		return -1
 	}
 	if want.Variant == have.Variant {
-		return 0
+		return rankVersion(want.OSVersion, have.OSVersion)
 	}
 	switch want.Architecture {
 	case "amd64":
@@ -109,6 +114,21 @@ func Rank(want, have ocispec.Platform) int {
 		return rankUpTo(want.Variant, have.Variant, "v8")
 	case "arm":
 		return rankUpTo(want.Variant, have.Variant, "v7")
+	}
+	return -1
+}
+
+// rankVersion ranks versions of Windows, "10.0.20348.2113": the build must be the one that is wanted, the revision at its end need not.
+func rankVersion(want, have string) int {
+	build := func(version string) string {
+		parts := strings.Split(version, ".")
+		return strings.Join(parts[:min(3, len(parts))], ".")
+	}
+	switch {
+	case want == "" || want == have:
+		return 0
+	case build(want) == build(have):
+		return 1
 	}
 	return -1
 }

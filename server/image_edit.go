@@ -60,14 +60,13 @@ func (s *Server) imageRemove(c *call) error {
 	if strings.TrimSpace(name) == "" {
 		return bad("image name cannot be blank")
 	}
-	o := image.RemoveOptions{Force: c.query.bool("force"), PruneChildren: !c.query.bool("noprune")}
-	if c.since(50) {
-		var err error
-		if o.Platforms, err = c.platforms("platforms"); err != nil {
-			return err
-		}
+	if c.since(50) && c.query.has("platforms") {
+		return missing("removing single platforms of an image")
 	}
-	removed, err := s.Images.Remove(c.Context(), name, o)
+	removed, err := s.Images.Remove(c.Context(), name, image.RemoveOptions{
+		Force:         c.query.bool("force"),
+		PruneChildren: !c.query.bool("noprune"),
+	})
 	if err != nil {
 		return err
 	}

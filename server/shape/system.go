@@ -38,9 +38,7 @@ func DiskUsage(v Version, found st.DiskUsage, old, verbose bool) Usage {
 	}
 	if cache := found.BuildCacheUsage; cache != nil && old {
 		answer.BuildCache = List(cache.Items)
-		if v < 1042 {
-			answer.BuilderSize = &cache.TotalSize
-		}
+		answer.BuilderSize = &cache.TotalSize
 	}
 	if v < 1052 {
 		answer.DiskUsage = nil
