@@ -62,11 +62,18 @@ func (d *Door) context(ctx context.Context, o api.BuildOptions, body io.Reader, 
 		}
 		own.id = identity.NewID()
 		request.Options["context"] = uploadURL + own.id
+		if err = own.measure(o); err != nil {
+			own.close()
+			return nil, err
+		}
 	}
 	id, hangUp, err := d.lend(ctx, own)
 	if err != nil {
 		own.close()
 		return nil, err
+	}
+	if own.dockerfile != nil {
+		hide(o.Dockerfile, id, request)
 	}
 	request.Sessions = append(request.Sessions, id)
 	return func() { hangUp(); own.close() }, nil
@@ -99,7 +106,7 @@ func spool(dir string, body io.Reader) (*os.File, error) {
 
 // round fills the last block of an archive: the docker client leaves it short when the Dockerfile is not in the context.
 func round(file *os.File) error {
-	const block, magicAt = 512, 257
+	const magicAt = 257
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil || size%block == 0 {
 		return err
@@ -139,6 +146,21 @@ type lender struct {
 	auth    credentials
 	id      string
 	context *os.File // nil when there is none
+	size    int64
+	name    string // of the Dockerfile
+	ignored
+}
+
+// measure looks what there is of a context. What BuildKit's clients bring is taken as it is.
+func (l *lender) measure(o api.BuildOptions) (err error) {
+	l.name = o.Dockerfile
+	if l.size, err = l.context.Seek(0, io.SeekEnd); err != nil || o.BuildKit {
+		return err
+	}
+	if l.ignored, err = ignoring(l.context, l.size, o.Dockerfile); err != nil {
+		return fmt.Errorf("read build context: %w", err)
+	}
+	return nil
 }
 
 func (l *lender) close() {
@@ -153,6 +175,9 @@ func (l *lender) Register(s *grpc.Server) {
 	if l.context != nil {
 		upload.RegisterUploadServer(s, l)
 	}
+	if l.dockerfile != nil {
+		offer(s, l.name, l.dockerfile)
+	}
 }
 
 // Pull uploads the context, as often as it is asked for.
@@ -161,11 +186,7 @@ func (l *lender) Pull(stream upload.Upload_PullServer) error {
 	if p := asked["urlpath"]; len(p) != 1 || path.Base(p[0]) != l.id {
 		return errdefs.ErrNotFound.WithMessage("no such context")
 	}
-	size, err := l.context.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	for from := io.NewSectionReader(l.context, 0, size); ; {
+	for from := without(l.context, l.size, l.spans); ; {
 		data := make([]byte, chunk)
 		n, err := from.Read(data)
 		if n > 0 {

@@ -120,7 +120,7 @@ func mayConnect(c *container.Container, name string) error {
 		return errdefs.ErrPermissionDenied.WithMessage("cannot connect container to host network - container must be created in host network mode")
 	case mode.IsNone() && c.Wished[nt.NetworkNone] != nil || name == nt.NetworkNone:
 		return errdefs.ErrPermissionDenied.WithMessage("container cannot be connected to multiple networks with one of the networks in private (none) mode")
-	case c.Wished[name] != nil:
+	case c.Wished[name] != nil && c.State.Alive():
 		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("endpoint with name %s already exists in network %s", c.Name, name))
 	}
 	return nil

@@ -99,4 +99,6 @@ type ListOptions struct {
 type RemoveOptions struct {
 	Force         bool
 	PruneChildren bool
+	// Platforms, when there are some, are all that is removed of the image.
+	Platforms []ocispec.Platform
 }

@@ -28,6 +28,9 @@ type removal struct {
 // only untagged; by ID all names must be of one repository, unless forced; what a container uses stays unless
 // forced, and what a running one uses stays. Refusals are errdefs.ErrConflict.
 func (s *Store) Remove(ctx context.Context, reference string, o RemoveOptions) ([]it.DeleteResponse, error) {
+	if len(o.Platforms) > 0 {
+		return s.removePlatforms(ctx, reference, o.Platforms)
+	}
 	var r removal
 	err := s.names.change(func(all map[string]record) (map[string]*record, error) {
 		f, err := s.findIn(all, reference)

@@ -1,10 +1,6 @@
 package server
 
-import (
-	"net/http"
-
-	"github.com/containerd/errdefs"
-)
+import "github.com/containerd/errdefs"
 
 // errNoSwarm is what everything about swarms answers: Cove is never a member of one.
 var errNoSwarm = errdefs.ErrUnavailable.WithMessage(`This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
@@ -23,6 +19,3 @@ func experimental(*call) error {
 func absent(what string) handler {
 	return func(*call) error { return missing(what) }
 }
-
-// noPlugins lists the managed plugins: there are none.
-func noPlugins(c *call) error { return c.json(http.StatusOK, []struct{}{}) }

@@ -61,7 +61,7 @@ func TestStockClientNegotiates(t *testing.T) {
 	if out, code := docker(t, path, "", "", "node", "ls"); code != 1 || !strings.Contains(out, "This node is not a swarm manager.") {
 		t.Errorf("%d %s", code, out)
 	}
-	if out, code := docker(t, path, "", "", "plugin", "disable", "c"); code != 1 || !strings.Contains(out, "Error response from daemon: plugins is not supported by this version of Cove") {
+	if out, code := docker(t, path, "", "", "plugin", "disable", "c"); code != 1 || !strings.Contains(out, `Error response from daemon: plugin "c" not found`) {
 		t.Errorf("%d %s", code, out)
 	}
 }

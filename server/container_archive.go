@@ -61,7 +61,10 @@ func (s *Server) archiveGet(c *call) error {
 }
 
 func (s *Server) containerExport(c *call) error {
-	begin := func() io.Writer { return archiveWriter{c} }
+	begin := func() io.Writer {
+		c.w.Header().Set("Content-Type", "application/octet-stream")
+		return archiveWriter{c}
+	}
 	return c.brokenOff(s.Files.Export(c.Context(), c.name("id"), begin, c.writing()))
 }
 

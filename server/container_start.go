@@ -7,7 +7,7 @@ func (s *Server) containerStart(c *call) error {
 		return bad("starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24")
 	}
 	if c.query.get("checkpoint") != "" {
-		return missing("starting from a checkpoint")
+		return bad("checkpoint is only supported in experimental mode")
 	}
 	if err := s.Lives.ContainerStart(c.Context(), c.name("id")); err != nil {
 		return err

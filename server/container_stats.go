@@ -13,6 +13,9 @@ func (s *Server) containerStats(c *call) error {
 	ctx, cancel := c.lasting()
 	defer cancel()
 	emit := func(sample ct.StatsResponse) error {
+		if !stream {
+			return c.json(http.StatusOK, sample)
+		}
 		raw, err := json.Marshal(sample)
 		if err != nil {
 			return err

@@ -48,7 +48,9 @@ type archiveWriter struct{ c *call }
 
 func (a archiveWriter) Write(p []byte) (int, error) {
 	if !a.c.begun {
-		a.c.w.Header().Set("Content-Type", "application/x-tar")
+		if header := a.c.w.Header(); header.Get("Content-Type") == "" {
+			header.Set("Content-Type", "application/x-tar")
+		}
 		a.c.status(http.StatusOK)
 	}
 	return a.c.w.Write(p)

@@ -60,13 +60,14 @@ func (s *Server) imageRemove(c *call) error {
 	if strings.TrimSpace(name) == "" {
 		return bad("image name cannot be blank")
 	}
-	if c.since(50) && c.query.has("platforms") {
-		return missing("removing single platforms of an image")
+	o := image.RemoveOptions{Force: c.query.bool("force"), PruneChildren: !c.query.bool("noprune")}
+	if c.since(50) {
+		var err error
+		if o.Platforms, err = c.platforms("platforms"); err != nil {
+			return err
+		}
 	}
-	removed, err := s.Images.Remove(c.Context(), name, image.RemoveOptions{
-		Force:         c.query.bool("force"),
-		PruneChildren: !c.query.bool("noprune"),
-	})
+	removed, err := s.Images.Remove(c.Context(), name, o)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type Parts struct {
 	System       System
 	Housekeeping Housekeeping
 	Images       Images
+	Statements   Statements
 	Transfers    Transfers
 	Captures     Captures
 	Snapshots    Snapshots
@@ -125,6 +126,11 @@ type Images interface {
 	History(ctx context.Context, ref string, platform *ocispec.Platform) ([]it.HistoryResponseItem, error)
 	Remove(ctx context.Context, ref string, o image.RemoveOptions) ([]it.DeleteResponse, error)
 	Prune(ctx context.Context, f api.Filters) (it.PruneReport, error)
+}
+
+// Statements are what is said about images.
+type Statements interface {
+	Attestations(ctx context.Context, ref string, o image.AttestationOptions) ([]it.AttestationStatement, error)
 }
 
 // Transfers bring images in and out, and name them.

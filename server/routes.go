@@ -4,7 +4,7 @@ import "slices"
 
 // rows is the table of everything the API answers. A path that is not here is 404 "page not found".
 func (s *Server) rows() []route {
-	return slices.Concat(s.containerRows(), s.imageRows(), s.keeperRows(), s.systemRows(), s.grpcRows(), swarmRows(), absentRows())
+	return slices.Concat(s.containerRows(), s.imageRows(), s.keeperRows(), s.systemRows(), s.grpcRows(), debugRows(), s.pluginRows(), swarmRows(), absentRows())
 }
 
 func (s *Server) containerRows() []route {
@@ -62,6 +62,7 @@ func (s *Server) imageRows() []route {
 		{"POST /build/prune", Manage, s.buildPrune},
 		{"GET /images/{name}/json", Observe, s.imageInspect},
 		{"GET /images/{name}/history", Observe, s.imageHistory},
+		{"GET /images/{name}/attestations", Observe, s.imageAttestations},
 		{"GET /images/{name}/get", Observe, s.imageSave},
 		{"POST /images/{name}/push", Manage, s.imagePush},
 		{"POST /images/{name}/tag", Manage, s.imageTag},
@@ -105,24 +106,29 @@ func (s *Server) systemRows() []route {
 	}
 }
 
+// pluginRows answer what a dockerd answers that has no plugins.
+func (s *Server) pluginRows() []route {
+	return []route{
+		{"GET /plugins", Observe, s.pluginList},
+		{"GET /plugins/{name}/json", Observe, noPlugin},
+		{"POST /plugins/{name}/enable", Administer, pluginEnable},
+		{"POST /plugins/{name}/disable", Administer, noPlugin},
+		{"POST /plugins/{name}/push", Administer, noPlugin},
+		{"POST /plugins/{name}/upgrade", Administer, noPlugin},
+		{"POST /plugins/{name}/set", Administer, noPlugin},
+		{"DELETE /plugins/{name}", Administer, noPlugin},
+	}
+}
+
 // absentRows are the calls of a Docker daemon that are not built yet.
 func absentRows() []route {
 	return []route{
 		{"GET /containers/{id}/checkpoints", Observe, experimental},
 		{"POST /containers/{id}/checkpoints", Operate, experimental},
 		{"DELETE /containers/{id}/checkpoints/{checkpoint}", Operate, experimental},
-		{"GET /images/{name}/attestations", Observe, absent("reading attestations")},
-		{"GET /plugins", Observe, noPlugins},
 		{"GET /plugins/privileges", Observe, absent("plugins")},
-		{"GET /plugins/{name}/json", Observe, absent("plugins")},
 		{"POST /plugins/pull", Administer, absent("plugins")},
 		{"POST /plugins/create", Administer, absent("plugins")},
-		{"POST /plugins/{name}/enable", Administer, absent("plugins")},
-		{"POST /plugins/{name}/disable", Administer, absent("plugins")},
-		{"POST /plugins/{name}/push", Administer, absent("plugins")},
-		{"POST /plugins/{name}/upgrade", Administer, absent("plugins")},
-		{"POST /plugins/{name}/set", Administer, absent("plugins")},
-		{"DELETE /plugins/{name}", Administer, absent("plugins")},
 	}
 }
 
@@ -135,7 +141,7 @@ func swarmRows() []route {
 		{"POST /swarm/join", Administer, absent("swarm mode")},
 		{"POST /swarm/leave", Administer, notInSwarm},
 		{"POST /swarm/update", Administer, noSwarm},
-		{"POST /swarm/unlock", Administer, notInSwarm},
+		{"POST /swarm/unlock", Administer, noSwarm},
 		{"GET /services/{id}/logs", Observe, noSwarm},
 		{"GET /tasks/{id}/logs", Observe, noSwarm},
 	}

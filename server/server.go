@@ -53,6 +53,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	raw, path := shape.CutVersion(r.URL.Path)
 	c := &call{Request: r, w: w, server: s}
+	if r.Method == http.MethodOptions {
+		c.status(http.StatusOK)
+		return
+	}
 	row, values := s.routes.find(r.Method, path)
 	if row == nil {
 		c.writeError(http.StatusNotFound, "page not found")

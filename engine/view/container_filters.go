@@ -58,7 +58,7 @@ func badFilter(name, value string) error {
 // errdefs.ErrNotFound for a container in before or since that is not there.
 func (v *View) compile(ctx context.Context, o ListOptions) (*picker, error) {
 	f := o.Filters
-	err := f.Check("ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
+	err := f.Check("ancestor", "annotation", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
 		"network", "publish", "since", "status", "volume")
 	if err != nil {
 		return nil, err
@@ -70,6 +70,7 @@ func (v *View) compile(ctx context.Context, o ListOptions) (*picker, error) {
 		}
 	}
 	p.add(f.Has("label"), func(c *container.Container) bool { return f.Labels("label", c.Config.Labels) })
+	p.add(f.Has("annotation"), func(c *container.Container) bool { return f.Labels("annotation", c.HostConfig.Annotations) })
 	named, identified := f.Matcher("name"), f.Matcher("id")
 	p.add(f.Has("name"), func(c *container.Container) bool { return named(c.Name) || named("/"+c.Name) })
 	p.add(f.Has("id"), func(c *container.Container) bool { return prefixed(f, "id", c.ID) || identified(c.ID) })

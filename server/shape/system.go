@@ -38,7 +38,9 @@ func DiskUsage(v Version, found st.DiskUsage, old, verbose bool) Usage {
 	}
 	if cache := found.BuildCacheUsage; cache != nil && old {
 		answer.BuildCache = List(cache.Items)
-		answer.BuilderSize = &cache.TotalSize
+		if v < 1042 {
+			answer.BuilderSize = &cache.TotalSize
+		}
 	}
 	if v < 1052 {
 		answer.DiskUsage = nil
