@@ -17,6 +17,7 @@ import (
 	"github.com/cove-containers/cove/image/lease"
 	"github.com/cove-containers/cove/image/progress"
 	"github.com/cove-containers/cove/image/push"
+	"github.com/cove-containers/cove/image/recall"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/remote"
 	"github.com/cove-containers/cove/state"
@@ -47,7 +48,8 @@ type Store struct {
 	names  *names
 	pulls  *state.Table[unfinished]
 
-	documents documents
+	documents recall.Box[oci.Document] // parsed: they never change, and every command reads the same few
+	configs   recall.Box[*oci.Image]
 	leases    lease.Book
 	jobs      *progress.Jobs
 	push      *push.Pusher

@@ -3,7 +3,6 @@ package image
 import (
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -37,60 +36,10 @@ func (v variant) platform() ocispec.Platform {
 // usable tells whether the variant is an image whose documents are here.
 func (v variant) usable() bool { return !v.attestation && v.manifest != nil && v.config != nil }
 
-// documents remembers parsed documents and configs: they never change, and every command reads the same few.
-type documents struct {
-	mu    sync.Mutex
-	known map[digest.Digest]remembered
-	size  int
-}
-
-// remembered is one of them; the bytes it came from were size.
-type remembered struct {
-	document oci.Document
-	config   *oci.Image
-	size     int
-}
-
-// What is remembered at most, in bytes as they are in the store: one document, and all of them.
-const (
-	maxRememberedSize = 128 << 10
-	maxRemembered     = 8 << 20
-)
-
-func (c *documents) get(d digest.Digest) (remembered, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r, ok := c.known[d]
-	return r, ok
-}
-
-// put remembers r, and forgets any others for it when there is no room.
-func (c *documents) put(d digest.Digest, r remembered) {
-	if r.size > maxRememberedSize {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.known == nil {
-		c.known = map[digest.Digest]remembered{}
-	}
-	c.size += r.size - c.known[d].size
-	c.known[d] = r
-	for other, o := range c.known {
-		if c.size <= maxRemembered {
-			return
-		}
-		if other != d {
-			c.size -= o.size
-			delete(c.known, other)
-		}
-	}
-}
-
 // document reads an index or manifest from the store.
 func (s *Store) document(desc ocispec.Descriptor) (oci.Document, error) {
-	if r, ok := s.documents.get(desc.Digest); ok && r.config == nil && s.blobs.Has(desc.Digest) {
-		return r.document, nil
+	if doc, ok := s.documents.Get(desc.Digest); ok && s.blobs.Has(desc.Digest) {
+		return doc, nil
 	}
 	body, err := s.blobs.Read(desc.Digest, oci.MaxDocument)
 	if err != nil {
@@ -100,14 +49,14 @@ func (s *Store) document(desc ocispec.Descriptor) (oci.Document, error) {
 	if err != nil {
 		return oci.Document{}, fmt.Errorf("document %s: %w", desc.Digest, err)
 	}
-	s.documents.put(desc.Digest, remembered{document: doc, size: len(body)})
+	s.documents.Put(desc.Digest, doc, len(body))
 	return doc, nil
 }
 
 // config reads an image config from the store.
 func (s *Store) config(d digest.Digest) (*oci.Image, error) {
-	if r, ok := s.documents.get(d); ok && r.config != nil && s.blobs.Has(d) {
-		return r.config, nil
+	if img, ok := s.configs.Get(d); ok && s.blobs.Has(d) {
+		return img, nil
 	}
 	body, err := s.blobs.Read(d, oci.MaxConfig)
 	if err != nil {
@@ -117,7 +66,7 @@ func (s *Store) config(d digest.Digest) (*oci.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", d, err)
 	}
-	s.documents.put(d, remembered{config: &parsed, size: len(body)})
+	s.configs.Put(d, &parsed, len(body))
 	return &parsed, nil
 }
 
