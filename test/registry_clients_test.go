@@ -220,7 +220,8 @@ func (c *otherClients) ctr(want digest.Digest) {
 	}
 }
 
-func (c *otherClients) docker() {
+// dockerd starts Debian's docker daemon, which the docker client then asks.
+func (c *otherClients) dockerd() {
 	c.t.Helper()
 	root, socket := filepath.Join(c.dir, "dockerd"), filepath.Join(c.dir, "docker.sock")
 	c.t.Cleanup(func() {
@@ -229,6 +230,11 @@ func (c *otherClients) docker() {
 	})
 	c.daemon(socket, "dockerd", "--data-root", root+"/data", "--exec-root", root+"/exec", "-H", "unix://"+socket, "--pidfile", root+"/pid",
 		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--storage-driver", "vfs")
+}
+
+func (c *otherClients) docker() {
+	c.t.Helper()
+	c.dockerd()
 	from, to := c.host+"/skopeo/index:1", c.host+"/docker/image:1"
 	c.run("docker", "pull", "-q", from)
 	c.run("docker", "tag", from, to)
