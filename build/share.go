@@ -24,7 +24,7 @@ type CacheExport func(ctx context.Context, env *step.Env, attrs map[string]strin
 func (b *build) importCache(ctx context.Context, entry gateway.CacheOptionsEntry) error {
 	open, ok := b.builder.parts.CacheImports[entry.Type]
 	if !ok {
-		return fmt.Errorf("unknown cache importer: %s: %w", entry.Type, errdefs.ErrInvalidArgument)
+		return noCache(entry.Type)
 	}
 	id := fmt.Sprint(entry.Type, entry.Attrs) // maps are printed in the order of their keys
 	b.mu.Lock()
@@ -84,14 +84,25 @@ func originOf(entry gateway.CacheOptionsEntry) string {
 	return origin
 }
 
-// cacheExports checks what is to be exported, and returns what does it once the outcome is where it belongs.
-func (b *build) cacheExports(ctx context.Context, out *Outcome) (func(*Response) error, error) {
+func noCache(kind string) error {
+	return fmt.Errorf("a cache of type %q is not supported: there are registry, local and inline: %w", kind, errdefs.ErrNotImplemented)
+}
+
+// checkCaches refuses kinds of caches that are not there, before anything is run.
+func (b *Builder) checkCaches(req Request) error {
+	for _, e := range req.CacheExports {
+		if b.parts.CacheExports[e.Type] == nil {
+			return noCache(e.Type)
+		}
+	}
+	return nil
+}
+
+// cacheExports returns what exports caches once the outcome is where it belongs.
+func (b *build) cacheExports(ctx context.Context, out *Outcome) func(*Response) error {
 	var all []func(*Response) error
 	for _, entry := range b.request.CacheExports {
-		export, ok := b.builder.parts.CacheExports[entry.Type]
-		if !ok {
-			return nil, fmt.Errorf("could not find %s cache exporter: %w", entry.Type, errdefs.ErrInvalidArgument)
-		}
+		export := b.builder.parts.CacheExports[entry.Type]
 		all = append(all, func(r *Response) error {
 			var told map[string]string
 			err := b.task(ctx, "exporting cache to "+entry.Type, func(ctx context.Context, env *step.Env) (err error) {
@@ -114,7 +125,7 @@ func (b *build) cacheExports(ctx context.Context, out *Outcome) (func(*Response)
 			}
 		}
 		return nil
-	}, nil
+	}
 }
 
 // done lists the steps that the build has looked at.

@@ -42,6 +42,9 @@ func (b *Builder) Solve(ctx context.Context, req Request) (_ *Response, err erro
 		}
 	}
 	targets, err := b.targets(req)
+	if err == nil {
+		err = b.checkCaches(req)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -205,10 +208,7 @@ func (b *build) deliver(ctx context.Context, out *Outcome, targets []Target, res
 			return err
 		}
 	}
-	exports, err := b.cacheExports(ctx, out)
-	if err != nil {
-		return err
-	}
+	exports := b.cacheExports(ctx, out)
 	for _, t := range targets {
 		var told map[string]string
 		err := b.task(ctx, t.Name(), func(ctx context.Context, env *step.Env) (err error) {
