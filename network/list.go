@@ -12,6 +12,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/nft"
 	"github.com/cove-containers/cove/network/option"
 )
@@ -107,7 +108,22 @@ func (k *Keeper) inspect(name string) nt.Inspect {
 		}
 		n.Containers[id] = shown
 	}
+	if l != nil {
+		n.Status = l.status()
+	}
 	return n
+}
+
+// status counts the network's addresses.
+func (l *lan) status() *nt.Status {
+	s := &nt.Status{IPAM: nt.IPAMStatus{Subnets: nt.SubnetStatuses{}}}
+	for _, subnet := range []*ipam.Subnet{l.space.V4, l.space.V6} {
+		if subnet != nil {
+			used, left := subnet.Counts()
+			s.IPAM.Subnets[subnet.Prefix()] = nt.SubnetStatus{IPsInUse: used, DynamicIPsAvailable: left}
+		}
+	}
+	return s
 }
 
 // List returns the networks that the filters (dangling, driver, id, label, name, scope, type) let through, by name.

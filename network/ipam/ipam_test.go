@@ -230,3 +230,36 @@ func TestNilSubnet(t *testing.T) {
 		t.Error("remembered")
 	}
 }
+
+func TestCounts(t *testing.T) {
+	for _, tc := range []struct {
+		subnet, within string
+		take           []string
+		used, left     uint64
+	}{
+		{"10.1.2.0/24", "", nil, 3, 253},
+		{"10.1.2.0/24", "10.1.2.128/25", []string{"10.1.2.5", "10.1.2.200"}, 5, 126},
+		{"10.1.2.0/30", "", []string{"10.1.2.2"}, 4, 0},
+		{"fd00::/96", "", nil, 3, 1<<32 - 3},
+		{"fd00::/64", "", nil, 3, 1<<64 - 3},
+		{"fd00::/48", "", nil, 3, 1<<64 - 1},
+	} {
+		prefix := netip.MustParsePrefix(tc.subnet)
+		var within netip.Prefix
+		if tc.within != "" {
+			within = netip.MustParsePrefix(tc.within)
+		}
+		s, err := NewSubnet(prefix, within, prefix.Addr().Next())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range tc.take {
+			if err := s.Take(netip.MustParseAddr(a)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if used, left := s.Counts(); used != tc.used || left != tc.left {
+			t.Errorf("%s: %d used, %d left, want %d and %d", tc.subnet, used, left, tc.used, tc.left)
+		}
+	}
+}
