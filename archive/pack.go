@@ -173,6 +173,8 @@ func (p *packer) look(ctx context.Context, dirs Pile, name, path string) error {
 	}
 	dir := dirs[at]
 	switch {
+	case p.o.Whiteouts && strings.HasPrefix(name, whiteoutPrefix):
+		return nil // no image can have it: there the name would hide what lies below
 	case st.Whiteout():
 		if needed, err := p.hidden(name); err != nil || !needed {
 			return err

@@ -208,9 +208,10 @@ func (c *copier) target(dest, base string, dir, contents bool) (d *spot, made []
 	if d, err = resolve(c.root, dest, true); err != nil {
 		return nil, nil, err
 	}
+	opened := d // returns of failures set d
 	defer func() {
 		if err != nil {
-			d.close()
+			opened.close()
 		}
 	}()
 	if strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/.") {

@@ -116,6 +116,15 @@ func TestCopyPatterns(t *testing.T) { // DF-8
 	if _, err := k.run(copyStep(copyStep(llb.Scratch(), "/foo.go /d"), "/sub /d"), piles); err == nil || !strings.Contains(err.Error(), "cannot copy to non-directory: /d") {
 		t.Error(err)
 	}
+	for _, to := range []string{"/d/", "/d/.", "/d/x/", "/d/x"} { // below a file
+		if _, err := k.run(copyStep(copyStep(llb.Scratch(), "/foo.go /d"), "/bar.go "+to), piles); err == nil || !strings.Contains(err.Error(), "not a directory") {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+	whole := llb.CopyInfo{CreateDestPath: true}
+	if _, err := k.run(copyStep(llb.Scratch(), "/foo.go /d").File(llb.Copy(llb.Image("ctx"), "/sub", "/d", &whole)), piles); err == nil || !strings.Contains(err.Error(), "not a directory") {
+		t.Errorf("a directory in the place of a file: %v", err)
+	}
 	if _, err := k.run(copyStep(copyStep(llb.Scratch(), "/sub /d"), "/foo.go /d/x").File(llb.Copy(llb.Image("ctx"), "/foo.go", "/d/dir1", docker(llb.CopyInfo{}))), piles); err != nil {
 		t.Error(err)
 	}

@@ -112,6 +112,29 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestOrderOfWhatStandsAlone: COPY --link is done before the steps that are written before it, which are told first all the same.
+func TestOrderOfWhatStandsAlone(t *testing.T) {
+	s, err := Read([]byte("FROM a\nRUN slow\nCOPY --link f /\nADD --link g /\n"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	p := NewPrinter(s, func(text string) error { out.WriteString(text); return nil })
+	now := time.Now()
+	for _, name := range []string{"[1/4] FROM a", "[3/4] COPY --link f /", "[4/4] ADD --link g /", "[2/4] RUN slow"} {
+		v := &client.Vertex{Digest: digest.FromString(name), Name: name, Started: &now, Completed: &now}
+		if err := p.Update(&client.SolveStatus{Vertexes: []*client.Vertex{v}, Logs: []*client.VertexLog{{Vertex: v.Digest, Data: []byte("by " + name + "\n")}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Finish(false); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "Step 2/4 : RUN slow\nby [2/4] RUN slow\n") || strings.Count(got, "\nby ") != 4 {
+		t.Error(got)
+	}
+}
+
 // TestFailure: what failed is told last, and nothing that would have come after it.
 func TestFailure(t *testing.T) {
 	s, _ := Read([]byte("FROM a\nRUN fails\nRUN never\n"), "")

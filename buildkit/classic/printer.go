@@ -93,7 +93,7 @@ func (p *Printer) advance(ended bool) {
 // passed tells whether a later step of the same stage has begun: what it stands on needs no work of its own then.
 func (p *Printer) passed(i int) bool {
 	for j := i + 1; j < len(p.states) && p.steps.List[j].Stage == p.steps.List[i].Stage; j++ {
-		if p.states[j].begun || p.states[j].done {
+		if !p.steps.List[j].Alone && (p.states[j].begun || p.states[j].done) {
 			return true
 		}
 	}

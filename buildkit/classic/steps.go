@@ -20,6 +20,8 @@ type Step struct {
 	// Stage is the number of its stage, -1 before the first; Index is which of the stage's instructions that make
 	// something it is, from 1, or 0 for one that only changes settings.
 	Stage, Index int
+	// Alone tells that it needs nothing of what stands before it: COPY --link begins at once.
+	Alone bool
 }
 
 // Steps are the instructions of a Dockerfile, up to the end of the target's stage.
@@ -66,6 +68,12 @@ func (s *Steps) stage(number int, stage *instructions.Stage, before []instructio
 	s.List = append(s.List, from)
 	for _, command := range stage.Commands {
 		step := Step{Text: text(command), Stage: number}
+		switch c := command.(type) {
+		case *instructions.CopyCommand:
+			step.Alone = c.Link
+		case *instructions.AddCommand:
+			step.Alone = c.Link
+		}
 		switch command.(type) {
 		case *instructions.AddCommand, *instructions.CopyCommand, *instructions.RunCommand, *instructions.WorkdirCommand:
 			index++
