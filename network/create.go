@@ -28,10 +28,18 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 	if err := k.mayCreate(req.Name); err != nil {
 		return nt.CreateResponse{}, err
 	}
+	if req.ConfigOnly {
+		return k.createConfiguration(req)
+	}
+	req, from, err := k.configured(req)
+	if err != nil {
+		return nt.CreateResponse{}, err
+	}
 	r, err := draft(req)
 	if err != nil {
 		return nt.CreateResponse{}, err
 	}
+	r.From = from
 	foreign, err := k.foreign(r)
 	if err == nil {
 		err = k.sole(r, r.Options["parent"])
@@ -157,8 +165,6 @@ func drafted(req nt.CreateRequest, driver string) error {
 		return errdefs.ErrInvalidArgument.WithMessage("IPv4 or IPv6 must be enabled")
 	case req.Scope != "" && req.Scope != "local":
 		return absent("networks of scope " + req.Scope + " are")
-	case req.ConfigOnly || req.ConfigFrom != nil:
-		return absent("configuration-only networks are")
 	case req.Ingress:
 		return absent("ingress networks are")
 	case req.IPAM != nil && req.IPAM.Driver != "" && req.IPAM.Driver != "default":

@@ -320,11 +320,13 @@ func (k *Keeper) anyNamed(m *member) bool {
 func (k *Keeper) real(name string) (*lan, error) {
 	k.mu.Lock()
 	l := k.lans[name]
-	_, known := k.records[name]
+	r, known := k.records[name]
 	k.mu.Unlock()
 	switch {
 	case l != nil:
 		return l, nil
+	case r.Shape != nil:
+		return nil, errConfiguration
 	case name == nt.NetworkBridge || !known:
 		return nil, errdefs.ErrNotFound.WithMessage("network " + name + " not found")
 	}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	nt "github.com/moby/moby/api/types/network"
@@ -24,6 +25,9 @@ import (
 
 // userWarm is how many namespaces are kept ready on a user's network, from its first container on.
 const userWarm = 2
+
+// afterFirst is when the first of them is made: the network's first address is for who has come first.
+const afterFirst = 50 * time.Millisecond
 
 // lan is a network as it is on the host: on bridges of its own, or on a parent.
 type lan struct {
@@ -285,8 +289,8 @@ func (l *lan) addressesOf(device, alias string) ipam.Pair {
 }
 
 // pool makes namespaces on l ahead.
-func (k *Keeper) pool(l *lan, size int) *warm.Pool[*ready] {
-	return warm.New(k.log, size, func(want ipam.Pair) (*ready, error) { return k.makeOn(l, want) }, k.drop)
+func (k *Keeper) pool(l *lan, size int, after time.Duration) *warm.Pool[*ready] {
+	return warm.New(k.log, size, after, func(want ipam.Pair) (*ready, error) { return k.makeOn(l, want) }, k.drop)
 }
 
 // warmed is the pool of l, made when the network is used for the first time.
@@ -298,7 +302,7 @@ func (k *Keeper) warmed(l *lan) *warm.Pool[*ready] {
 		if l.parent != nil {
 			size = 0 // others on the parent's network would see what nobody uses
 		}
-		l.warm = k.pool(l, size)
+		l.warm = k.pool(l, size, afterFirst)
 	}
 	return l.warm
 }

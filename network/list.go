@@ -73,6 +73,10 @@ func (k *Keeper) inspect(name string) nt.Inspect {
 		},
 		Containers: map[string]nt.EndpointResource{},
 	}
+	n.ConfigFrom.Network = r.From
+	if r.Shape != nil {
+		r.showConfiguration(&n)
+	}
 	maps.Copy(n.Options, r.Options)
 	maps.Copy(n.Labels, r.Labels)
 	for _, of := range []struct {

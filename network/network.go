@@ -137,6 +137,9 @@ type record struct {
 	Labels, Options, IPAMOptions map[string]string `json:",omitempty"`
 	Config, Config6              nt.IPAMConfig     `json:",omitzero"`
 	Internal, Attachable         bool              `json:",omitempty"`
+	// Shape is what was asked of a configuration, From the one by which the network was made.
+	Shape *nt.CreateRequest `json:",omitempty"`
+	From  string            `json:",omitempty"`
 }
 
 // Open sets up the networks and the instance's firewall table, and begins to make namespaces ahead. Containers and
@@ -160,7 +163,7 @@ func Open(cfg Config, db *state.DB) (*Keeper, error) {
 		return nil, err
 	}
 	k.graves = newGraves(k.log, k.buried)
-	k.bare = warm.New(k.log, min(2, k.warmSize()), k.makeBare, k.drop)
+	k.bare = warm.New(k.log, min(2, k.warmSize()), 0, k.makeBare, k.drop)
 	if err := k.openLans(); err != nil {
 		k.bare.Close()
 		k.graves.close()
@@ -218,7 +221,7 @@ func (k *Keeper) openLans() error {
 		}
 	}
 	for name, r := range k.records {
-		if predefined(name) {
+		if predefined(name) || r.Shape != nil {
 			continue
 		}
 		l, err := k.openLan(name, r)
@@ -248,7 +251,7 @@ func (k *Keeper) openLans() error {
 	}
 	k.ports = publish.NewTaken()
 	if l := k.lans[nt.NetworkBridge]; l != nil {
-		l.warm = k.pool(l, k.warmSize())
+		l.warm = k.pool(l, k.warmSize(), 0)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -32,6 +33,9 @@ func (k *Keeper) Remove(ctx context.Context, ref string) error {
 func (k *Keeper) remove(name string) error {
 	k.mu.Lock()
 	l, r, err := k.lans[name], k.records[name], k.busy(name)
+	if err == nil && r.Shape != nil && k.shapes(name) {
+		err = errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("configuration network %q is in use", name))
+	}
 	if err == nil {
 		delete(k.lans, name)
 		delete(k.records, name)
@@ -72,7 +76,7 @@ func (k *Keeper) Prune(ctx context.Context, filters api.Filters) (nt.PruneReport
 	k.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		r := records[name]
-		if predefined(name) || !until.IsZero() && r.Created.After(until) || !filters.Labels("label", r.Labels) || !filters.NotLabels("label!", r.Labels) {
+		if predefined(name) || r.Shape != nil || !until.IsZero() && r.Created.After(until) || !filters.Labels("label", r.Labels) || !filters.NotLabels("label!", r.Labels) {
 			continue
 		}
 		if ctx.Err() != nil {

@@ -25,6 +25,7 @@ func Create(a *command.App) *cobra.Command {
 	var labels []string
 	var r ranges
 	var ip4, ip6 bool
+	var from string
 	request := network.CreateRequest{IPAM: &network.IPAM{}}
 	cmd := &cobra.Command{
 		Use:               "create [OPTIONS] NETWORK",
@@ -39,6 +40,9 @@ func Create(a *command.App) *cobra.Command {
 		}
 		if cmd.Flags().Changed("ipv6") {
 			request.EnableIPv6 = &ip6
+		}
+		if from != "" {
+			request.ConfigFrom = &network.ConfigReference{Network: from}
 		}
 		var err error
 		if request.IPAM.Config, err = r.config(); err != nil {
@@ -60,6 +64,8 @@ func Create(a *command.App) *cobra.Command {
 	fs.BoolVar(&ip6, "ipv6", false, "Enable or disable IPv6 address assignment")
 	fs.BoolVar(&request.Attachable, "attachable", false, "Enable manual container attachment")
 	fs.BoolVar(&request.Ingress, "ingress", false, "Create swarm routing-mesh network")
+	fs.BoolVar(&request.ConfigOnly, "config-only", false, "Create a configuration only network")
+	fs.StringVar(&from, "config-from", "", "The network from which to copy the configuration")
 	fs.StringVar(&request.Scope, "scope", "", "Control the network's scope")
 	fs.StringVar(&request.IPAM.Driver, "ipam-driver", "default", "IP Address Management Driver")
 	fs.StringSliceVar(&r.subnets, "subnet", nil, "Subnet in CIDR format that represents a network segment")

@@ -45,28 +45,32 @@ type Pool[T Thing] struct {
 	ready []T
 }
 
-// New keeps size things ready, made by build; drop lets go of one that nobody got.
-func New[T Thing](log *slog.Logger, size int, build func(want ipam.Pair) (T, error), drop func(T)) *Pool[T] {
+// New keeps size things ready, made by build from after so long on; drop lets go of one that nobody got.
+func New[T Thing](log *slog.Logger, size int, after time.Duration, build func(want ipam.Pair) (T, error), drop func(T)) *Pool[T] {
 	p := &Pool[T]{
 		log: log, make: build, drop: drop, least: size, want: size,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	go p.run()
+	go p.run(after)
 	return p
 }
 
 // Take gives a thing that is ready, with the addresses wanted or, where that is the zero value, any; or makes one while
 // the caller waits. When there was none the pool grows for the next time.
 func (p *Pool[T]) Take(want ipam.Pair) (T, error) {
-	r, ok := p.first(want)
+	// Not before: what comes first in order is for who waits.
+	defer p.poke()
+	if r, ok := p.first(want); ok {
+		return r, nil
+	}
+	return p.make(want)
+}
+
+func (p *Pool[T]) poke() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
-	if ok {
-		return r, nil
-	}
-	return p.make(want)
 }
 
 // first takes out what is ready; without an address in particular, what has been so for longest.
@@ -121,9 +125,9 @@ func (p *Pool[T]) Ready() []T {
 }
 
 // run fills the pool: at once when it is nearly empty, else when it has been left alone for a moment.
-func (p *Pool[T]) run() {
+func (p *Pool[T]) run(after time.Duration) {
 	defer close(p.done)
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(after)
 	defer timer.Stop()
 	for {
 		select {
