@@ -57,7 +57,9 @@ func (p *Progress) Show(m jsonstream.Message) error {
 	}
 	up := len(p.lines) - line
 	fmt.Fprintf(p.out, "\x1b[%dA\x1b[2K\r", up)
-	fmt.Fprintf(p.out, "%s: %s %s\r", m.ID, m.Status, bar(m.Progress, p.width(), time.Now()))
+	width := p.width()
+	text := strings.TrimRight(fmt.Sprintf("%s: %s %s", m.ID, m.Status, bar(m.Progress, width, time.Now())), " ")
+	fmt.Fprintf(p.out, "%s\r", Ellipsis(text, width-1)) // a line that breaks would be two
 	fmt.Fprintf(p.out, "\x1b[%dB", up)
 	return nil
 }
@@ -111,8 +113,9 @@ func bar(p *jsonstream.Progress, width int, now time.Time) string {
 	}
 	half := min(50, int(float64(p.Current)/float64(p.Total)*100)/2)
 	text := ""
-	if width > 110 {
-		text = "[" + strings.Repeat("=", half) + ">" + strings.Repeat(" ", 50-half) + "] "
+	if length := min(50, width-60); length >= 10 { // what stands around it takes up to 60 columns
+		done := half * length / 50
+		text = "[" + strings.Repeat("=", done) + ">" + strings.Repeat(" ", length-done) + "] "
 	}
 	if !p.HideCounts {
 		counts := amount(p.Current)

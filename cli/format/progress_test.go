@@ -21,11 +21,12 @@ func TestProgress(t *testing.T) {
 		{jsonstream.Progress{}, 200, ""},
 		{jsonstream.Progress{Current: 1500}, 200, "   1.5kB"},
 		{jsonstream.Progress{Current: 50, Total: 100}, 200, "[=========================>                         ]      50B/100B"},
-		{jsonstream.Progress{Current: 50, Total: 100}, 80, "     50B/100B"},
+		{jsonstream.Progress{Current: 50, Total: 100}, 80, "[==========>          ]      50B/100B"},
+		{jsonstream.Progress{Current: 50, Total: 100}, 60, "     50B/100B"},
 		{jsonstream.Progress{Current: 100, Total: 100}, 200, "[==================================================>]     100B/100B"},
-		{jsonstream.Progress{Current: 200, Total: 100}, 80, "    200B"},
-		{jsonstream.Progress{Current: 1, Total: 2, Units: "layers"}, 80, "1/2 layers"},
-		{jsonstream.Progress{Current: 50, Total: 100, Start: 90}, 80, "     50B/100B 10s"},
+		{jsonstream.Progress{Current: 200, Total: 100}, 60, "    200B"},
+		{jsonstream.Progress{Current: 1, Total: 2, Units: "layers"}, 60, "1/2 layers"},
+		{jsonstream.Progress{Current: 50, Total: 100, Start: 90}, 60, "     50B/100B 10s"},
 	} {
 		if got := bar(&c.p, c.width, now); got != c.want {
 			t.Errorf("%+v\n got %q\nwant %q", c.p, got, c.want)
