@@ -17,7 +17,7 @@ func help(a *command.App, cmd *cobra.Command) {
 	switch {
 	case !cmd.HasParent():
 		line = command.Name + " [OPTIONS] COMMAND"
-	case cmd.HasSubCommands():
+	case cmd.HasSubCommands() && cmd.Use == cmd.Name():
 		line = cmd.CommandPath() + " COMMAND"
 	}
 	fmt.Fprintf(&b, "Usage:  %s\n\n", line)
@@ -43,7 +43,7 @@ func help(a *command.App, cmd *cobra.Command) {
 	if cmd.HasAvailableSubCommands() {
 		fmt.Fprintf(&b, "\nRun '%s COMMAND --help' for more information on a command.\n", cmd.CommandPath())
 	}
-	fmt.Fprint(a.Out, b.String())
+	fmt.Fprint(cmd.OutOrStdout(), b.String())
 }
 
 // options lists the flags of cmd.
@@ -51,7 +51,7 @@ func options(b *strings.Builder, heading string, cmd *cobra.Command, width int) 
 	cmd.InitDefaultHelpFlag()
 	flags := cmd.NonInheritedFlags()
 	if help := flags.Lookup("help"); help != nil {
-		help.Hidden = cmd.Annotations["help"] == ""
+		help.Hidden = strings.HasPrefix(help.Usage, "help for ") // every command has it
 	}
 	if flags.HasAvailableFlags() {
 		fmt.Fprintf(b, "\n%s:\n%s", heading, flags.FlagUsagesWrapped(width-1))

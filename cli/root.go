@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"os"
 	"slices"
 	"strings"
 
@@ -120,7 +121,7 @@ func root(a *command.App, args []string) *cobra.Command {
 		if called == "" || called == e.name {
 			child := e.build(a)
 			child.Annotations = withAnnotation(child.Annotations, "group", e.group)
-			child.Hidden = e.group == ""
+			child.Hidden = e.group == "" || e.group == plain && os.Getenv("DOCKER_HIDE_LEGACY_COMMANDS") != ""
 			cmd.AddCommand(child)
 		}
 	}

@@ -96,7 +96,7 @@ func TestRunRefusals(t *testing.T) {
 		{"run Foo", "cove: invalid reference format: repository name (library/Foo) must be lowercase\n\nRun 'cove run --help' for more information\n", 125},
 		{"run --detach-keys foo busybox", "invalid detach keys (foo): Unknown character: 'foo'\n", 1},
 		{"foo", "cove: unknown command: cove foo\n\nRun 'cove --help' for more information\n", 1},
-		{"container foo", "cove: unknown command: cove container foo\n\nUsage:  cove container COMMAND\n\nRun 'cove container --help' for more information\n", 1},
+		{"container foo", "cove: unknown command: cove container foo\n\nUsage:  cove container\n\nRun 'cove container --help' for more information\n", 1},
 		{"ps x", "cove: 'cove ps' accepts no arguments\n\nUsage:  cove ps [OPTIONS]\n\nRun 'cove ps --help' for more information\n", 1},
 		{"rename a", "cove: 'cove rename' requires 2 arguments\n\nUsage:  cove rename CONTAINER NEW_NAME\n\nRun 'cove rename --help' for more information\n", 1},
 		{"swarm init", "cove: 'cove swarm' is not supported yet: swarm mode is still missing in Cove\n", 1},

@@ -4,6 +4,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -27,6 +28,8 @@ type Config struct {
 	Version string
 	// Header is added to every request.
 	Header http.Header
+	// Daemon is what messages call the daemon: "Cove" when it is empty.
+	Daemon string
 }
 
 // Client is a connection to one daemon. It is safe for concurrent use.
@@ -109,7 +112,7 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 		conn, err = (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext(ctx, "tcp", c.address)
 	}
 	if err != nil {
-		return nil, &ConnectError{Host: c.config.Host, Err: err}
+		return nil, &ConnectError{Host: c.config.Host, Daemon: cmp.Or(c.config.Daemon, "Cove"), Err: err}
 	}
 	if c.network != "tcp" || c.config.TLS == nil {
 		return conn, nil

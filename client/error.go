@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/containerd/errdefs"
 )
@@ -42,20 +43,21 @@ func (e *Error) Unwrap() error {
 
 // ConnectError says that no daemon could be reached at Host.
 type ConnectError struct {
-	Host string
-	Err  error
+	Host   string
+	Daemon string // what it is called
+	Err    error
 }
 
 // Error names the address, and the likely reason in words people search for.
 func (e *ConnectError) Error() string {
 	if errors.Is(e.Err, os.ErrPermission) {
-		return "permission denied while trying to connect to the Cove daemon socket at " + e.Host + ": " + e.Err.Error()
+		return "permission denied while trying to connect to the " + e.Daemon + " daemon socket at " + e.Host + ": " + e.Err.Error()
 	}
 	var far farError
 	if errors.As(e.Err, &far) {
 		return far.Error()
 	}
-	return "Cannot connect to the Cove daemon at " + e.Host + ". Is the cove daemon running?"
+	return "Cannot connect to the " + e.Daemon + " daemon at " + e.Host + ". Is the " + strings.ToLower(e.Daemon) + " daemon running?"
 }
 
 // Unwrap gives what the system said.

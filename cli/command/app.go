@@ -5,6 +5,8 @@ package command
 import (
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"github.com/cove-containers/cove/cli/config"
@@ -12,8 +14,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Name is what the program calls itself in its messages.
-const Name = "cove"
+// Name is what the program calls itself in its messages: as it was called, when that is "docker", so that scripts written for docker
+// read what they expect.
+var Name = nameOf(os.Args[0])
+
+func nameOf(program string) string {
+	if base := strings.TrimSuffix(filepath.Base(program), ".exe"); base == "docker" {
+		return base
+	}
+	return "cove"
+}
 
 // App is one run of the program: its streams, and what commands share.
 type App struct {

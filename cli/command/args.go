@@ -64,7 +64,7 @@ func UnknownCommand(cmd *cobra.Command, args []string) error {
 	}
 	usage := ""
 	if cmd.HasParent() {
-		usage = "Usage:  " + cmd.CommandPath() + " COMMAND\n\n"
+		usage = "Usage:  " + cmd.CommandPath() + "\n\n"
 	}
 	return fmt.Errorf("%s: unknown command: %s %s\n\n%s%sRun '%s --help' for more information", Name, cmd.CommandPath(), args[0], meantCommand(cmd, args[0]), usage, cmd.CommandPath())
 }

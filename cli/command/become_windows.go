@@ -7,8 +7,9 @@ import (
 )
 
 // become runs another program and ends as it does. A console's Ctrl-C reaches both; this one waits for the other.
-func become(path string, args []string) error {
+func become(path, name string, args []string) error {
 	cmd := exec.Command(path, args...)
+	cmd.Args[0] = name
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
 	var exit *exec.ExitError

@@ -2,8 +2,13 @@ package command
 
 import (
 	"context"
+	"encoding/csv"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"slices"
+	"strings"
 
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/cli/config"
@@ -66,18 +71,55 @@ func (a *App) Client() (*client.Client, error) {
 	if a.daemon != nil {
 		return a.daemon, nil
 	}
+	if level := a.Global.logLevel; !slices.Contains([]string{"", "trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"}, strings.ToLower(level)) {
+		return nil, &StatusError{Code: 1, Text: "Unable to parse logging level: " + level}
+	}
+	if len(a.Global.Hosts) > 0 && a.Global.Context != "" {
+		return nil, errors.New("conflicting options: cannot specify both --host and --context")
+	}
 	host, secure, err := a.ConfigFile().Address(a.Global.Choice)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("Failed to initialize: unable to resolve docker endpoint: %w", err) //nolint:staticcheck // docker's words
 	}
 	settings := client.Config{Host: host, TLS: secure}
+	if Name == "docker" {
+		settings.Daemon = "Docker"
+	}
 	settings.Version = config.FirstEnv("COVE_API_VERSION", "DOCKER_API_VERSION")
-	settings.Header = http.Header{"User-Agent": {"Cove-Client"}}
-	for name, value := range a.ConfigFile().HTTPHeaders {
-		settings.Header.Set(name, value)
+	if settings.Header, err = a.headers(); err != nil {
+		return nil, fmt.Errorf("Failed to initialize: %w", err) //nolint:staticcheck // docker's words
 	}
 	a.daemon, err = client.New(settings)
 	return a.daemon, err
+}
+
+// headers are those that the user wants sent with every request: of the environment if there are any, else of the configuration.
+func (a *App) headers() (http.Header, error) {
+	h := http.Header{"User-Agent": {"Cove-Client"}}
+	const variable = "DOCKER_CUSTOM_HEADERS"
+	given := os.Getenv(variable)
+	if given == "" {
+		for name, value := range a.ConfigFile().HTTPHeaders {
+			h.Set(name, value)
+		}
+		return h, nil
+	}
+	fields, err := csv.NewReader(strings.NewReader(given)).Read()
+	if err != nil {
+		return nil, fmt.Errorf("failed to parse custom headers from %s environment variable: value must be formatted as comma-separated key=value pairs", variable)
+	}
+	for _, field := range fields {
+		name, value, ok := strings.Cut(field, "=")
+		name = strings.TrimSpace(name)
+		switch {
+		case name == "":
+			return nil, fmt.Errorf("failed to set custom headers from %s environment variable: value contains a key=value pair with an empty key: '%s'", variable, field)
+		case !ok:
+			return nil, fmt.Errorf(`failed to set custom headers from %s environment variable: missing "=" in key=value pair: '%s'`, variable, field)
+		}
+		h.Set(name, value)
+	}
+	return h, nil
 }
 
 // Call makes a command of what it does with the daemon.

@@ -41,7 +41,7 @@ func (a *App) RunElsewhere(cmd *cobra.Command) error {
 	if err != nil {
 		return &StatusError{Code: 1, Text: fmt.Sprintf("%s: '%s' needs %v", Name, cmd.CommandPath(), err)}
 	}
-	return become(path, a.Args)
+	return become(path, Name, a.Args)
 }
 
 // findProgram looks for a program of the same package: beside this one, then where programs are.

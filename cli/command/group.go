@@ -27,13 +27,14 @@ const InspectUsage = `Show the output by a Go template: "json" or "TEMPLATE"`
 // WantsField tells whether a template names a field.
 func WantsField(layout, field string) bool { return strings.Contains(layout, "."+field) }
 
-// Group is a command that only holds others.
+// Group is a command that only holds others. Called alone it explains itself, where errors go: it has done nothing.
 func Group(name, short string, children ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   name,
 		Short: short,
 		Args:  UnknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SetOut(cmd.ErrOrStderr())
 			cmd.HelpFunc()(cmd, nil)
 			return nil
 		},

@@ -71,5 +71,5 @@ func (a *App) runPlugin(name string) error {
 			return err
 		}
 	}
-	return become(path, a.Args)
+	return become(path, path, a.Args)
 }

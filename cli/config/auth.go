@@ -50,14 +50,18 @@ func (f *File) Auth(key string) (registry.AuthConfig, error) {
 			return registry.AuthConfig{}, fmt.Errorf("read DOCKER_AUTH_CONFIG: %w", err)
 		}
 		if e, ok := find(given.Auths, key); ok {
-			return decode(e, key, "DOCKER_AUTH_CONFIG")
+			auth, err := decode(e, key)
+			if err != nil {
+				err = fmt.Errorf("read DOCKER_AUTH_CONFIG: %w", err)
+			}
+			return auth, err
 		}
 	}
 	if helper := f.helper(key); helper != "" {
 		return f.askHelper(helper, key)
 	}
 	e, _ := find(f.auths, key)
-	return decode(e, key, f.Path())
+	return decode(e, key)
 }
 
 func find(auths map[string]entry, key string) (entry, bool) {
@@ -72,15 +76,15 @@ func find(auths map[string]entry, key string) (entry, bool) {
 	return entry{}, false
 }
 
-// decode reads an entry that stands in the file or variable called where.
-func decode(e entry, key, where string) (registry.AuthConfig, error) {
+// decode reads the entry for key.
+func decode(e entry, key string) (registry.AuthConfig, error) {
 	auth := registry.AuthConfig{ServerAddress: key, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken}
 	if e.Auth == "" {
 		return auth, nil
 	}
 	raw, err := base64.StdEncoding.DecodeString(e.Auth)
 	if err != nil {
-		return auth, fmt.Errorf("credentials for %s in %s: %w", key, where, err)
+		return auth, fmt.Errorf("credentials for %s: %w", key, err)
 	}
 	auth.Username, auth.Password, _ = strings.Cut(strings.TrimRight(string(raw), "\x00"), ":")
 	return auth, nil
@@ -101,7 +105,7 @@ func (f *File) askHelper(helper, key string) (registry.AuthConfig, error) {
 	auth := registry.AuthConfig{ServerAddress: key}
 	out, err := runHelper(helper, "get", []byte(key))
 	if err != nil {
-		if strings.Contains(err.Error(), "credentials not found in native keychain") {
+		if err.Error() == noCredentials {
 			err = nil
 		}
 		return auth, err
@@ -140,6 +144,9 @@ func (f *File) StoreAuth(auth registry.AuthConfig) (plain bool, err error) {
 		}
 		e.Auth = base64.StdEncoding.EncodeToString([]byte(auth.Username + ":" + password))
 	}
+	if f.auths[auth.ServerAddress] == e {
+		return false, nil // the user has been told
+	}
 	if f.auths == nil {
 		f.auths = map[string]entry{}
 	}
@@ -173,6 +180,9 @@ func (f *File) HasAuth(key string) bool {
 	return err == nil && (auth.Username != "" || auth.IdentityToken != "" || auth.RegistryToken != "")
 }
 
+// noCredentials is what helpers say of a registry they know nothing of.
+const noCredentials = "credentials not found in native keychain"
+
 // runHelper speaks docker's credential helper protocol: one verb, the question on standard input.
 func runHelper(helper, verb string, question []byte) ([]byte, error) {
 	cmd := exec.Command("docker-credential-"+helper, verb)
@@ -181,10 +191,11 @@ func runHelper(helper, verb string, question []byte) ([]byte, error) {
 	if err == nil {
 		return out, nil
 	}
-	if said := strings.TrimSpace(string(out)); said != "" {
-		err = errors.New(said)
+	said := strings.TrimSpace(string(out))
+	if said == noCredentials {
+		return nil, errors.New(said)
 	}
-	return nil, fmt.Errorf("error getting credentials - err: %w", err)
+	return nil, fmt.Errorf("error %s credentials - err: %w, out: `%s`", map[string]string{"get": "getting", "store": "storing", "erase": "erasing"}[verb], err, said)
 }
 
 // Registries are those there are credentials for in the file, by the names users give them.

@@ -8,9 +8,11 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -67,17 +69,32 @@ func Load(dir string) (*File, error) {
 		return f, nil
 	}
 	if err == nil {
-		if err = json.Unmarshal(raw, &f.all); err == nil {
-			err = json.Unmarshal(raw, f)
-		}
-		if auths, ok := f.all["auths"]; ok && err == nil {
-			err = json.Unmarshal(auths, &f.auths)
-		}
+		err = f.parse(raw)
 	}
 	if err != nil {
-		f.broken = fmt.Errorf("Error loading config file: %s: %w", f.Path(), err) //nolint:staticcheck // docker's words
+		f.broken = fmt.Errorf("Error parsing config file (%s): %w", f.Path(), err) //nolint:staticcheck // docker's words
 	}
 	return f, f.broken
+}
+
+// parse reads the file's text; an empty one says nothing.
+func (f *File) parse(raw []byte) error {
+	err := json.NewDecoder(bytes.NewReader(raw)).Decode(&f.all)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, f)
+	}
+	if auths, ok := f.all["auths"]; ok && err == nil {
+		err = json.Unmarshal(auths, &f.auths)
+	}
+	for key, e := range f.auths {
+		if err == nil {
+			_, err = decode(e, key)
+		}
+	}
+	return err
 }
 
 // Path is where the file is.

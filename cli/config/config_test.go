@@ -38,7 +38,7 @@ func TestAbsentAndBroken(t *testing.T) {
 	}
 	write(t, dir, "config.json", "{")
 	f, err := Load(dir)
-	if err == nil || !strings.Contains(err.Error(), "Error loading config file: ") {
+	if err == nil || !strings.Contains(err.Error(), "Error parsing config file (") {
 		t.Error(err)
 	}
 	if err := f.UseContext("default"); err == nil {

@@ -127,7 +127,7 @@ func (t TLSFiles) Config() (*tls.Config, error) {
 	if t.Verify && t.CA != "" {
 		pem, err := os.ReadFile(t.CA)
 		if err != nil {
-			return nil, fmt.Errorf("could not read CA certificate %q: %w", t.CA, err)
+			return nil, err
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 
 	"github.com/cove-containers/cove/cli/command"
+	"github.com/cove-containers/cove/cli/opts"
 	"github.com/cove-containers/cove/client"
+	"github.com/cove-containers/cove/ref"
 	"github.com/spf13/cobra"
 )
 
@@ -21,6 +23,9 @@ func Commit(a *command.App) *cobra.Command {
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			if len(args) > 1 {
 				o.Reference = args[1]
+				if _, err := ref.Parse(o.Reference); o.Reference != "" && err != nil {
+					return err
+				}
 			}
 			o.NoPause = o.NoPause || !pause
 			id, err := daemon.ContainerCommit(ctx, args[0], o)
@@ -32,7 +37,7 @@ func Commit(a *command.App) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.StringVarP(&o.Author, "author", "a", "", `Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")`)
-	fs.StringArrayVarP(&o.Changes, "change", "c", nil, "Apply this Dockerfile instruction to the created image")
+	opts.List(fs, &o.Changes, "change", "c", "Apply this Dockerfile instruction to the created image", nil)
 	fs.StringVarP(&o.Message, "message", "m", "", "Commit message")
 	fs.BoolVarP(&pause, "pause", "p", true, "Pause the container during the commit")
 	fs.BoolVar(&o.NoPause, "no-pause", false, "Do not pause the container during the commit")

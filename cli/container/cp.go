@@ -33,7 +33,7 @@ func Cp(a *command.App) *cobra.Command {
 	k := copying{app: a}
 	cmd := &cobra.Command{
 		Use: `cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-
-	cove cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH`,
+	` + command.Name + ` cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH`,
 		Short: "Copy files/folders between a container and the local filesystem",
 		Long: `Copy files/folders between a container and the local filesystem
 

@@ -83,7 +83,7 @@ func build(a *command.App, fs *pflag.FlagSet, c *creation, args []string) (*clie
 func create(ctx context.Context, a *command.App, daemon *client.Client, c *creation, s opts.Settings) (string, error) {
 	if c.platform != "" {
 		if _, err := oci.ParsePlatform(c.platform); err != nil {
-			return "", fmt.Errorf("error parsing specified platform: %w", err)
+			return "", fmt.Errorf("error parsing specified platform: %w: invalid argument", err)
 		}
 	}
 	cid, err := openIDFile(s.HostConfig.ContainerIDFile)

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"strings"
 	"time"
 
 	"github.com/cove-containers/cove/cli/command"
@@ -40,7 +41,7 @@ func listContainers(a *command.App, use string) *cobra.Command {
 			if err := format.Check[format.Container](layout); err != nil {
 				return err
 			}
-			if !quiet && command.WantsField(layout, "Size") && !cmd.Flags().Changed("size") {
+			if !quiet && (command.WantsField(layout, "Size") || strings.Contains(layout, "json .}}")) && !cmd.Flags().Changed("size") {
 				o.Size = true
 			}
 			daemon, err := a.Client()

@@ -68,8 +68,11 @@ func ContainerTable(size bool) Table {
 			"HealthStatus": "HEALTH STATUS",
 		},
 	}
+	t.Raw = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\n" +
+		"status: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
 	if size {
 		t.Fields = append(t.Fields, "Size")
+		t.Raw += "size: {{.Size}}\n"
 	}
 	return t
 }

@@ -38,9 +38,12 @@ func ImageTable(digests bool) Table {
 			"CreatedAt": "CREATED AT", "Size": "SIZE", "Containers": "CONTAINERS", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE",
 		},
 	}
+	digest := ""
 	if digests {
 		t.Fields = slices.Insert(t.Fields, 2, "Digest")
+		digest = "digest: {{.Digest}}\n"
 	}
+	t.Raw = "repository: {{.Repository}}\n{{if .Tag}}tag: {{.Tag}}\n{{end}}" + digest + "image_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n"
 	return t
 }
 

@@ -19,14 +19,20 @@ type Table struct {
 	Fields []string
 	// Headers of every field that a table template may name.
 	Headers map[string]string
+	// Raw is the template that the format "raw" stands for; kinds without one do not know that format.
+	Raw string
 }
 
-// Write shows rows as layout asks: "" and "table" as the table, "json" as one JSON object a line, "table TEMPLATE" as
+// Write shows rows as layout asks: "" and "table" as the table, "json" as one JSON object a line, "raw" as lines of fields, "table TEMPLATE" as
 // a table of the template's columns, and anything else as a template.
 func Write[R any](w io.Writer, layout string, t Table, rows []R) error {
 	switch layout {
 	case "", "table":
 		return writeTable(w, t, rows)
+	case "raw":
+		if t.Raw != "" {
+			layout = t.Raw
+		}
 	case "json":
 		for _, row := range rows {
 			if _, err := fmt.Fprintln(w, JSON(row)); err != nil {

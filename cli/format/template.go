@@ -132,7 +132,7 @@ func (e *ParseError) Unwrap() error { return e.Err }
 
 // Check reads layout and tries it on an empty row, before there is anything to show.
 func Check[R any](layout string) error {
-	if layout == "" || layout == "table" || layout == "json" {
+	if layout == "" || layout == "table" || layout == "json" || layout == "raw" {
 		return nil
 	}
 	t, err := template.New("").Funcs(functions()).Parse(layout)

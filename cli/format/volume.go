@@ -35,6 +35,7 @@ func VolumeTable() Table {
 			"Name": "VOLUME NAME", "Group": "GROUP", "Driver": "DRIVER", "Scope": "SCOPE", "Availability": "AVAILABILITY",
 			"Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Links": "LINKS", "Size": "SIZE", "Status": "STATUS",
 		},
+		Raw: "name: {{.Name}}\ndriver: {{.Driver}}\n",
 	}
 }
 
@@ -81,6 +82,7 @@ func NetworkTable() Table {
 			"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE", "IPv4": "IPV4", "IPv6": "IPV6",
 			"Internal": "INTERNAL", "Labels": "LABELS", "CreatedAt": "CREATED AT",
 		},
+		Raw: "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n",
 	}
 }
 

@@ -53,7 +53,7 @@ func BuilderPrune(a *command.App) *cobra.Command {
 
 // BuilderPruning tells how the build cache is pruned by "system prune".
 func BuilderPruning(all bool) command.Pruning {
-	warning := "all dangling build cache"
+	warning := "unused build cache"
 	if all {
 		warning = "all build cache"
 	}

@@ -8,7 +8,9 @@ import (
 
 	"github.com/cove-containers/cove/cli/command"
 	"github.com/cove-containers/cove/cli/format"
+	"github.com/cove-containers/cove/cli/opts"
 	"github.com/cove-containers/cove/client"
+	"github.com/cove-containers/cove/ref"
 	"github.com/spf13/cobra"
 )
 
@@ -17,11 +19,14 @@ func Import(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:         "import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
 		Short:       "Import the contents from a tarball to create a filesystem image",
-		Args:        command.Between(1, 2),
+		Args:        command.AtLeast(1),
 		Annotations: command.Aliases("image import", "import"),
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
 			if len(args) > 1 {
 				o.Reference = args[1]
+				if _, err := ref.Parse(o.Reference); o.Reference != "" && err != nil {
+					return err
+				}
 			}
 			var archive io.Reader
 			o.Source = "-"
@@ -42,7 +47,7 @@ func Import(a *command.App) *cobra.Command {
 		}),
 	}
 	fs := cmd.Flags()
-	fs.StringArrayVarP(&o.Changes, "change", "c", nil, "Apply this Dockerfile instruction to the created image")
+	opts.List(fs, &o.Changes, "change", "c", "Apply this Dockerfile instruction to the created image", nil)
 	fs.StringVarP(&o.Message, "message", "m", "", "Set commit message for imported image")
 	fs.StringVar(&o.Platform, "platform", "", `Set platform if server is multi-platform capable`)
 	return cmd

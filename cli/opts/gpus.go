@@ -59,7 +59,7 @@ func gpuCount(text string) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, fmt.Errorf("invalid value for count (%s): value must be either \"all\" or an integer: not a number", text)
+		return 0, fmt.Errorf("invalid count (%s): value must be either \"all\" or an integer: invalid syntax", text)
 	}
 	return n, nil
 }

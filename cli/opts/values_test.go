@@ -45,7 +45,7 @@ func TestFlagValues(t *testing.T) {
 		{"--sysctl kernel.shmmax=1 --sysctl net.core.x=1", ""},
 		{"--device-cgroup-rule x", `invalid argument "x" for "--device-cgroup-rule" flag: invalid device cgroup format 'x'`},
 		{"--blkio-weight-device /dev/a:5", `invalid argument "/dev/a:5" for "--blkio-weight-device" flag: invalid weight for device: /dev/a:5`},
-		{"--gpus some", `invalid argument "some" for "--gpus" flag: invalid value for count (some): value must be either "all" or an integer: not a number`},
+		{"--gpus some", `invalid argument "some" for "--gpus" flag: invalid count (some): value must be either "all" or an integer: invalid syntax`},
 		{"--gpus what=1", `invalid argument "what=1" for "--gpus" flag: unexpected key 'what' in 'what=1'`},
 		{"--gpus count=1,count=2", `invalid argument "count=1,count=2" for "--gpus" flag: gpu request key 'count' can be specified only once`},
 	} {

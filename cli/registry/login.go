@@ -85,7 +85,8 @@ func enter(ctx context.Context, a *command.App, key string, s *signIn) error {
 			return err
 		}
 		if stored.Username != "" && stored.Password != "" {
-			fmt.Fprintf(a.Err, "Authenticating with existing credentials... [Username: %s]\n", stored.Username)
+			fmt.Fprintf(a.Err, "Authenticating with existing credentials... [Username: %s]\n\n Info -> To login with a different account, run '%s logout' followed by '%s login'\n\n\n",
+				stored.Username, command.Name, command.Name)
 			if err := verify(ctx, a, stored); err == nil {
 				return nil
 			}
@@ -147,7 +148,7 @@ func verify(ctx context.Context, a *command.App, auth registry.AuthConfig) error
 	}
 	plain, err := a.ConfigFile().StoreAuth(auth)
 	if err != nil {
-		return fmt.Errorf("error saving credentials: %w", err)
+		return fmt.Errorf("Error saving credentials: %w", err) //nolint:staticcheck // docker's words
 	}
 	if plain {
 		fmt.Fprintf(a.Err, "\nWARNING! Your credentials are stored unencrypted in '%s'.\nConfigure a credential helper to remove this warning. See\nhttps://docs.docker.com/go/credential-store/\n\n", a.ConfigFile().Path())
