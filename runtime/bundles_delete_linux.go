@@ -44,6 +44,11 @@ func (b *Bundles) Delete(id string, force bool) error {
 	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
 		return err
 	}
+	if r.Mounted != "" {
+		if err := unmountRoot(r.Mounted); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("unmount %s: %w", r.Mounted, err)
+		}
+	}
 	if h := r.Spec.Hooks; h != nil {
 		r.Status = specs.StateStopped
 		err = runHooks("poststop", h.Poststop, r.State)

@@ -35,6 +35,7 @@ func (b *Bundles) Exec(id string, o ExecOptions) (*Process, error) {
 	if err := checkTerminal(o.Process.Terminal, o.ConsoleSocket, o.Attached); err != nil {
 		return nil, err
 	}
+	b.warn(&o.Process)
 	c, err := r.open()
 	if err != nil {
 		return nil, err

@@ -24,10 +24,21 @@ import (
 //	<root>/<id>/
 //	    state.json    the record: process, bundle, document
 //	    start report  fifos, until the container is started; see Config.Handover
-type Bundles struct{ root string }
+type Bundles struct {
+	root string
+	// Warn is told what a document asks for that cannot be had and that the specification lets pass; nil: nobody is.
+	Warn func(text string)
+}
 
 // OpenBundles uses the folder root, which is made when the first container is.
 func OpenBundles(root string) *Bundles { return &Bundles{root: root} }
+
+// warn tells of what the process asks for in vain.
+func (b *Bundles) warn(p *specs.Process) {
+	if unknown := unknownCapabilities(p); len(unknown) > 0 && b.Warn != nil {
+		b.Warn("ignoring unknown capabilities: " + strings.Join(unknown, ", "))
+	}
+}
 
 // Paused is the status of a container whose processes are frozen.
 const Paused specs.ContainerState = "paused"
@@ -42,6 +53,8 @@ type Record struct {
 	Cgroup string `json:"cgroup"`
 	// Began is when the process began in the kernel's count, which tells it from a later one of the same number.
 	Began uint64 `json:"began"`
+	// Mounted is the folder the root is mounted on, of a container without a mount namespace.
+	Mounted string `json:"mounted,omitempty"`
 	// Spec is the document as it was at creation.
 	Spec *specs.Spec `json:"spec,omitempty"`
 }
@@ -143,22 +156,29 @@ func (b *Bundles) create(id, bundle string, spec *specs.Spec, o CreateOptions) (
 		}
 	}
 	guardDevices(spec.Linux)
+	b.warn(spec.Process)
 	c, err := Create(cfg, streams(spec.Process))
 	if err != nil {
 		return nil, err
 	}
-	undone := func(err error) error { return errors.Join(err, c.Destroy()) }
+	undone := func(err error) error {
+		err = errors.Join(err, c.Destroy())
+		if !c.ownMounts {
+			discard(unmountRoot(rootFolder(bundle, spec)))
+		}
+		return err
+	}
 	began, err := processBegan(c.Pid())
 	if err != nil {
 		return nil, undone(err)
 	}
 	r := &Record{
 		State: specs.State{Version: specs.Version, ID: id, Pid: c.Pid(), Bundle: bundle, Annotations: spec.Annotations},
-		Spec:  spec, RootFS: filepath.Join(bundle, spec.Root.Path), Created: time.Now().UTC(), Owner: "root",
+		Spec:  spec, RootFS: rootFolder(bundle, spec), Created: time.Now().UTC(), Owner: "root",
 		Cgroup: c.Cgroup().Path(), Began: began,
 	}
-	if filepath.IsAbs(spec.Root.Path) {
-		r.RootFS = spec.Root.Path
+	if !c.ownMounts {
+		r.Mounted = r.RootFS
 	}
 	if err := writeRecord(b.dir(id), r); err != nil {
 		return nil, undone(err)
@@ -167,6 +187,13 @@ func (b *Bundles) create(id, bundle string, spec *specs.Spec, o CreateOptions) (
 		return nil, undone(err)
 	}
 	return c, nil
+}
+
+func rootFolder(bundle string, s *specs.Spec) string {
+	if filepath.IsAbs(s.Root.Path) {
+		return s.Root.Path
+	}
+	return filepath.Join(bundle, s.Root.Path)
 }
 
 // streams are this process's own, or a terminal of the size the document has.
@@ -325,7 +352,18 @@ func (r *Record) open() (*Container, error) {
 	}
 	c.personality = r.Spec.Linux.Personality
 	for _, n := range r.Spec.Linux.Namespaces {
-		c.ownTime = c.ownTime || n.Type == specs.TimeNamespace
+		switch n.Type {
+		case specs.TimeNamespace:
+			c.join |= unix.CLONE_NEWTIME
+		case specs.UserNamespace:
+			c.join |= unix.CLONE_NEWUSER
+			if c.users, err = readIDMap(r.Pid); err != nil {
+				c.pidfd.Close()
+				return nil, err
+			}
+		case specs.MountNamespace:
+			c.ownMounts = true
+		}
 	}
 	return c, nil
 }

@@ -175,7 +175,7 @@ func TestHooks(t *testing.T) {
 	if err := b.Delete(id, false); err != nil {
 		t.Fatal(err)
 	}
-	want := "prestart y creating\ncreateRuntime y creating\ncreateContainer y creating\npoststart y running\npoststop y stopped\n"
+	want := "prestart y created\ncreateRuntime y creating\ncreateContainer y creating\npoststart y running\npoststop y stopped\n"
 	if text, _ := os.ReadFile(out); string(text) != want {
 		t.Errorf("hooks ran as\n%s\nwant\n%s", text, want)
 	}

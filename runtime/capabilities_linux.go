@@ -1,9 +1,8 @@
 package runtime
 
 import (
-	"fmt"
+	"slices"
 
-	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -30,28 +29,41 @@ type capabilityBounds struct {
 	bounding, effective, permitted, inheritable, ambient capabilitySet
 }
 
-// capabilitySets reads the document's sets; a document without them takes all capabilities away.
-func capabilitySets(c *specs.LinuxCapabilities) (capabilityBounds, error) {
+// capabilitySets reads the document's sets; a document without them takes all capabilities away. What this system
+// does not know nobody can have: see unknownCapabilities.
+func capabilitySets(c *specs.LinuxCapabilities) capabilityBounds {
 	var b capabilityBounds
-	if c == nil {
-		return b, nil
-	}
-	for _, s := range []struct {
-		names []string
-		into  *capabilitySet
-	}{
-		{c.Bounding, &b.bounding}, {c.Effective, &b.effective}, {c.Permitted, &b.permitted},
-		{c.Inheritable, &b.inheritable}, {c.Ambient, &b.ambient},
-	} {
-		for _, name := range s.names {
-			n, known := sys.CapabilityNumber(name)
-			if !known {
-				return b, fmt.Errorf("unknown capability %q: %w", name, errdefs.ErrInvalidArgument)
+	into := []*capabilitySet{&b.bounding, &b.effective, &b.permitted, &b.inheritable, &b.ambient}
+	for i, names := range nameLists(c) {
+		for _, name := range names {
+			if n, known := sys.CapabilityNumber(name); known {
+				*into[i] |= 1 << uint(n)
 			}
-			*s.into |= 1 << uint(n)
 		}
 	}
-	return b, nil
+	return b
+}
+
+// nameLists are the five sets in the order bounding, effective, permitted, inheritable, ambient.
+func nameLists(c *specs.LinuxCapabilities) [][]string {
+	if c == nil {
+		return nil
+	}
+	return [][]string{c.Bounding, c.Effective, c.Permitted, c.Inheritable, c.Ambient}
+}
+
+// unknownCapabilities lists what the process asks for and this system does not know: the specification wants a warning
+// for those, and nothing else.
+func unknownCapabilities(p *specs.Process) []string {
+	var unknown []string
+	for _, names := range nameLists(p.Capabilities) {
+		for _, name := range names {
+			if _, known := sys.CapabilityNumber(name); !known && !slices.Contains(unknown, name) {
+				unknown = append(unknown, name)
+			}
+		}
+	}
+	return unknown
 }
 
 // outsideBounding lists what has to be dropped from the bounding set.

@@ -41,7 +41,7 @@ func clone(p *program, flags uintptr, cgroup int) (pid int, pidfd *os.File, err 
 	fd := new(int32)
 	args := &cloneArgs{
 		flags:      uint64(flags) | unix.CLONE_PIDFD,
-		pidfd:      uint64(object(p, fd)),
+		pidfd:      uint64(onHeap(p, fd)),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
 	size := unsafe.Offsetof(args.cgroup)
@@ -50,7 +50,7 @@ func clone(p *program, flags uintptr, cgroup int) (pid int, pidfd *os.File, err 
 		args.cgroup = uint64(cgroup)
 		size = unsafe.Sizeof(*args)
 	}
-	request := [3]uintptr{unix.SYS_CLONE3, object(p, args), size}
+	request := [3]uintptr{unix.SYS_CLONE3, onHeap(p, args), size}
 	child, errno := fork(p, &request, uintptr(args.pidfd))
 	if errno == unix.ENOSYS && cgroup < 0 {
 		// A container's usual filter hides clone3, whose flags it could not look at.
@@ -83,6 +83,10 @@ type scratch struct {
 //go:nocheckptr
 func fork(p *program, request *[3]uintptr, pidfd uintptr) (uintptr, syscall.Errno) {
 	var s scratch
+	var rest *tape
+	if p.shared != nil {
+		rest = p.shared.tape
+	}
 	beforeFork()
 	pid, _, errno := syscall.RawSyscall6(request[0], request[1], request[2], pidfd, 0, 0, 0)
 	if errno != 0 || pid != 0 {
@@ -95,30 +99,38 @@ func fork(p *program, request *[3]uintptr, pidfd uintptr) (uintptr, syscall.Errn
 		syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&s.action)), 0, 8, 0, 0)
 	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&s.mask)), 0, 8, 0, 0)
-	for i := 0; i < len(p.calls); i++ {
-		c := &p.calls[i]
-		a := c.args
-		for n := 0; n < len(a); n++ {
-			if c.refs&(1<<uint(n)) != 0 {
-				a[n] = s.results[a[n]&(registers-1)]
+	next, count, done := unsafe.Pointer(unsafe.SliceData(p.calls)), uintptr(len(p.calls)), uintptr(0)
+	for {
+		for i := uintptr(0); i < count; i++ {
+			c := (*call)(unsafe.Add(next, i*unsafe.Sizeof(call{})))
+			a := c.args
+			for n := 0; n < len(a); n++ {
+				if c.refs&(1<<uint(n)) != 0 {
+					a[n] = s.results[a[n]&(registers-1)]
+				}
+			}
+			r, _, e := syscall.RawSyscall6(c.nr, a[0], a[1], a[2], a[3], a[4], a[5])
+			if c.into >= 0 {
+				s.results[c.into&(registers-1)] = r
+			}
+			if c.out != nil && e == 0 {
+				*c.out = r
+			}
+			switch {
+			case e != 0 && (c.check == ignoreError || e == c.tolerate):
+			case e != 0:
+				s.failure = [2]uint32{uint32(done + i), uint32(e)}
+				syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.report), uintptr(unsafe.Pointer(&s.failure)), recordSize)
+				exitChild()
+			case c.check == exactlyOne && r != 1, c.check == onlyZero && r != 0:
+				exitChild()
 			}
 		}
-		r, _, e := syscall.RawSyscall6(c.nr, a[0], a[1], a[2], a[3], a[4], a[5])
-		if c.into >= 0 {
-			s.results[c.into&(registers-1)] = r
-		}
-		switch {
-		case e != 0 && (c.check == ignoreError || e == c.tolerate):
-		case e != 0:
-			s.failure = [2]uint32{uint32(i), uint32(e)}
-			syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.report), uintptr(unsafe.Pointer(&s.failure)), recordSize)
-			exitChild()
-		case c.check == exactlyOne && r != 1:
+		if rest == nil || done != 0 {
 			exitChild()
 		}
+		next, count, done = rest.calls, rest.count, count
 	}
-	exitChild()
-	return 0, 0
 }
 
 //go:nosplit
@@ -132,10 +144,16 @@ func exitChild() {
 // errChildGone is a child that ended without saying why.
 var errChildGone = errors.New("the container's process ended unexpectedly")
 
-// listen reads the child's next record: nil once it has come to the mark, else what went wrong.
-func (p *program) listen(fd int, mark uint32) error {
+// listen reads the child's next record: nil once it has come to the mark, else what went wrong. With alive, the child
+// is gone when that pid descriptor says so, and else when the pipe ends.
+func (p *program) listen(fd int, mark uint32, alive int) error {
 	b := make([]byte, recordSize)
 	for {
+		if alive >= 0 {
+			if gone, err := awaitRecord(fd, alive); gone || err != nil {
+				return errors.Join(err, errChildGone)
+			}
+		}
 		n, err := unix.Read(fd, b)
 		switch {
 		case err == unix.EINTR:
@@ -149,5 +167,24 @@ func (p *program) listen(fd int, mark uint32) error {
 		default:
 			return p.failure(b)
 		}
+	}
+}
+
+// awaitRecord waits until there is something to read; gone tells that there is nothing and the child has ended.
+func awaitRecord(fd, alive int) (gone bool, err error) {
+	set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(alive), Events: unix.POLLIN}}
+	for patience := -1; ; {
+		_, err := unix.Poll(set, patience)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return false, err
+		case set[0].Revents != 0:
+			return false, nil
+		case patience == 0:
+			return true, nil
+		}
+		patience = 0 // it may have written just before it ended
 	}
 }

@@ -38,7 +38,7 @@ func waitingChild(t *testing.T, cgroup int, add func(*program)) (*Process, error
 		}
 		pipes.Close()
 	})
-	return child, p.listen(int(pipes.report.Fd()), markWaiting)
+	return child, p.listen(int(pipes.report.Fd()), markWaiting, -1)
 }
 
 // TestCloneIntoUnifiedGroup: the child is in its group from its first moment.

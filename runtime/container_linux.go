@@ -62,7 +62,7 @@ func (p *Process) Start() error {
 		return err
 	}
 	// The report ends without a word when execve, or init, closes the child's end.
-	err := p.program.listen(int(p.pipes.report.Fd()), markWaiting)
+	err := p.program.listen(int(p.pipes.report.Fd()), markWaiting, -1)
 	if errors.Is(err, errChildGone) {
 		return nil
 	}
@@ -187,10 +187,14 @@ type Container struct {
 	// write a whole file system's data to disk, which the end of the last process would otherwise wait for.
 	root, mounts *os.File
 	stubs        []Stub
-	// filter, personality and ownTime are what every further process gets, too.
+	// filter and personality are what every further process gets, too, and so are the namespaces that only a process
+	// can join.
 	filter      filter
 	personality *specs.LinuxPersonality
-	ownTime     bool
+	join        uintptr
+	users       *idMap
+	// ownMounts tells that the root of its mount namespace is its own.
+	ownMounts bool
 
 	destroying sync.Mutex
 	destroyed  bool

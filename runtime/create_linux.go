@@ -32,6 +32,13 @@ type creation struct {
 	container  *Container
 	// group delivers the cgroup, which is made while the root is.
 	group chan madeGroup
+	// made is where the process puts the file systems it makes.
+	made []madeFilesystem
+}
+
+type madeFilesystem struct {
+	rootfs.Filesystem
+	context, mount *uintptr
 }
 
 type madeGroup struct {
@@ -72,7 +79,9 @@ func create(cfg Config, io IO, before func(step string) error) (*Container, erro
 	c.container.stubs = c.root.Stubs()
 	c.container.root = c.root.Release()
 	c.container.filter, c.container.personality = c.birth.filter, c.birth.personality
-	c.container.ownTime = c.namespaces.has(unix.CLONE_NEWTIME)
+	c.container.users, c.container.ownMounts = c.birth.users, c.namespaces.has(unix.CLONE_NEWNS)
+	c.container.join = c.namespaces.byProcess()
+	c.program.shared.close()
 	c.birth.lendStderr(c.pipes)
 	c.birth.close()
 	c.namespaces.Close()
@@ -80,31 +89,33 @@ func create(cfg Config, io IO, before func(step string) error) (*Container, erro
 }
 
 // inside lists the steps that happen on a thread of their own, which takes on the container's namespaces one by
-// one. The order is the kernel's: bind sources are opened while the thread still sees the host's shared mounts;
-// names and kernel settings are written in the new namespaces, but through the host's proc; the process is cloned
-// when the root stands, because it inherits root and mounts from this thread; what only a process in its pid and
-// cgroup namespaces can mount comes after it; the host's tree goes last, because hooks may need it.
+// one. The order is the kernel's: bind sources are opened while the thread still sees the host's shared mounts; the
+// process is cloned then, because only it can make what belongs to its pid and user namespaces, and waits; names and
+// kernel settings are written in the new namespaces, but through the host's proc; the host's tree goes last, because
+// hooks may need it. Until the process goes on it has its descriptors in common with this one.
 func (c *creation) inside() []step {
 	return []step{
 		{"enter namespaces", func() error { return c.namespaces.enter(c.spec.Linux.TimeOffsets) }},
 		{"open mounts", c.openRoot},
+		{"join the cgroup", c.awaitGroup},
+		{"plan the process", c.plan},
+		{"clone the process", c.clone},
+		{"follow the process", c.follow},
 		{"keep the mount namespace", c.keepMounts},
-		{"mount the root", func() error { return c.root.Mount() }},
+		{"mount the root", c.mountRoot},
+		{"adjust the process", c.adjust},
+		{"await the process", func() error { return c.listen(markPrepared) }},
+		{"mount", c.mount},
 		{"name the host", c.setNames},
 		{"set kernel parameters", c.setParameters},
 		{"make the terminal", c.makeTerminal},
 		{"prepare the process", c.prepareProcess},
-		{"join the cgroup", c.awaitGroup},
-		{"plan the process", c.plan},
-		{"clone the process", c.clone},
-		{"adjust the process", c.adjust},
-		{"await the process", func() error { return c.listen(markPrepared) }},
-		{"mount what needs the process", c.mountLate},
+		{"plan the rest", c.planRest},
 		{"run hooks", c.runHooks},
 		{"protect paths", func() error { return c.root.Protect() }},
 		{"pivot", func() error { return c.root.Pivot() }},
 		{"let the process go on", func() error { return c.pipes.let() }},
-		{"await readiness", func() error { return c.listen(markWaiting) }},
+		{"await readiness", c.awaitReadiness},
 	}
 }
 
@@ -127,16 +138,14 @@ func (c *creation) check() error {
 		return errdefs.ErrInvalidArgument.WithMessage("the document lacks process, root or linux")
 	case len(s.Process.Args) == 0:
 		return errdefs.ErrInvalidArgument.WithMessage("no command specified")
-	case s.Process.SelinuxLabel != "" || s.Linux.MountLabel != "":
+	case s.Process.SelinuxLabel != "" || s.Linux.MountLabel != "" && labelled():
 		return errdefs.ErrNotImplemented.WithMessage("SELinux labels are not supported")
-	case len(s.Linux.UIDMappings)+len(s.Linux.GIDMappings) > 0:
-		return errdefs.ErrNotImplemented.WithMessage("user namespaces are not supported")
 	case s.Linux.IntelRdt != nil:
 		return errdefs.ErrNotImplemented.WithMessage("Intel RDT is not supported")
 	}
 	c.birth.process = *c.spec.Process
 	c.birth.preserve = c.cfg.PreserveFDs
-	c.birth.personality = c.spec.Linux.Personality
+	c.birth.personality, c.birth.shares = c.spec.Linux.Personality, true
 	c.undo.push(c.birth.close)
 	return nil
 }
@@ -184,7 +193,8 @@ func (c *creation) openNamespaces() error {
 	}
 	c.undo.push(c.namespaces.Close)
 	c.birth.newCgroupNS = c.namespaces.create&unix.CLONE_NEWCGROUP != 0
-	return nil
+	c.birth.users, err = c.namespaces.idMap(c.spec.Linux)
+	return err
 }
 
 // startGroup makes the cgroup while the thread builds the root.
@@ -213,7 +223,10 @@ func (c *creation) startGroup() error {
 }
 
 // placeholder is a process that does nothing until it is stopped.
-func placeholder() (pid int, stop func(), err error) {
+func placeholder() (pid int, stop func(), err error) { return holder(0) }
+
+// holder is a placeholder in new namespaces.
+func holder(flags uintptr) (pid int, stop func(), err error) {
 	pipes, err := openPipes()
 	if err != nil {
 		return 0, nil, err
@@ -222,7 +235,7 @@ func placeholder() (pid int, stop func(), err error) {
 	wait.keepOnly([]int{int(pipes.childStart.Fd())})
 	wait.wait(int(pipes.childStart.Fd()))
 	holder := &Process{}
-	pid, pidfd, err := clone(wait, 0, -1)
+	pid, pidfd, err := clone(wait, flags, -1)
 	if err != nil {
 		pipes.Close()
 		return 0, nil, err
@@ -256,6 +269,9 @@ func (c *creation) openRoot() error {
 		Masked:     c.spec.Linux.MaskedPaths,
 		ReadOnlys:  c.spec.Linux.ReadonlyPaths,
 		ProcInside: c.namespaces.has(unix.CLONE_NEWPID),
+		Owner:      c.birth.users.owner(),
+		IDMap:      c.mapIDs,
+		Borrowed:   !c.namespaces.has(unix.CLONE_NEWNS),
 	}
 	s.Propagation = c.spec.Linux.RootfsPropagation
 	if c.spec.Root != nil {
@@ -328,42 +344,96 @@ func (c *creation) makeTerminal() error {
 	return c.birth.useTerminal(master, slave, c.io)
 }
 
-// plan writes down what the child will do.
+// plan writes down what the child does before it waits for its root.
 func (c *creation) plan() error {
-	for _, p := range c.root.Procs() {
-		c.birth.held = append(c.birth.held, p.Target)
+	shared, err := newArena()
+	if err != nil {
+		return err
 	}
-	c.birth.prologue(&c.program)
-	for _, p := range c.root.Procs() {
-		mountProc(&c.program, p)
+	c.undo.push(shared.close)
+	p := &c.program
+	p.share(shared) // for the list of what is made
+	for _, f := range c.root.Inside() {
+		c.made = append(c.made, madeFilesystem{f, shared.slot(), shared.slot()})
 	}
-	c.program.mark(markPrepared)
-	c.program.wait(int(c.pipes.childStart.Fd()))
-	return c.birth.epilogue(&c.program)
+	c.undo.push(c.dropMade)
+	p.shared = nil
+	c.birth.prologue(p)
+	if c.namespaces.ownUsers() {
+		c.takeUsers(p)
+	}
+	for _, f := range c.made {
+		f.plan(p)
+	}
+	p.mark(markPrepared)
+	p.wait(int(c.pipes.childStart.Fd()))
+	p.share(shared)
+	return nil
 }
 
-// Registers of a proc file system in the making.
+// takeUsers waits until the new user namespace has its mappings and becomes its root.
+func (c *creation) takeUsers(p *program) {
+	p.wait(int(c.pipes.childStart.Fd()))
+	p.add("become the root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0).check = ignoreError
+	p.add("become the root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0).check = ignoreError
+}
+
+// planRest writes down what it does then.
+func (c *creation) planRest() error {
+	if !c.namespaces.has(unix.CLONE_NEWNS) {
+		var err error
+		if c.birth.chroot, err = aboveStandard(c.root.Dir(), c.birth.preserve); err != nil {
+			return err
+		}
+	}
+	if err := c.birth.epilogue(&c.program); err != nil {
+		return err
+	}
+	return c.program.publish()
+}
+
+// Registers of what the child opens.
 const (
 	registerContext = iota
 	registerMount
 )
 
-func mountProc(p *program, proc rootfs.Proc) {
-	p.add("open proc", unix.SYS_FSOPEN, p.text("proc"), unix.FSOPEN_CLOEXEC).into = registerContext
-	set := func(command uintptr, key, value uintptr) {
-		p.add("configure proc", unix.SYS_FSCONFIG, registerContext, command, key, value, 0).refs = 1
+// plan has the child make a file system. What it has open shows in the slots.
+func (f madeFilesystem) plan(p *program) {
+	name := fmt.Sprintf("error mounting %q to rootfs at %q: ", f.Source, f.Destination)
+	open := p.add(name+"open file system "+f.Kind, unix.SYS_FSOPEN, p.text(f.Kind), unix.FSOPEN_CLOEXEC)
+	open.into, open.out = registerContext, f.context
+	set := func(about string, command uintptr, key, value uintptr) {
+		p.add(name+about, unix.SYS_FSCONFIG, registerContext, command, key, value, 0).refs = 1
 	}
-	set(unix.FSCONFIG_SET_STRING, p.text("source"), p.text("proc"))
-	for _, o := range proc.Options {
-		set(unix.FSCONFIG_SET_STRING, p.text(o[0]), p.text(o[1]))
+	if f.Source != "" {
+		set("source", unix.FSCONFIG_SET_STRING, p.text("source"), p.text(f.Source))
 	}
-	set(unix.FSCONFIG_CMD_CREATE, 0, 0)
-	mount := p.add("mount proc", unix.SYS_FSMOUNT, registerContext, unix.FSMOUNT_CLOEXEC, uintptr(proc.Attributes))
-	mount.refs, mount.into = 1, registerMount
-	p.add("attach proc", unix.SYS_MOVE_MOUNT, registerMount, p.text(""), proc.Target.Fd(), p.text(""),
-		unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH).refs = 1
-	p.add("close proc", unix.SYS_CLOSE, registerMount).refs = 1
-	p.add("close proc", unix.SYS_CLOSE, registerContext).refs = 1
+	for _, o := range f.Options {
+		about := fmt.Sprintf("option %q of file system %s", o.Key, f.Kind)
+		if o.Flag {
+			set(about, unix.FSCONFIG_SET_FLAG, p.text(o.Key), 0)
+		} else {
+			set(about, unix.FSCONFIG_SET_STRING, p.text(o.Key), p.text(o.Value))
+		}
+	}
+	set("make file system "+f.Kind, unix.FSCONFIG_CMD_CREATE, 0, 0)
+	mount := p.add(name+"mount file system "+f.Kind, unix.SYS_FSMOUNT, registerContext, unix.FSMOUNT_CLOEXEC, uintptr(f.Attributes))
+	mount.refs, mount.out = 1, f.mount
+	closed := p.add("close file system", unix.SYS_CLOSE, registerContext)
+	closed.refs, closed.out = 1, f.context
+}
+
+// dropMade closes what the child made for a container that does not come into being; it is gone.
+func (c *creation) dropMade() {
+	for _, f := range c.made {
+		for _, slot := range []*uintptr{f.context, f.mount} {
+			if *slot != 0 {
+				discard(unix.Close(int(*slot)))
+				*slot = 0
+			}
+		}
+	}
 }
 
 func (c *creation) clone() error {
@@ -371,17 +441,46 @@ func (c *creation) clone() error {
 	if c.birth.entry.Dir != nil {
 		into = int(c.birth.entry.Dir.Fd())
 	}
-	pid, pidfd, err := clone(&c.program, c.namespaces.create&unix.CLONE_NEWPID, into)
+	pid, pidfd, err := clone(&c.program, c.namespaces.withProcess()|unix.CLONE_FILES, into)
 	if err != nil {
 		return err
 	}
-	// The child has its own copies now, and its end must show.
-	c.pipes.closeChild()
-	c.container.born(pid, pidfd, &c.program, c.pipes, c.spec.Process.Args[0], c.birth.path)
+	c.container.born(pid, pidfd, &c.program, c.pipes, c.spec.Process.Args[0], "")
 	c.undo.push(func() {
 		discard(c.container.end())
 	})
 	return nil
+}
+
+// follow gives a user namespace its mappings and joins what came with the process.
+func (c *creation) follow() error {
+	if !c.namespaces.ownUsers() {
+		return nil
+	}
+	if c.namespaces.users == nil {
+		if err := c.birth.users.write(c.container.pid); err != nil {
+			return err
+		}
+	}
+	if err := c.pipes.let(); err != nil {
+		return err
+	}
+	return c.container.control(c.namespaces.follow)
+}
+
+func (c *creation) mountRoot() error {
+	if err := c.root.MountRoot(); err != nil {
+		return err
+	}
+	if !c.namespaces.has(unix.CLONE_NEWNS) {
+		c.undo.push(func() { discard(unmountRoot(c.root.Place())) })
+	}
+	return nil
+}
+
+// unmountRoot takes away what a container without a mount namespace has left in the host's.
+func unmountRoot(place string) error {
+	return unix.Unmount(place, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 }
 
 func (c *creation) adjust() error {
@@ -389,21 +488,37 @@ func (c *creation) adjust() error {
 }
 
 func (c *creation) listen(mark uint32) error {
-	return c.program.listen(int(c.pipes.report.Fd()), mark)
+	return c.container.control(func(pidfd int) error { return c.program.listen(int(c.pipes.report.Fd()), mark, pidfd) })
 }
 
-// mountLate mounts what needs the process; it enters the cgroup namespace that the process has made.
-func (c *creation) mountLate() error {
+// awaitReadiness returns when the process waits to be started. It has its own descriptors by then; what it shares with
+// this process is closed here, so that its end shows.
+func (c *creation) awaitReadiness() error {
+	err := c.listen(markWaiting)
+	c.pipes.closeChild()
+	if err != nil || c.birth.users == nil {
+		return err
+	}
+	return c.birth.setLimits(c.container.pid)
+}
+
+// mount takes what the process has made and mounts everything. It enters the cgroup namespace that the process has
+// made.
+func (c *creation) mount() error {
 	if c.birth.newCgroupNS {
 		if err := c.container.control(func(fd int) error { return unix.Setns(fd, unix.CLONE_NEWCGROUP) }); err != nil {
 			return fmt.Errorf("join cgroup namespace: %w", err)
 		}
 	}
+	for _, f := range c.made {
+		f.Deliver(os.NewFile(*f.mount, f.Kind))
+		*f.mount = 0
+	}
 	var all []rootfs.Hierarchy
 	for _, h := range c.container.cgroup.Hierarchies() {
 		all = append(all, rootfs.Hierarchy(h))
 	}
-	return c.root.Late(all)
+	return c.root.Mount(all)
 }
 
 // discard drops the error of a step taken back: what failed before is what the caller has to hear.
@@ -415,10 +530,17 @@ func (c *creation) prepareProcess() error {
 	}
 	// A folder that cannot be made is reported when the process enters it.
 	discard(c.root.MakeDir(c.birth.cwd()))
+	c.container.path = c.birth.path
 	if c.cfg.Init {
 		c.birth.useInit()
 	}
 	return nil
+}
+
+// labelled tells whether SELinux labels files on this host; where it does not, nothing asks for labels.
+func labelled() bool {
+	_, err := os.Stat("/sys/fs/selinux/enforce")
+	return err == nil
 }
 
 func (c *creation) loadFilter() error {

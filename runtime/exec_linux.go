@@ -14,7 +14,7 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// joinable are the namespaces a further process enters by its thread. Time is left: see birth.joinTime.
+// joinable are the namespaces a further process enters by its thread. Time and users are left: see birth.join.
 const joinable = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP
 
 // execution is a further process of a container in the making.
@@ -39,14 +39,15 @@ func (c *Container) Exec(p specs.Process, user string, groups []string, io IO) (
 
 func (c *Container) exec(p specs.Process, user string, groups []string, io IO, f filter, before func(step string) error) (*Process, error) {
 	e := &execution{container: c, io: io, user: user, groups: groups, before: before, process: &Process{}}
-	e.birth.process, e.birth.filter, e.birth.personality = p, f, c.personality
+	e.birth.process, e.birth.filter, e.birth.personality, e.birth.users = p, f, c.personality, c.users
 	err := e.run([]step{
 		{"check", e.check},
 		{"open streams", e.openStreams},
 		{"enter the cgroup", e.enterCgroup},
 		{"clone", func() error { return sys.OnOwnThread(func() error { return e.run(e.inside()) }) }},
 		{"adjust the process", e.adjust},
-		{"await readiness", func() error { return e.program.listen(int(e.pipes.report.Fd()), markWaiting) }},
+		{"await readiness", func() error { return e.program.listen(int(e.pipes.report.Fd()), markWaiting, -1) }},
+		{"set limits", e.setLimits},
 	})
 	if err == nil {
 		e.birth.lendStderr(e.pipes)
@@ -115,13 +116,14 @@ func (e *execution) openStreams() error {
 
 func (e *execution) enterCgroup() error {
 	var err error
-	if e.birth.entry, err = e.container.cgroup.EntryBeside(e.container.pid); err != nil || !e.container.ownTime {
+	if e.birth.entry, err = e.container.cgroup.EntryBeside(e.container.pid); err != nil || e.container.join == 0 {
 		return err
 	}
+	e.birth.join = e.container.join
 	return e.container.control(func(fd int) error {
 		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 		if err == nil {
-			e.birth.joinTime = sys.FD(copied).File("pidfd")
+			e.birth.joinOf = sys.FD(copied).File("pidfd")
 		}
 		return err
 	})
@@ -132,6 +134,14 @@ func (e *execution) join() error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leave shared root: %w", err)
 	}
+	var root *os.File
+	if !e.container.ownMounts {
+		var err error
+		if root, err = os.OpenFile("/proc/"+strconv.Itoa(e.container.pid)+"/root", unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+			return fmt.Errorf("open root: %w", err)
+		}
+		defer root.Close()
+	}
 	err := e.container.control(func(fd int) error { return unix.Setns(fd, joinable) })
 	if errors.Is(err, unix.ESRCH) {
 		return errdefs.ErrFailedPrecondition.WithMessage("cannot exec in a stopped container")
@@ -139,7 +149,23 @@ func (e *execution) join() error {
 	if err != nil {
 		return fmt.Errorf("join namespaces: %w", err)
 	}
+	if root != nil {
+		if err := errors.Join(unix.Fchdir(int(root.Fd())), unix.Chroot(".")); err != nil {
+			return fmt.Errorf("enter root: %w", err)
+		}
+	}
+	if owner := e.container.users.owner(); owner != nil {
+		return rootfs.ActAs(*owner)
+	}
 	return nil
+}
+
+// setLimits sets what the process cannot in a user namespace of its own.
+func (e *execution) setLimits() error {
+	if e.birth.users == nil {
+		return nil
+	}
+	return e.birth.setLimits(e.process.pid)
 }
 
 func (e *execution) makeTerminal() error {

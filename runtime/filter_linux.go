@@ -36,9 +36,15 @@ func (f filter) empty() bool { return len(f.code) == 0 }
 
 const seccompSetModeFilter = 1
 
+// sockFprog is struct sock_fprog, its pointer a number: it may lie where no Go pointer can.
+type sockFprog struct {
+	length uint16
+	filter uintptr
+}
+
 // install adds the call that installs the filter.
 func (f filter) install(p *program) {
-	prog := &unix.SockFprog{Len: uint16(len(f.code)), Filter: (*unix.SockFilter)(unsafe.Pointer(&f.code[0]))}
-	p.keep = append(p.keep, f.code)
+	code := p.bytes(unsafe.Slice((*byte)(unsafe.Pointer(&f.code[0])), len(f.code)*int(unsafe.Sizeof(f.code[0]))))
+	prog := &sockFprog{length: uint16(len(f.code)), filter: code}
 	p.add("install seccomp filter", unix.SYS_SECCOMP, seccompSetModeFilter, uintptr(f.flags), object(p, prog))
 }

@@ -31,7 +31,11 @@ func (c *creation) runHooks() error {
 		hooks []specs.Hook
 		//lint:ignore SA1019 bundles written for older versions of the specification still have them
 	}{{"prestart", h.Prestart}, {"createRuntime", h.CreateRuntime}} {
-		err := sys.OnOtherThread(func() error { return runHooks(kind.name, kind.hooks, state) })
+		told := state
+		if kind.name == "prestart" {
+			told.Status = specs.StateCreated // as it was before there were hooks inside the creation
+		}
+		err := sys.OnOtherThread(func() error { return runHooks(kind.name, kind.hooks, told) })
 		if err != nil {
 			return err
 		}

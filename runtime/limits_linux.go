@@ -21,19 +21,58 @@ var rlimitNumbers = map[string]int{
 	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME,
 }
 
-// limits sets resource limits, scheduling and personality of the process.
-func (b *birth) limits(p *program) error {
-	given := false
+// rlimit is one resource limit.
+type rlimit struct {
+	name   string
+	number int
+	value  *unix.Rlimit
+}
+
+// rlimits are the process's; of open files always one.
+func (b *birth) rlimits() ([]rlimit, error) {
+	var all []rlimit
+	given := map[int]bool{}
 	for _, l := range b.process.Rlimits {
 		n, known := rlimitNumbers[strings.ToUpper(l.Type)]
 		if !known {
-			return fmt.Errorf("unknown limit %q: %w", l.Type, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("unknown limit %q: %w", l.Type, errdefs.ErrInvalidArgument)
 		}
-		given = given || n == unix.RLIMIT_NOFILE
-		setLimit(p, l.Type, n, l.Soft, l.Hard)
+		if given[n] {
+			return nil, fmt.Errorf("limit %q is given twice: %w", l.Type, errdefs.ErrInvalidArgument)
+		}
+		given[n] = true
+		all = append(all, rlimit{l.Type, n, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}})
 	}
-	if soft, hard, known := sys.OpenFilesLimit(); known && !given {
-		setLimit(p, "RLIMIT_NOFILE", unix.RLIMIT_NOFILE, soft, hard)
+	if soft, hard, known := sys.OpenFilesLimit(); known && !given[unix.RLIMIT_NOFILE] {
+		all = append(all, rlimit{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: soft, Max: hard}})
+	}
+	return all, nil
+}
+
+// setLimits sets the limits of a process from outside: in a user namespace of its own it cannot raise them.
+func (b *birth) setLimits(pid int) error {
+	all, err := b.rlimits()
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		if err := unix.Prlimit(pid, l.number, l.value, nil); err != nil {
+			return fmt.Errorf("set %s: %w", l.name, err)
+		}
+	}
+	return nil
+}
+
+// limits sets resource limits, scheduling and personality of the process.
+func (b *birth) limits(p *program) error {
+	all, err := b.rlimits()
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		if b.users == nil {
+			p.add("set "+l.name, unix.SYS_PRLIMIT64, 0, uintptr(l.number), object(p, l.value), 0)
+		}
 	}
 	if err := b.scheduling(p); err != nil {
 		return err
@@ -50,11 +89,6 @@ func (b *birth) limits(p *program) error {
 		p.add("set personality", unix.SYS_PERSONALITY, domain)
 	}
 	return nil
-}
-
-func setLimit(p *program, name string, n int, soft, hard uint64) {
-	l := &unix.Rlimit{Cur: soft, Max: hard}
-	p.add("set "+name, unix.SYS_PRLIMIT64, 0, uintptr(n), object(p, l), 0)
 }
 
 // Classes of I/O scheduling and the shift that joins class and priority, include/uapi/linux/ioprio.h.

@@ -18,6 +18,8 @@ import (
 type namespaces struct {
 	create uintptr
 	join   []joined
+	// users is a user namespace to join, which only a process can.
+	users *os.File
 }
 
 type joined struct {
@@ -29,6 +31,7 @@ var namespaceFlags = map[specs.LinuxNamespaceType]uintptr{
 	specs.MountNamespace: unix.CLONE_NEWNS, specs.UTSNamespace: unix.CLONE_NEWUTS, specs.IPCNamespace: unix.CLONE_NEWIPC,
 	specs.NetworkNamespace: unix.CLONE_NEWNET, specs.PIDNamespace: unix.CLONE_NEWPID,
 	specs.CgroupNamespace: unix.CLONE_NEWCGROUP, specs.TimeNamespace: unix.CLONE_NEWTIME,
+	specs.UserNamespace: unix.CLONE_NEWUSER,
 }
 
 // readNamespaces opens the namespaces to join.
@@ -42,8 +45,6 @@ func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces
 	for _, ns := range list {
 		flag, known := namespaceFlags[ns.Type]
 		switch {
-		case ns.Type == specs.UserNamespace:
-			return n, fmt.Errorf("user namespaces: %w", errdefs.ErrNotImplemented)
 		case !known:
 			return n, fmt.Errorf("unknown namespace %q: %w", ns.Type, errdefs.ErrInvalidArgument)
 		case seen[ns.Type]:
@@ -52,14 +53,20 @@ func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces
 		seen[ns.Type] = true
 		switch {
 		case ns.Type == specs.NetworkNamespace && network != nil:
-		case ns.Type == specs.MountNamespace && ns.Path != "":
-			return n, fmt.Errorf("join mount namespace %s: %w", ns.Path, errdefs.ErrNotImplemented)
 		case ns.Path == "":
 			n.create |= flag
 		default:
 			f, err := os.Open(ns.Path)
 			if err != nil {
 				return n, fmt.Errorf("open namespace: %w", err)
+			}
+			if kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err != nil || uintptr(kind) != flag {
+				f.Close()
+				return n, fmt.Errorf("%s is no %s namespace: %w", ns.Path, ns.Type, errdefs.ErrInvalidArgument)
+			}
+			if flag == unix.CLONE_NEWUSER {
+				n.users = f
+				continue
 			}
 			n.join = append(n.join, joined{flag, f})
 		}
@@ -71,9 +78,6 @@ func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces
 		}
 		n.join = append(n.join, joined{unix.CLONE_NEWNET, copied})
 	}
-	if n.create&unix.CLONE_NEWNS == 0 {
-		return n, fmt.Errorf("a container needs a mount namespace of its own: %w", errdefs.ErrNotImplemented)
-	}
 	return n, nil
 }
 
@@ -82,7 +86,20 @@ func (n *namespaces) Close() {
 	for _, j := range n.join {
 		j.file.Close()
 	}
-	n.join = nil
+	closeAll([]*os.File{n.users})
+	n.join, n.users = nil, nil
+}
+
+// ownUsers tells whether the container's user namespace is not the host's.
+func (n *namespaces) ownUsers() bool { return n.users != nil || n.create&unix.CLONE_NEWUSER != 0 }
+
+// withProcess are the new namespaces that come with the process: its pid namespace, and all that a user namespace
+// shall own. The cgroup namespace can only be made inside the cgroup.
+func (n *namespaces) withProcess() uintptr {
+	if !n.ownUsers() {
+		return n.create & unix.CLONE_NEWPID
+	}
+	return n.create &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
 }
 
 // has tells whether the container does not have the host's namespace of this kind.
@@ -93,6 +110,34 @@ func (n *namespaces) has(flag uintptr) bool {
 		}
 	}
 	return n.create&flag != 0
+}
+
+// byProcess are those of the container's namespaces that a thread among others cannot join.
+func (n *namespaces) byProcess() (flags uintptr) {
+	if n.has(unix.CLONE_NEWTIME) {
+		flags |= unix.CLONE_NEWTIME
+	}
+	if n.ownUsers() {
+		flags |= unix.CLONE_NEWUSER
+	}
+	return flags
+}
+
+// idMap is how the container's user namespace is numbered; nil where it has none.
+func (n *namespaces) idMap(l *specs.Linux) (*idMap, error) {
+	m := &idMap{l.UIDMappings, l.GIDMappings}
+	given := len(m.users) + len(m.groups)
+	switch {
+	case n.users != nil:
+		return nil, fmt.Errorf("join user namespace: %w", errdefs.ErrNotImplemented)
+	case !n.ownUsers() && given == 0:
+		return nil, nil
+	case !n.ownUsers():
+		return nil, errdefs.ErrInvalidArgument.WithMessage("user namespace mappings specified, but user namespace isn't enabled in the config")
+	case len(m.users) == 0 || len(m.groups) == 0:
+		return nil, errdefs.ErrInvalidArgument.WithMessage("user namespaces enabled, but no mapping of users and of groups is specified")
+	}
+	return m, nil
 }
 
 // parametersOfIPC are the kernel parameters, besides fs.mqueue.*, that an IPC namespace has for itself.
@@ -115,10 +160,9 @@ func (n *namespaces) own(parameter string) bool {
 	return false
 }
 
-// enter moves the calling thread into the namespaces, except that the pid namespace is left to the clone, and that
-// the cgroup namespace can only be made inside the cgroup.
+// enter moves the calling thread into the namespaces that exist or do not come with the process.
 func (n *namespaces) enter(offsets map[string]specs.LinuxTimeOffset) error {
-	flags := n.create &^ (unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
+	flags := n.create &^ (n.withProcess() | unix.CLONE_NEWCGROUP)
 	if err := unix.Unshare(int(flags | unix.CLONE_FS)); err != nil {
 		return fmt.Errorf("make namespaces: %w", err)
 	}
@@ -134,10 +178,23 @@ func (n *namespaces) enter(offsets map[string]specs.LinuxTimeOffset) error {
 			return fmt.Errorf("set time offsets: %w", err)
 		}
 	}
-	if n.create&unix.CLONE_NEWNET != 0 {
-		if err := raiseLoopback(); err != nil {
-			return fmt.Errorf("set up loopback interface: %w", err)
-		}
+	if flags&unix.CLONE_NEWNET != 0 {
+		return raiseLoopback()
+	}
+	return nil
+}
+
+// follow moves the calling thread into those namespaces that came with the process, as far as a thread can.
+func (n *namespaces) follow(pidfd int) error {
+	flags := n.withProcess() &^ (unix.CLONE_NEWUSER | unix.CLONE_NEWPID)
+	if flags == 0 {
+		return nil
+	}
+	if err := unix.Setns(pidfd, int(flags)); err != nil {
+		return fmt.Errorf("join the process's namespaces: %w", err)
+	}
+	if flags&unix.CLONE_NEWNET != 0 {
+		return raiseLoopback()
 	}
 	return nil
 }
@@ -163,13 +220,20 @@ type interfaceRequest struct {
 
 // raiseLoopback brings a new network namespace's only interface up.
 func raiseLoopback() error {
+	if err := raise("lo"); err != nil {
+		return fmt.Errorf("set up loopback interface: %w", err)
+	}
+	return nil
+}
+
+func raise(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	r := interfaceRequest{flags: unix.IFF_UP}
-	copy(r.name[:], "lo")
+	copy(r.name[:], name)
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&r))); errno != 0 {
 		return errno
 	}

@@ -35,8 +35,12 @@ type birth struct {
 	report, start *os.File
 	// handover replaces them once the process is set up, where another process shall start it; else nil.
 	handover *handover
-	// held are more descriptors that must survive in the child, and closed ones must not.
-	held []*os.File
+	// chroot is the root of a process whose mount namespace has another; else nil.
+	chroot *os.File
+	// shares tells that the child has its descriptors in common with the runtime, until it lets go of them.
+	shares bool
+	// users maps the process's user namespace to the host's; nil: it is the host's.
+	users *idMap
 
 	entry *cgroup.Entry
 	// newCgroupNS makes a cgroup namespace once the process is in its cgroup.
@@ -45,47 +49,25 @@ type birth struct {
 	// proc is the host's, for a process with an AppArmor profile, and profileFile where to write it; else nil.
 	proc        *os.File
 	profileFile string
-	// joinTime is a process whose time namespace the child enters: a thread among others cannot.
-	joinTime *os.File
+	// joinOf is a process whose namespaces of the kinds in join the child enters: a thread among others cannot.
+	joinOf *os.File
+	join   uintptr
 }
 
 // stepExec is the step that makes the process its program.
 const stepExec = "exec"
 
-// prologue is what the child does first: it lets go of what is not its own and enters its cgroup.
+// prologue is what the child does first: it enters its cgroup, and what namespaces only a process can.
 func (b *birth) prologue(p *program) {
 	p.report = int(b.report.Fd())
 	// Until it executes the program the child is a copy of the runtime, which nobody inside may look at.
 	p.add("hide the runtime", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
-	files := []*os.File{b.report, b.start, b.stdio[0], b.stdio[1], b.stdio[2]}
-	files = append(files, b.held...)
-	if b.program != nil {
-		files = append(files, b.program)
-	}
-	if b.handover != nil {
-		files = append(files, b.handover.start, b.handover.report)
-	}
-	for _, f := range []*os.File{b.joinTime, b.proc} {
-		if f != nil {
-			files = append(files, f)
-		}
-	}
-	files = append(files, b.entry.Tasks...)
-	var fds []int
-	for n := 3; n < 3+b.preserve; n++ {
-		fds = append(fds, n)
-	}
-	for _, f := range files {
-		fds = append(fds, int(f.Fd()))
-	}
-	slices.Sort(fds)
-	p.keepOnly(slices.Compact(fds))
 	self := p.bytes([]byte("0"))
 	for _, f := range b.entry.Tasks {
 		p.add("enter cgroup", unix.SYS_WRITE, f.Fd(), self, 1)
 	}
-	if b.joinTime != nil {
-		p.add("join time namespace", unix.SYS_SETNS, b.joinTime.Fd(), unix.CLONE_NEWTIME)
+	if b.joinOf != nil {
+		p.add("join namespaces", unix.SYS_SETNS, b.joinOf.Fd(), b.join)
 	}
 	if b.newCgroupNS {
 		p.add("make cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
@@ -95,10 +77,37 @@ func (b *birth) prologue(p *program) {
 	p.add("make keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).check = ignoreError
 }
 
+// letGo closes what is not the child's own.
+func (b *birth) letGo(p *program) {
+	if b.shares {
+		p.add("have descriptors of its own", unix.SYS_UNSHARE, unix.CLONE_FILES)
+	}
+	files := []*os.File{b.report, b.start, b.stdio[0], b.stdio[1], b.stdio[2], b.program, b.proc}
+	if b.handover != nil {
+		files = append(files, b.handover.start, b.handover.report)
+	}
+	var fds []int
+	for n := 3; n < 3+b.preserve; n++ {
+		fds = append(fds, n)
+	}
+	for _, f := range files {
+		if f != nil {
+			fds = append(fds, int(f.Fd()))
+		}
+	}
+	slices.Sort(fds)
+	p.keepOnly(slices.Compact(fds))
+}
+
 // epilogue is the rest: from a process of the runtime's to the container's program. The order matters: a limit of
 // open files may be too low to set up streams; limits and scheduling need privileges that the identity takes away;
 // no_new_privs and the filter come last, because the filter holds for every later step as well.
 func (b *birth) epilogue(p *program) error {
+	if b.chroot != nil {
+		p.add("enter root", unix.SYS_FCHDIR, b.chroot.Fd())
+		p.add("change root", unix.SYS_CHROOT, p.text("."))
+	}
+	b.letGo(p)
 	b.descriptors(p)
 	if err := b.limits(p); err != nil {
 		return err
@@ -114,9 +123,7 @@ func (b *birth) epilogue(p *program) error {
 		closing = 0
 		p.add("keep the report for init", unix.SYS_FCNTL, uintptr(p.report), unix.F_SETFD, 0)
 	}
-	if err := b.become(p); err != nil {
-		return err
-	}
+	b.become(p)
 	p.mark(markWaiting)
 	start := b.start
 	if b.handover != nil {
@@ -145,11 +152,8 @@ func (b *birth) descriptors(p *program) {
 
 // become gives the process its identity and capabilities. A process without no_new_privs needs CAP_SYS_ADMIN to
 // install a filter, so where the container is not to have it, it goes after that.
-func (b *birth) become(p *program) error {
-	caps, err := capabilitySets(b.process.Capabilities)
-	if err != nil {
-		return err
-	}
+func (b *birth) become(p *program) {
+	caps := capabilitySets(b.process.Capabilities)
 	for _, n := range caps.outsideBounding() {
 		c := p.add("drop capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(n))
 		c.tolerate = unix.EINVAL // a capability this kernel does not know
@@ -159,8 +163,7 @@ func (b *birth) become(p *program) error {
 	b.enter(p, "enter working directory", ignoreError)
 	groups := make([]uint32, len(b.id.groups)+1)
 	copy(groups, b.id.groups)
-	p.keep = append(p.keep, groups)
-	p.add("set groups", unix.SYS_SETGROUPS, uintptr(len(b.id.groups)), object(p, &groups[0]))
+	p.add("set groups", unix.SYS_SETGROUPS, uintptr(len(b.id.groups)), p.bytes(unsafe.Slice((*byte)(unsafe.Pointer(&groups[0])), 4*len(groups))))
 	p.add("set group", unix.SYS_SETRESGID, uintptr(b.id.gid), uintptr(b.id.gid), uintptr(b.id.gid))
 	p.add("set user", unix.SYS_SETRESUID, uintptr(b.id.uid), uintptr(b.id.uid), uintptr(b.id.uid))
 	armed := caps
@@ -179,13 +182,12 @@ func (b *birth) become(p *program) error {
 		p.add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	}
 	if b.filter.empty() {
-		return nil
+		return
 	}
 	b.filter.install(p)
 	if armed != caps {
 		caps.set(p)
 	}
-	return nil
 }
 
 // enter adds the calls that enter the working directory. It may not lead through /proc's magic links: what the child
@@ -297,19 +299,19 @@ func closeAll(files []*os.File) {
 
 // handOver gives the streams to the user, so that /dev/stdout and the like can be opened again. What is shared with
 // the world, or cannot be given away, stays as it is.
-func handOver(stdio [3]*os.File, id identity) error {
+func handOver(stdio [3]*os.File, uid uint32) error {
 	for _, f := range stdio {
 		var st unix.Stat_t
 		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 			return fmt.Errorf("look at standard stream: %w", err)
 		}
 		isNull := st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
-		if isNull || st.Uid == id.uid {
+		if isNull || st.Uid == uid {
 			continue
 		}
-		err := unix.Fchown(int(f.Fd()), int(id.uid), -1)
+		err := unix.Fchown(int(f.Fd()), int(uid), -1)
 		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EROFS) {
-			return fmt.Errorf("give standard stream to user %d: %w", id.uid, err)
+			return fmt.Errorf("give standard stream to user %d: %w", uid, err)
 		}
 	}
 	return nil
@@ -352,14 +354,14 @@ func (b *birth) lendStderr(p *pipes) {
 // close closes the runtime's copies of what the process was born with.
 func (b *birth) close() {
 	closeAll(b.stdio[:])
-	closeAll([]*os.File{b.program, b.joinTime, b.proc})
+	closeAll([]*os.File{b.program, b.joinOf, b.proc, b.chroot})
 	if b.entry != nil {
 		b.entry.Close()
 	}
 	if b.handover != nil {
 		closeAll([]*os.File{b.handover.start, b.handover.report})
 	}
-	b.stdio, b.program, b.entry, b.joinTime, b.proc, b.handover = [3]*os.File{}, nil, nil, nil, nil, nil
+	b.stdio, b.program, b.entry, b.joinOf, b.proc, b.chroot, b.handover = [3]*os.File{}, nil, nil, nil, nil, nil, nil
 }
 
 // prepare finds out who the process is and what it runs, inside root.
@@ -376,5 +378,9 @@ func (b *birth) prepare(root *os.File, user string, groups []string) error {
 	if b.path, err = lookPath(root, b.cwd(), b.process.Args[0], b.env); err != nil {
 		return err
 	}
-	return handOver(b.stdio, b.id)
+	uid, known := b.users.user(b.id.uid)
+	if _, knownGroup := b.users.group(b.id.gid); !known || !knownGroup {
+		return invalid(fmt.Errorf("user %d:%d is not mapped in the user namespace", b.id.uid, b.id.gid))
+	}
+	return handOver(b.stdio, uid)
 }

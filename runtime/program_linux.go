@@ -11,9 +11,14 @@ import (
 
 // A program is the list of system calls a cloned child makes before it becomes its own program. The child is a
 // copy of a threaded process with one thread left, so it may run no Go code that allocates, locks or grows a
-// stack: everything it needs, down to the bytes of every string, lies ready before the clone.
+// stack: everything it needs, down to the bytes of every string, lies ready before the clone. Where not everything is
+// known by then, the program goes on in memory that both share: what is added after the clone lies there, and counts
+// when it is published.
 type program struct {
 	calls []call
+	// shared is where what is added from now on lies; nil: on the heap. done is how many calls do not.
+	shared *arena
+	done   int
 	// keep holds what calls point to, on the heap, where the collector leaves it in place.
 	keep []any
 	// names tells what each call was for, for the parent's error message.
@@ -29,6 +34,8 @@ type call struct {
 	refs  uint8
 	into  int8
 	check check
+	// out is where the result goes as well, for the parent to see; it lies in shared memory. Nil: nowhere.
+	out *uintptr
 	// tolerate is an error that does not end the program.
 	tolerate syscall.Errno
 }
@@ -43,6 +50,8 @@ const (
 	exactlyOne
 	// ignoreError goes on in any case.
 	ignoreError
+	// onlyZero ends a process to which a clone gave the number of another, which goes on.
+	onlyZero
 )
 
 // registers is how many results a program may keep.
@@ -71,12 +80,27 @@ func (p *program) text(s string) uintptr { return p.bytes(append([]byte(s), 0)) 
 
 // bytes gives the address of b, which must not be empty.
 func (p *program) bytes(b []byte) uintptr {
+	if p.shared != nil {
+		at := p.shared.take(len(b))
+		copy(unsafe.Slice((*byte)(at), len(b)), b)
+		return uintptr(at)
+	}
 	p.keep = append(p.keep, b)
 	return uintptr(unsafe.Pointer(&b[0]))
 }
 
-// object gives the address of *v, which must be on the heap.
+// object gives the address of *v, which must be on the heap, or that of a copy.
 func object[T any](p *program, v *T) uintptr {
+	if p.shared != nil {
+		at := (*T)(p.shared.take(int(unsafe.Sizeof(*v))))
+		*at = *v
+		return uintptr(unsafe.Pointer(at))
+	}
+	return onHeap(p, v)
+}
+
+// onHeap gives the address of *v itself.
+func onHeap[T any](p *program, v *T) uintptr {
 	p.keep = append(p.keep, v)
 	return uintptr(unsafe.Pointer(v))
 }
@@ -87,8 +111,18 @@ func (p *program) vector(list []string) uintptr {
 	for i, s := range list {
 		pointers[i] = p.text(s)
 	}
-	p.keep = append(p.keep, pointers)
-	return uintptr(unsafe.Pointer(&pointers[0]))
+	return p.words(pointers)
+}
+
+// words gives the address of a list that must not be empty.
+func (p *program) words(list []uintptr) uintptr {
+	if p.shared != nil {
+		at := p.shared.take(len(list) * int(unsafe.Sizeof(list[0])))
+		copy(unsafe.Slice((*uintptr)(at), len(list)), list)
+		return uintptr(at)
+	}
+	p.keep = append(p.keep, list)
+	return uintptr(unsafe.Pointer(&list[0]))
 }
 
 // mark makes the child tell its parent how far it is.

@@ -1,6 +1,8 @@
 package test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +24,14 @@ func compose(t testing.TB) string {
 // take minutes the first time, and seconds to link every time. The variable tells the program its version, which other
 // programs ask for.
 func program(t testing.TB, folder, module, main, variable string) string {
+	t.Helper()
+	return kept(t, folder, module, func(version, made string) *exec.Cmd {
+		return exec.Command("go", "build", "-ldflags", "-s -w -X "+variable+"="+version, "-o", made, module+"/"+main)
+	})
+}
+
+// kept gives what is built from the module in folder, from the user's cache where it is there already.
+func kept(t testing.TB, folder, module string, build func(version, made string) *exec.Cmd) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(folder, "go.mod"))
 	if err != nil {
@@ -52,13 +62,13 @@ func program(t testing.TB, folder, module, main, variable string) string {
 	}
 	defer os.RemoveAll(dir)
 	made := filepath.Join(dir, "program")
-	build := exec.Command("go", "build", "-ldflags", "-s -w -X "+variable+"="+version, "-o", made, module+"/"+main)
-	build.Dir = folder
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
+	cmd := build(version, made)
+	cmd.Dir = folder
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", folder, err, out)
 	}
-	if err := os.Rename(made, path); err != nil {
+	if err := os.Rename(made, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatal(err)
 	}
 	return path

@@ -76,6 +76,7 @@ func ociMain(args []string) int {
 		return failed
 	}
 	g.bundles = runtime.OpenBundles(g.root)
+	g.bundles.Warn = func(text string) { g.write("warning", text) }
 	for _, v := range verbs() {
 		if v.name != flags.Arg(0) {
 			continue
@@ -112,23 +113,31 @@ func usage(w io.Writer, flags *flag.FlagSet) {
 // report says what went wrong on standard error and, in the way callers of runc read it, in the log.
 func (g *global) report(err error) {
 	fmt.Fprintln(os.Stderr, "cove-runtime:", err)
+	if g.log != "" {
+		g.write("error", err.Error())
+	}
+}
+
+// write adds a line to the log; without one it goes to standard error.
+func (g *global) write(level, text string) {
+	now := time.Now().Format(time.RFC3339)
+	line := fmt.Sprintf("time=%q level=%s msg=%q\n", now, level, text)
+	if g.logFormat == "json" {
+		encoded, err := json.Marshal(map[string]string{"level": level, "msg": text, "time": now})
+		if err == nil {
+			line = string(encoded) + "\n"
+		}
+	}
 	if g.log == "" {
+		fmt.Fprint(os.Stderr, line)
 		return
 	}
-	f, openErr := os.OpenFile(g.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
-	if openErr != nil {
-		fmt.Fprintln(os.Stderr, "cove-runtime:", openErr)
+	f, err := os.OpenFile(g.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cove-runtime:", err)
 		return
 	}
 	defer f.Close()
-	now := time.Now().Format(time.RFC3339)
-	line := fmt.Sprintf("time=%q level=error msg=%q\n", now, err.Error())
-	if g.logFormat == "json" {
-		text, encodeErr := json.Marshal(map[string]string{"level": "error", "msg": err.Error(), "time": now})
-		if encodeErr == nil {
-			line = string(text) + "\n"
-		}
-	}
 	if _, err := f.WriteString(line); err != nil {
 		fmt.Fprintln(os.Stderr, "cove-runtime:", err)
 	}

@@ -143,6 +143,9 @@ func memoryOld(dir string, m *specs.LinuxMemory) error {
 	if m.Reservation != nil {
 		order = append(order, setting{file: "memory.soft_limit_in_bytes", value: strconv.FormatInt(*m.Reservation, 10)})
 	}
+	if m.KernelTCP != nil {
+		order = append(order, setting{file: "memory.kmem.tcp.limit_in_bytes", value: strconv.FormatInt(*m.KernelTCP, 10), optional: true})
+	}
 	if m.Swappiness != nil {
 		order = append(order, setting{file: "memory.swappiness", value: strconv.FormatUint(*m.Swappiness, 10)})
 	}

@@ -86,6 +86,9 @@ func (r *Root) makeDevice(dev *os.File, d specs.LinuxDevice) error {
 		defer dir.Close()
 	}
 	number := unix.Mkdev(uint32(d.Major), uint32(d.Minor))
+	if r.settings.Owner != nil && kind != unix.S_IFIFO {
+		return r.bindDevice(dir, name, d.Path, kind, number)
+	}
 	if err := unix.Mknodat(int(dir.Fd()), name, kind|mode, int(number)); err != nil {
 		if errors.Is(err, unix.EEXIST) {
 			return sameDevice(dir, name, kind, number)
@@ -103,6 +106,40 @@ func (r *Root) makeDevice(dev *os.File, d specs.LinuxDevice) error {
 		gid = int(*d.GID)
 	}
 	return unix.Fchownat(int(dir.Fd()), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// bindDevice shows the host's own node: no node in a file system of another user namespace can be opened.
+func (r *Root) bindDevice(dir *os.File, name, host string, kind uint32, number uint64) error {
+	node, err := sys.CopyMount(sys.WorkingDir, host, false)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(node.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != kind || st.Rdev != number {
+		return fmt.Errorf("the host has another device there: %w", unix.ENODEV)
+	}
+	if err := setAttributes(node, false, unix.MountAttr{Propagation: unix.MS_PRIVATE}); err != nil {
+		return err
+	}
+	err = unix.Mknodat(int(dir.Fd()), name, unix.S_IFREG|0o644, 0)
+	if errors.Is(err, unix.EEXIST) && !isStub(dir, name) {
+		return sameDevice(dir, name, kind, number)
+	}
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return unix.MoveMount(int(node.Fd()), "", int(dir.Fd()), name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// isStub tells whether name is an empty file of dir's own file system, made to mount a device on.
+func isStub(dir *os.File, name string) bool {
+	var above, st unix.Stat_t
+	err := errors.Join(unix.Fstat(int(dir.Fd()), &above), unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW))
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 && st.Dev == above.Dev
 }
 
 // sameDevice accepts a node that is there already when it is the right one. Anything but a device is left, too: a

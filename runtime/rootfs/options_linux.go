@@ -14,6 +14,8 @@ type options struct {
 	bind, recursive bool
 	// copyUp fills a new file system with what it hides.
 	copyUp bool
+	// mapped shows a bind's files as belonging to others; mappedBelow those of the mounts below, too.
+	mapped, mappedBelow bool
 	// subpath is the part of a bind's source to show, looked up inside the source.
 	subpath string
 	// own are the attributes of the mount itself, below those of it and all mounts below it.
@@ -96,15 +98,28 @@ func parseOptions(kind string, words []string) (options, error) {
 		case key == "x-cove.subpath":
 			o.subpath = value
 		case w == "idmap" || w == "ridmap":
-			return o, fmt.Errorf("mount option %q: %w", w, errdefs.ErrNotImplemented)
+			o.mapped, o.mappedBelow = true, w == "ridmap"
 		default:
 			o.data = append(o.data, parameter{key, value, !hasValue})
 		}
+	}
+	if o.mapped && !o.bind {
+		return o, fmt.Errorf("only binds can map users and groups: %w", errdefs.ErrInvalidArgument)
 	}
 	if o.bind && len(o.propagations) == 0 {
 		o.propagations = []propagationOption{{unix.MS_PRIVATE, true}}
 	}
 	return o, nil
+}
+
+// shares tells whether the mount shall have further mounts in common with others.
+func (o *options) shares() bool {
+	for _, p := range o.propagations {
+		if p.kind == unix.MS_SHARED {
+			return true
+		}
+	}
+	return false
 }
 
 // apply lets the later of two contrary words win.
@@ -117,7 +132,7 @@ func isZero(m unix.MountAttr) bool { return m.Attr_set == 0 && m.Attr_clr == 0 }
 
 // OptionNames lists the words understood here, sorted.
 func OptionNames() []string {
-	all := []string{"bind", "rbind", "tmpcopyup"}
+	all := []string{"bind", "rbind", "idmap", "ridmap", "tmpcopyup"}
 	for w := range attributes {
 		all = append(all, w, "r"+w)
 	}

@@ -5,9 +5,10 @@
 // The order of the calls is the order of the functions here:
 //
 //	Open      every host path is opened while the host's tree is still in sight and still shared
-//	Mount     propagation to the host is cut, the root is put in place, then what is mounted on it
-//	Late      what can only be mounted once the container's first process exists: in its cgroup namespace, or
-//	          below the proc file system that only that process can mount (Procs)
+//	Inside    what only the container's first process can make: proc of its pid namespace, and everything that shall
+//	          belong to its user namespace; it is delivered detached
+//	MountRoot propagation to the host is cut and the root put in place
+//	Mount     what is mounted on it, in the order of the document
 //	Protect   masked and read-only paths
 //	Pivot     the root becomes the namespace's root and the host's tree goes away
 //
@@ -17,8 +18,6 @@ package rootfs
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -58,11 +57,20 @@ type Settings struct {
 	Devices     []specs.LinuxDevice
 	Masked      []string
 	ReadOnlys   []string
-	// ProcInside tells that proc must be mounted by a process in the container's pid namespace.
+	// ProcInside tells that proc must be made by a process in the container's pid namespace.
 	ProcInside bool
+	// Owner is the root user and group of the container's own user namespace; nil: it has the host's.
+	Owner *Owner
+	// IDMap opens a user namespace with these mappings, or the container's own for none.
+	IDMap func(users, groups []specs.LinuxIDMapping) (*os.File, error)
+	// Borrowed tells that the mount namespace is not the container's: nothing but its root is to be seen there.
+	Borrowed bool
 	// CgroupInside tells that the container has a cgroup namespace of its own.
 	CgroupInside bool
 }
+
+// Owner is a user and a group in the host's numbers.
+type Owner struct{ UID, GID uint32 }
 
 // Root is a file system being built.
 type Root struct {
@@ -71,7 +79,7 @@ type Root struct {
 	made     []Stub
 	mounts   []*mount
 	null     *stamp
-	// hierarchies are known once the container has its cgroup.
+	// hierarchies are what a cgroup mount shows.
 	hierarchies []Hierarchy
 }
 
@@ -79,12 +87,14 @@ type Root struct {
 type mount struct {
 	specs.Mount
 	options options
-	// source is the detached copy of what is bound, for binds.
+	// source is the mount before it is attached.
 	source *os.File
-	// late mounts wait for the container's first process.
-	late bool
-	// target is where a proc file system goes that the first process mounts.
-	target *os.File
+	// host is what a bind shows, on the host.
+	host string
+	// users is the user namespace by which its files belong to others, or nil.
+	users *os.File
+	// inside tells that the container's first process makes it, after that it does so before one that precedes it.
+	inside, after bool
 }
 
 // Open reads the settings and opens what they name on the host. It must be called before anything cuts the
@@ -101,8 +111,11 @@ func Open(s Settings) (*Root, error) {
 		}
 		r.mounts = append(r.mounts, &mount{Mount: m, options: o})
 	}
-	r.decideLate()
+	before := false
 	for _, m := range r.mounts {
+		m.inside = !m.options.bind && (m.Type == "proc" && s.ProcInside || s.Owner != nil && m.Type != "cgroup")
+		m.after = before
+		before = before || !m.inside
 		if !m.options.bind {
 			continue
 		}
@@ -125,53 +138,26 @@ func Open(s Settings) (*Root, error) {
 	return r, nil
 }
 
-// decideLate marks the mounts that need the first process, and those that lie on them.
-func (r *Root) decideLate() {
-	var above []string
-	for _, m := range r.mounts {
-		m.late = m.Type == "proc" && r.settings.ProcInside || m.Type == "cgroup"
-		for _, p := range above {
-			m.late = m.late || strings.HasPrefix(filepath.Clean(m.Destination)+"/", p)
-		}
-		if m.late {
-			above = append(above, filepath.Clean(m.Destination)+"/")
-		}
-	}
-}
-
-// Mount puts the root and everything on it in place that does not need the container's first process.
-func (r *Root) Mount() error {
-	if err := r.mountRoot(); err != nil {
-		return err
-	}
-	for _, m := range r.mounts {
-		if m.late {
-			continue
-		}
-		if err := r.put(m); err != nil {
-			return err
-		}
-	}
-	if err := r.makeDevices(); err != nil {
-		return err
-	}
-	return r.openProcTargets()
-}
-
-// Late mounts what waited for the first process, which has mounted its proc by now. It must be called in the
-// container's cgroup namespace; hierarchies are what a cgroup mount shows.
-func (r *Root) Late(hierarchies []Hierarchy) error {
+// Mount mounts everything in the order of the document; the root is in place, and what the container's first process
+// makes has been delivered. It must be called in the container's cgroup namespace; hierarchies are what a cgroup mount
+// shows.
+func (r *Root) Mount(hierarchies []Hierarchy) error {
 	r.hierarchies = hierarchies
-	for _, m := range r.mounts {
-		if !m.late || m.target != nil {
-			continue
+	if r.settings.Owner != nil {
+		if err := ActAs(*r.settings.Owner); err != nil {
+			return fmt.Errorf("act as the container's root: %w", err)
 		}
+	}
+	for _, m := range r.mounts {
 		if err := r.put(m); err != nil {
 			return err
 		}
 	}
-	return nil
+	return r.makeDevices()
 }
+
+// Place is where a root that is a folder of the host is mounted.
+func (r *Root) Place() string { return r.settings.Path }
 
 // Dir is the root directory, for looking things up inside before the container runs.
 func (r *Root) Dir() *os.File { return r.dir }
@@ -188,7 +174,7 @@ func (r *Root) Release() *os.File {
 func (r *Root) Close() {
 	for _, m := range r.mounts {
 		closeFile(&m.source)
-		closeFile(&m.target)
+		closeFile(&m.users)
 	}
 	if r.null != nil {
 		closeFile(&r.null.fd)
@@ -203,11 +189,16 @@ func closeFile(f **os.File) {
 	}
 }
 
-// mountRoot cuts the namespace off from the host's and attaches the root.
-func (r *Root) mountRoot() error {
-	private := unix.MountAttr{Propagation: unix.MS_SLAVE}
-	if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &private); err != nil {
-		return fmt.Errorf("cut mount propagation to the host: %w", err)
+// MountRoot cuts the namespace off from the host's and attaches the root.
+func (r *Root) MountRoot() error {
+	if r.settings.Borrowed && (r.settings.Overlay != nil || r.settings.Tree != nil) {
+		return fmt.Errorf("a root of layers needs a mount namespace of its own: %w", unix.EINVAL)
+	}
+	if !r.settings.Borrowed {
+		private := unix.MountAttr{Propagation: unix.MS_SLAVE}
+		if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &private); err != nil {
+			return fmt.Errorf("cut mount propagation to the host: %w", err)
+		}
 	}
 	var err error
 	at := "/"
@@ -236,13 +227,34 @@ func (r *Root) mountRoot() error {
 	return nil
 }
 
-// Pivot makes the root the root of the namespace and of every process in it, and drops the host's tree.
+// Pivot makes the root the root of the namespace and of every process in it, and drops the host's tree. In a borrowed
+// namespace both stay, and the container's process has to change its root.
 func (r *Root) Pivot() error {
 	if r.settings.ReadOnly {
 		if err := setAttributes(r.dir, false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 			return fmt.Errorf("make root read-only: %w", err)
 		}
 	}
+	if !r.settings.Borrowed {
+		if err := r.turn(); err != nil {
+			return err
+		}
+	}
+	if r.settings.Propagation == "" {
+		return nil
+	}
+	kind, recursive, known := propagation(r.settings.Propagation)
+	if !known {
+		return fmt.Errorf("unknown propagation of the root %q: %w", r.settings.Propagation, unix.EINVAL)
+	}
+	if err := setAttributes(r.dir, recursive, unix.MountAttr{Propagation: kind}); err != nil {
+		return fmt.Errorf("propagation of the root: %w", err)
+	}
+	return nil
+}
+
+// turn exchanges the namespace's root for ours.
+func (r *Root) turn() error {
 	old, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return fmt.Errorf("open host root: %w", err)
@@ -263,16 +275,6 @@ func (r *Root) Pivot() error {
 	}
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("enter new root: %w", err)
-	}
-	if r.settings.Propagation == "" {
-		return nil
-	}
-	kind, recursive, known := propagation(r.settings.Propagation)
-	if !known {
-		return fmt.Errorf("unknown propagation of the root %q: %w", r.settings.Propagation, unix.EINVAL)
-	}
-	if err := setAttributes(r.dir, recursive, unix.MountAttr{Propagation: kind}); err != nil {
-		return fmt.Errorf("propagation of the root: %w", err)
 	}
 	return nil
 }

@@ -20,24 +20,55 @@ func setAttributes(f *os.File, recursive bool, m unix.MountAttr) error {
 	return unix.MountSetattr(int(f.Fd()), "", flags, &m)
 }
 
-// openSource copies what a bind shows and gives the copy its attributes.
+// openSource copies what a bind shows while the host's own mounts are in sight, where only that will do: a mount that
+// shall share further mounts with the host, one from elsewhere, or any for a namespace that does not own the host's. All
+// others wait until it is their turn.
 func (r *Root) openSource(m *mount) error {
-	source := m.Source
-	if !filepath.IsAbs(source) {
-		source = filepath.Join(r.settings.Bundle, source)
+	m.host = m.Source
+	if !filepath.IsAbs(m.host) {
+		m.host = filepath.Join(r.settings.Bundle, m.host)
 	}
 	var err error
-	switch pid, path, other := otherRoot(source); {
+	switch pid, path, other := otherRoot(m.host); {
 	case r.settings.Sources[m.Source] != nil:
 		m.source, err = duplicate(r.settings.Sources[m.Source])
 	case other:
 		m.source, err = openElsewhere(pid, path, m.options.recursive)
 	case m.options.subpath != "":
-		m.source, err = openBelow(source, m.options.subpath, m.options.recursive)
-	default:
-		m.source, err = sys.CopyMount(sys.WorkingDir, source, m.options.recursive)
+		m.source, err = openBelow(m.host, m.options.subpath, m.options.recursive)
+	case r.settings.Owner != nil || m.options.shares():
+		m.source, err = sys.CopyMount(sys.WorkingDir, m.host, m.options.recursive)
+	}
+	if err == nil {
+		err = r.openUsers(m)
 	}
 	if err != nil {
+		return m.failed(err)
+	}
+	return nil
+}
+
+// again replaces a mount by a copy: the kernel lists mounts in the order in which they were made. Before Linux 6.15,
+// which copies what is attached only, it lists them as it likes.
+func (m *mount) again() {
+	if again, err := sys.CopyMount(sys.Borrow(m.source), "", m.options.recursive); err == nil {
+		closeFile(&m.source)
+		m.source = again
+	}
+}
+
+// finish opens a bind that has waited and gives it its attributes.
+func (r *Root) finish(m *mount) error {
+	switch {
+	case m.source == nil:
+		var err error
+		if m.source, err = sys.CopyMount(sys.WorkingDir, m.host, m.options.recursive); err != nil {
+			return m.failed(err)
+		}
+	case r.settings.Sources[m.Source] == nil:
+		m.again()
+	}
+	if err := m.mapIDs(); err != nil {
 		return m.failed(err)
 	}
 	for _, p := range m.options.propagations {
@@ -55,6 +86,30 @@ func (r *Root) openSource(m *mount) error {
 		if err := setAttributes(m.source, a.recursive, a.attr); err != nil {
 			return m.failed(fmt.Errorf("set attributes: %w", err))
 		}
+	}
+	return nil
+}
+
+// openUsers opens the user namespace by which a bind's files shall belong to others.
+func (r *Root) openUsers(m *mount) (err error) {
+	if !m.options.mapped && len(m.UIDMappings)+len(m.GIDMappings) == 0 {
+		return nil
+	}
+	if (len(m.UIDMappings) == 0) != (len(m.GIDMappings) == 0) {
+		return fmt.Errorf("mappings of users need mappings of groups, and the other way round: %w", unix.EINVAL)
+	}
+	m.users, err = r.settings.IDMap(m.UIDMappings, m.GIDMappings)
+	return err
+}
+
+// mapIDs shows a bind's files as belonging to others.
+func (m *mount) mapIDs() error {
+	if m.users == nil {
+		return nil
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(m.users.Fd())}
+	if err := setAttributes(m.source, m.options.mappedBelow, attr); err != nil {
+		return fmt.Errorf("map users and groups: %w", err)
 	}
 	return nil
 }
@@ -165,25 +220,39 @@ func (r *Root) put(m *mount) error {
 	if m.Type == "cgroup" && !m.options.bind {
 		return r.putCgroup(m)
 	}
-	if !m.options.bind {
-		attr := m.options.own
-		attr.Attr_set |= m.options.below.Attr_set
-		f, err := makeFilesystem(m.Type, m.Source, m.options.data, attr)
-		if err != nil {
+	defer closeFile(&m.source)
+	if m.options.bind {
+		if err := r.finish(m); err != nil {
+			return err
+		}
+	} else {
+		if err := m.make(); err != nil {
 			return m.failed(err)
 		}
-		m.source = f
 		if err := m.narrow(); err != nil {
 			return m.failed(err)
 		}
 	}
-	defer closeFile(&m.source)
 	if m.options.copyUp && !m.options.bind {
 		if err := r.copyUp(m); err != nil {
 			return m.failed(fmt.Errorf("copy what is there: %w", err))
 		}
 	}
 	return r.attach(m)
+}
+
+// make makes a file system that the container's first process has not.
+func (m *mount) make() (err error) {
+	if m.source != nil {
+		if m.after {
+			m.again()
+		}
+		return nil
+	}
+	attr := m.options.own
+	attr.Attr_set |= m.options.below.Attr_set
+	m.source, err = makeFilesystem(m.Type, m.Source, m.options.data, attr)
+	return err
 }
 
 // narrow has a file system show a part of itself, where that was asked for. It is not attached yet, and copied only since
