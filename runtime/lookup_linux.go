@@ -3,8 +3,6 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -12,94 +10,18 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/cove-containers/cove/runtime/account"
 	"github.com/cove-containers/cove/sys"
 )
 
 // LookupUser finds who "name[:group]" and additional groups are in the container's root, and that user's home. What
 // the root does not know is errdefs.ErrInvalidArgument.
 func LookupUser(root *os.File, user string, groups []string) (specs.User, string, error) {
-	id, err := resolve(root, specs.User{}, user, groups)
+	id, err := account.Resolve(root, specs.User{}, user, groups)
 	if err != nil {
 		return specs.User{}, "", err
 	}
-	return specs.User{UID: id.uid, GID: id.gid, AdditionalGids: id.groups}, id.home, nil
-}
-
-// resolve gives a process's identity: user where it is given, else the document's numbers. The groups of a user that
-// was looked up include its own.
-func resolve(root *os.File, document specs.User, user string, groups []string) (identity, error) {
-	passwd, err := openAccounts(root, "etc/passwd")
-	if err != nil {
-		return identity{}, err
-	}
-	defer passwd.Close()
-	groupFile, err := openAccounts(root, "etc/group")
-	if err != nil {
-		return identity{}, err
-	}
-	defer groupFile.Close()
-	var id identity
-	if user == "" {
-		id = identity{uid: document.UID, gid: document.GID, groups: document.AdditionalGids, home: "/"}
-		a, known, err := findAccount(passwd.reader(), func(a account) bool { return a.uid == int(document.UID) })
-		if err != nil {
-			return identity{}, fmt.Errorf("read passwd file: %w", err)
-		}
-		if known && a.home != "" {
-			id.home = a.home
-		}
-	} else {
-		if id, err = lookUp(user, passwd.reader(), groupFile.reader()); err != nil {
-			return identity{}, err
-		}
-		id.groups = append([]uint32{id.gid}, id.groups...)
-	}
-	more, err := lookUpGroups(groups, groupFile.reader())
-	if err != nil {
-		return identity{}, err
-	}
-	id.groups = append(id.groups, more...)
-	return id, nil
-}
-
-// accounts is a passwd or group file, or none.
-type accounts struct{ *os.File }
-
-// openAccounts opens a file inside the root; one that is missing or no regular file is empty. A device is not even
-// opened: this process may open any.
-func openAccounts(root *os.File, name string) (accounts, error) {
-	found, err := sys.OpenPathInRoot(root, name, true)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
-		return accounts{}, nil
-	case err != nil:
-		return accounts{}, err
-	}
-	defer found.Close()
-	if info, err := found.Stat(); err != nil || !info.Mode().IsRegular() {
-		return accounts{}, err
-	}
-	f, err := sys.Reopen(found, os.O_RDONLY)
-	return accounts{f}, err
-}
-
-// reader reads the file from its beginning.
-func (a accounts) reader() io.Reader {
-	if a.File == nil {
-		return nil
-	}
-	if _, err := a.Seek(0, io.SeekStart); err != nil {
-		return nil
-	}
-	return a.File
-}
-
-// Close closes the file, if there is one.
-func (a accounts) Close() error {
-	if a.File == nil {
-		return nil
-	}
-	return a.File.Close()
+	return specs.User{UID: id.UID, GID: id.GID, AdditionalGids: id.Groups}, id.Home, nil
 }
 
 // lookPath finds the program args[0] inside the root as a shell would, in the PATH of env.

@@ -9,9 +9,11 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/cove-containers/cove/runtime/account"
 	"github.com/cove-containers/cove/runtime/cgroup"
 	"github.com/cove-containers/cove/sys"
 )
@@ -19,7 +21,7 @@ import (
 // birth is everything a process needs to come into the world: what it shall be, and the descriptors it is born with.
 type birth struct {
 	process specs.Process
-	id      identity
+	id      account.Identity
 	// path is the program, found inside the root; env is complete.
 	path string
 	env  []string
@@ -161,11 +163,11 @@ func (b *birth) become(p *program) {
 	p.add("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
 	// The current folder may be reachable for one of the two identities only; the second try decides.
 	b.enter(p, "enter working directory", ignoreError)
-	groups := make([]uint32, len(b.id.groups)+1)
-	copy(groups, b.id.groups)
-	p.add("set groups", unix.SYS_SETGROUPS, uintptr(len(b.id.groups)), p.bytes(unsafe.Slice((*byte)(unsafe.Pointer(&groups[0])), 4*len(groups))))
-	p.add("set group", unix.SYS_SETRESGID, uintptr(b.id.gid), uintptr(b.id.gid), uintptr(b.id.gid))
-	p.add("set user", unix.SYS_SETRESUID, uintptr(b.id.uid), uintptr(b.id.uid), uintptr(b.id.uid))
+	groups := make([]uint32, len(b.id.Groups)+1)
+	copy(groups, b.id.Groups)
+	p.add("set groups", unix.SYS_SETGROUPS, uintptr(len(b.id.Groups)), p.bytes(unsafe.Slice((*byte)(unsafe.Pointer(&groups[0])), 4*len(groups))))
+	p.add("set group", unix.SYS_SETRESGID, uintptr(b.id.GID), uintptr(b.id.GID), uintptr(b.id.GID))
+	p.add("set user", unix.SYS_SETRESUID, uintptr(b.id.UID), uintptr(b.id.UID), uintptr(b.id.UID))
 	armed := caps
 	if !b.filter.empty() && !b.process.NoNewPrivileges {
 		armed = caps.with(unix.CAP_SYS_ADMIN)
@@ -367,20 +369,20 @@ func (b *birth) close() {
 // prepare finds out who the process is and what it runs, inside root.
 func (b *birth) prepare(root *os.File, user string, groups []string) error {
 	var err error
-	if b.id, err = resolve(root, b.process.User, user, groups); err != nil {
+	if b.id, err = account.Resolve(root, b.process.User, user, groups); err != nil {
 		return err
 	}
 	b.env = b.process.Env
 	if variable(b.env, "HOME") == "" {
 		b.env = slices.DeleteFunc(slices.Clone(b.env), func(e string) bool { return e == "HOME=" })
-		b.env = append(b.env, "HOME="+b.id.home)
+		b.env = append(b.env, "HOME="+b.id.Home)
 	}
 	if b.path, err = lookPath(root, b.cwd(), b.process.Args[0], b.env); err != nil {
 		return err
 	}
-	uid, known := b.users.user(b.id.uid)
-	if _, knownGroup := b.users.group(b.id.gid); !known || !knownGroup {
-		return invalid(fmt.Errorf("user %d:%d is not mapped in the user namespace", b.id.uid, b.id.gid))
+	uid, known := b.users.user(b.id.UID)
+	if _, knownGroup := b.users.group(b.id.GID); !known || !knownGroup {
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("user %d:%d is not mapped in the user namespace", b.id.UID, b.id.GID))
 	}
 	return handOver(b.stdio, uid)
 }

@@ -4,14 +4,17 @@
 //	caller            Create: opens streams, namespaces and the init; has the cgroup made meanwhile
 //	  own thread      enters the container's namespaces and builds its root with ordinary Go code, while it still
 //	                  sees the host; nobody else ever runs on that thread, and it ends with the work
-//	    child         is cloned from that thread, a copy of this process that may run no Go code any more: it makes
-//	                  a list of system calls laid ready for it (see program), the last of them execve
+//	    child         is cloned from that thread before there is a root, a copy of this process that may run no Go
+//	                  code any more: it makes a list of system calls laid ready for it (see program). First those that
+//	                  only it can make, in its pid, user and cgroup namespaces; then it waits, and goes on with what was
+//	                  written meanwhile into memory both share (see arena), the last of it execve
 //
 // So a container costs one clone and one execve, and no program has to start before the container's own. The child
 // tells by a pipe how far it is, and which of its calls failed. A further process (Exec) is made the same way by a
 // thread that joins the container first.
 //
-// Children: rootfs builds the file system, cgroup limits and measures, seccomp compiles filters. Bundles adds what
+// Children: rootfs builds the file system, account looks users up in it, cgroup limits and measures, seccomp compiles
+// filters. Bundles adds what
 // the OCI command line needs: containers that outlive the process that made them.
 package runtime
 

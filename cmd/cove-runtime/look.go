@@ -124,7 +124,7 @@ func features(g *global, args []string) (int, error) {
 		Hooks:        []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
 		MountOptions: runtime.MountOptions(),
 		Linux: &ocifeatures.Linux{
-			Namespaces:   []string{"cgroup", "ipc", "mount", "network", "pid", "time", "uts"},
+			Namespaces:   []string{"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"},
 			Capabilities: sys.Capabilities(),
 			Cgroup:       &ocifeatures.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &no, Rdma: &yes},
 			Seccomp: &ocifeatures.Seccomp{
@@ -134,7 +134,7 @@ func features(g *global, args []string) (int, error) {
 				Archs:     []string{"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"},
 			},
 			Apparmor: &ocifeatures.Apparmor{Enabled: &no}, Selinux: &ocifeatures.Selinux{Enabled: &no},
-			IntelRdt: &ocifeatures.IntelRdt{Enabled: &no}, MountExtensions: &ocifeatures.MountExtensions{IDMap: &ocifeatures.IDMap{Enabled: &no}},
+			IntelRdt: &ocifeatures.IntelRdt{Enabled: &no}, MountExtensions: &ocifeatures.MountExtensions{IDMap: &ocifeatures.IDMap{Enabled: &yes}},
 		},
 	}
 	return 0, printJSON(f)

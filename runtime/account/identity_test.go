@@ -1,4 +1,4 @@
-package runtime
+package account
 
 import (
 	"errors"
@@ -16,23 +16,23 @@ const (
 )
 
 func TestLookUp(t *testing.T) {
-	for user, want := range map[string]identity{
-		"":          {uid: 0, gid: 0, groups: []uint32{10}, home: "/root"},
-		"root":      {uid: 0, gid: 0, groups: []uint32{10}, home: "/root"},
-		"bob":       {uid: 77, gid: 88, groups: []uint32{10, 50}, home: "/home/bob"},
-		"77":        {uid: 77, gid: 88, groups: []uint32{10, 50}, home: "/home/bob"},
-		"bob:staff": {uid: 77, gid: 50, home: "/home/bob"},
-		"bob:10":    {uid: 77, gid: 10, home: "/home/bob"},
-		"bob:11":    {uid: 77, gid: 11, home: "/home/bob"},
-		"4321":      {uid: 4321, home: "/"},
-		"4321:7":    {uid: 4321, gid: 7, home: "/"},
-		":staff":    {uid: 0, gid: 50, home: "/root"},
-		"short":     {uid: 5, home: "/"},
-		"1000":      {uid: 9, gid: 9, home: "/number"}, // a name that looks like a number
-		"1:1234":    {uid: 1, gid: 6, home: "/"},
+	for user, want := range map[string]Identity{
+		"":          {UID: 0, GID: 0, Groups: []uint32{10}, Home: "/root"},
+		"root":      {UID: 0, GID: 0, Groups: []uint32{10}, Home: "/root"},
+		"bob":       {UID: 77, GID: 88, Groups: []uint32{10, 50}, Home: "/home/bob"},
+		"77":        {UID: 77, GID: 88, Groups: []uint32{10, 50}, Home: "/home/bob"},
+		"bob:staff": {UID: 77, GID: 50, Home: "/home/bob"},
+		"bob:10":    {UID: 77, GID: 10, Home: "/home/bob"},
+		"bob:11":    {UID: 77, GID: 11, Home: "/home/bob"},
+		"4321":      {UID: 4321, Home: "/"},
+		"4321:7":    {UID: 4321, GID: 7, Home: "/"},
+		":staff":    {UID: 0, GID: 50, Home: "/root"},
+		"short":     {UID: 5, Home: "/"},
+		"1000":      {UID: 9, GID: 9, Home: "/number"}, // a name that looks like a number
+		"1:1234":    {UID: 1, GID: 6, Home: "/"},
 	} {
 		got, err := lookUp(user, strings.NewReader(passwdFile), strings.NewReader(groupFile))
-		if err != nil || got.uid != want.uid || got.gid != want.gid || got.home != want.home || !slices.Equal(got.groups, want.groups) {
+		if err != nil || got.UID != want.UID || got.GID != want.GID || got.Home != want.Home || !slices.Equal(got.Groups, want.Groups) {
 			t.Errorf("%q: got %+v, %v, want %+v", user, got, err, want)
 		}
 	}
@@ -41,7 +41,7 @@ func TestLookUp(t *testing.T) {
 			t.Errorf("%q: %v", user, err)
 		}
 	}
-	if got, err := lookUp("5", nil, nil); err != nil || got.uid != 5 || got.home != "/" {
+	if got, err := lookUp("5", nil, nil); err != nil || got.UID != 5 || got.Home != "/" {
 		t.Errorf("without files: %+v, %v", got, err)
 	}
 }
@@ -63,7 +63,7 @@ func FuzzLookUp(f *testing.F) {
 	f.Add("1:1", ":::", "")
 	f.Fuzz(func(t *testing.T, user, passwd, groups string) {
 		id, err := lookUp(user, strings.NewReader(passwd), strings.NewReader(groups))
-		if err == nil && id.home == "" {
+		if err == nil && id.Home == "" {
 			t.Errorf("no home for %q", user)
 		}
 	})

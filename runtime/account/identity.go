@@ -1,4 +1,6 @@
-package runtime
+// Package account finds out who a user is in a container: in the files passwd and group of its root, which may hold
+// anything.
+package account
 
 import (
 	"bufio"
@@ -11,11 +13,11 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// identity is who a process runs as.
-type identity struct {
-	uid, gid uint32
-	groups   []uint32
-	home     string
+// Identity is who a process runs as.
+type Identity struct {
+	UID, GID uint32
+	Groups   []uint32
+	Home     string
 }
 
 // maxID is the largest user or group number that is accepted.
@@ -101,7 +103,7 @@ func number(s string) int {
 
 // lookUp finds the user "name[:group]", each part a name or number; an empty name is user 0. passwd and group are
 // the container's files, nil where it has none. A name the files do not know is errdefs.ErrInvalidArgument.
-func lookUp(user string, passwd, groups io.Reader) (identity, error) {
+func lookUp(user string, passwd, groups io.Reader) (Identity, error) {
 	name, groupName, _ := strings.Cut(user, ":")
 	uid, uidErr := strconv.Atoi(name)
 	gid, gidErr := strconv.Atoi(groupName)
@@ -109,23 +111,23 @@ func lookUp(user string, passwd, groups io.Reader) (identity, error) {
 		return name == "" && a.uid == 0 || name != "" && a.name == name || uidErr == nil && a.uid == uid
 	})
 	if err != nil {
-		return identity{}, fmt.Errorf("read passwd file: %w", err)
+		return Identity{}, fmt.Errorf("read passwd file: %w", err)
 	}
-	id := identity{home: "/"}
+	id := Identity{Home: "/"}
 	switch {
 	case known && (!validID(a.uid) || !validID(a.gid)):
-		return identity{}, invalid(errIDRange)
+		return Identity{}, invalid(errIDRange)
 	case known:
-		id.uid, id.gid = uint32(a.uid), uint32(a.gid)
+		id.UID, id.GID = uint32(a.uid), uint32(a.gid)
 		if a.home != "" {
-			id.home = a.home
+			id.Home = a.home
 		}
 	case name != "" && uidErr != nil:
-		return identity{}, invalid(fmt.Errorf("unable to find user %s: %w", name, errNoUser))
+		return Identity{}, invalid(fmt.Errorf("unable to find user %s: %w", name, errNoUser))
 	case !validID(uid):
-		return identity{}, invalid(errIDRange)
+		return Identity{}, invalid(errIDRange)
 	default:
-		id.uid = uint32(uid)
+		id.UID = uint32(uid)
 	}
 	if !known && groupName == "" {
 		return id, nil
@@ -141,19 +143,19 @@ func lookUp(user string, passwd, groups io.Reader) (identity, error) {
 	})
 	switch {
 	case err != nil:
-		return identity{}, fmt.Errorf("read group file: %w", err)
+		return Identity{}, fmt.Errorf("read group file: %w", err)
 	case groupName == "":
 		for _, g := range found {
-			id.groups = append(id.groups, uint32(g.gid))
+			id.Groups = append(id.Groups, uint32(g.gid))
 		}
 	case len(found) > 0:
-		id.gid = uint32(found[0].gid)
+		id.GID = uint32(found[0].gid)
 	case gidErr != nil:
-		return identity{}, invalid(fmt.Errorf("unable to find group %s: %w", groupName, errNoGroup))
+		return Identity{}, invalid(fmt.Errorf("unable to find group %s: %w", groupName, errNoGroup))
 	case !validID(gid):
-		return identity{}, invalid(errIDRange)
+		return Identity{}, invalid(errIDRange)
 	default:
-		id.gid = uint32(gid)
+		id.GID = uint32(gid)
 	}
 	return id, nil
 }
