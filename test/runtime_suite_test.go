@@ -216,6 +216,9 @@ func ownGroups(name string) (all []string, err error) {
 
 // removeGroup removes a cgroup with those below; its processes have been killed.
 func removeGroup(dir string) {
+	if _, err := os.Stat(dir); err != nil {
+		return
+	}
 	var all []string
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.IsDir() {
