@@ -34,6 +34,8 @@ type creation struct {
 	group chan madeGroup
 	// made is where the process puts the file systems it makes.
 	made []madeFilesystem
+	// making tells that it is at it.
+	making bool
 }
 
 type madeGroup struct {
@@ -99,7 +101,7 @@ func (c *creation) inside() []step {
 		{"keep the mount namespace", c.keepMounts},
 		{"mount the root", c.mountRoot},
 		{"adjust the process", c.adjust},
-		{"await the process", func() error { return c.listen(markPrepared) }},
+		{"await the process", c.awaitProcess},
 		{"mount", c.mount},
 		{"name the host", c.setNames},
 		{"set kernel parameters", c.setParameters},
@@ -349,7 +351,12 @@ func (c *creation) clone() error {
 		return err
 	}
 	c.container.born(pid, pidfd, &c.program, c.pipes, c.spec.Process.Args[0], "")
+	c.making = !c.namespaces.ownUsers()
 	c.undo.push(func() {
+		// Killed in the middle, the process could not tell what it has opened in the table both use.
+		if c.making {
+			discard(c.listen(markPrepared))
+		}
 		discard(c.container.end())
 	})
 	return nil
@@ -368,6 +375,7 @@ func (c *creation) follow() error {
 	if err := c.pipes.let(); err != nil {
 		return err
 	}
+	c.making = true
 	return c.container.control(c.namespaces.follow)
 }
 
@@ -392,6 +400,13 @@ func (c *creation) adjust() error {
 
 func (c *creation) listen(mark uint32) error {
 	return c.container.control(func(pidfd int) error { return c.program.listen(int(c.pipes.report.Fd()), mark, pidfd) })
+}
+
+// awaitProcess returns when the process has made what it makes.
+func (c *creation) awaitProcess() error {
+	err := c.listen(markPrepared)
+	c.making = false
+	return err
 }
 
 // awaitReadiness returns when the process waits to be started. It has its own descriptors by then; what it shares with
