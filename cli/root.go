@@ -132,6 +132,7 @@ func root(a *command.App, args []string) *cobra.Command {
 	}
 	if called == "" {
 		cmd.InitDefaultCompletionCmd(args...)
+		completeBare(cmd)
 		if slices.Contains(args, cobra.ShellCompRequestCmd) || slices.Contains(args, cobra.ShellCompNoDescRequestCmd) {
 			a.CompleteFlags(cmd)
 		}

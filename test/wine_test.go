@@ -55,7 +55,7 @@ func TestWine(t *testing.T) {
 	images(t)
 	wine := "/usr/lib/wine/wine64"
 	if _, err := os.Stat(wine); err != nil {
-		t.Skip("Debian's wine64 is not installed; it takes 600 MB and a minute, so scripts/test does not install it: apt-get install wine64")
+		t.Skip("Debian's wine64 is not installed; it takes 700 MB and a minute, so scripts/test does not install it: apt-get install wine64")
 	}
 	pems := identity(t)
 	addr := fmt.Sprintf("tcp://127.0.0.1:%d", freePorts(1)[0])
