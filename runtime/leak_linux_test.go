@@ -110,6 +110,7 @@ func TestCreateLeavesNothing(t *testing.T) {
 		"plain":    func() (Config, IO) { return sh(t, "true"), IO{} },
 		"terminal": func() (Config, IO) { return sh(t, "true"), IO{Terminal: true} },
 		"init":     func() (Config, IO) { c := sh(t, "true"); c.Init = true; return c, IO{} },
+		"users":    func() (Config, IO) { c := sh(t, "true"); mapUsers(&c); chownUpper(t, &c); return c, IO{} },
 	}
 	for name, make := range cfgs {
 		t.Run(name, func(t *testing.T) {
