@@ -21,6 +21,9 @@ func (s *Server) networkList(c *call) error {
 		return err
 	}
 	if !c.since(28) {
+		for i := range found {
+			found[i].Status = nil
+		}
 		return c.json(http.StatusOK, shape.List(found))
 	}
 	// A list shows no containers, but had the field until API 1.52.
