@@ -20,6 +20,7 @@ import (
 
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/logs"
 )
@@ -93,7 +94,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 	if err := e.containers.Create(c); err != nil {
 		return answer, err
 	}
-	spare(dir)
+	storage.Spare(dir)
 	e.event(c, et.ActionCreate)
 	return ct.CreateResponse{ID: c.ID, Warnings: warnings}, nil
 }

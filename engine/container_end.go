@@ -9,6 +9,7 @@ import (
 
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/shim"
 )
 
@@ -41,6 +42,7 @@ func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
 
 	// Ports, addresses and streams are free before anybody learns of the end.
 	e.networks.Leave(c.ID)
+	storage.Leave(c, e.volumes)
 	left := *c
 	e.commands.containerEnded(c.ID)
 	e.runs.end(r)

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/storage"
 )
 
 // RemoveOptions says how thoroughly a container is removed.
@@ -89,7 +90,7 @@ func (e *Engine) endForRemoval(ctx context.Context, c *container.Container) erro
 // the daemon too, so its record needs no write of its own.
 func (e *Engine) eraseHeld(ctx context.Context, c *container.Container, withVolumes bool) error {
 	if withVolumes {
-		if err := doom(c.Dir(e.parts.Config.Root), e.anonymousVolumes(c)); err != nil {
+		if err := storage.Doom(c.Dir(e.parts.Config.Root), e.anonymousVolumes(c)); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	et "github.com/moby/moby/api/types/events"
 
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/shim"
 )
@@ -69,6 +70,10 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	run.pause = mode.pause
 	undo.push(func() { e.runs.forget(run) })
 
+	if err := storage.Enter(c, e.volumes); err != nil {
+		return err
+	}
+	undo.push(func() { storage.Leave(c, e.volumes) })
 	launching := begin(func() (supervisor, error) { return e.shims.Launch(ctx, c.ID) })
 	joining := begin(func() (*network.Sandbox, error) { return e.join(ctx, c) })
 	document, documentErr := e.document(c)
@@ -90,6 +95,9 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	}
 	config, err := e.supervise(c, document, sandbox)
 	if err != nil {
+		return err
+	}
+	if err := storage.Keep(ctx, document.Mounts, sup); err != nil {
 		return err
 	}
 	keeping := begin(func() (struct{}, error) { return struct{}{}, keepNames(ctx, sup, sandbox.Names) })

@@ -18,6 +18,7 @@ func (e *Engine) describeHost() plan.Host {
 		Cpus:     line("/sys/devices/system/cpu/online"),
 		Mems:     line("/sys/devices/system/node/online"),
 		Runtimes: slices.Sorted(maps.Keys(e.runtimes())),
+		Realtime: line("/sys/fs/cgroup/cpu/cpu.rt_period_us") != "",
 		Systemd:  strings.HasSuffix(cfg.CgroupParent, ".slice"),
 	}
 }

@@ -16,12 +16,12 @@ import (
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/etc"
 	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/engine/view"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/shim"
-	"github.com/cove-containers/cove/volume"
 )
 
 // Parts are the keepers an engine conducts, opened, and its settings.
@@ -30,7 +30,7 @@ type Parts struct {
 	Images     *image.Store
 	Layers     *layer.Store
 	Networks   *network.Keeper
-	Volumes    *volume.Store
+	Volumes    *storage.Keeper
 	Shims      *shim.Keeper
 	// Forwarding and Devices may be nil: no log goes elsewhere then, and no device is described.
 	Forwarding forwarding

@@ -37,6 +37,7 @@ type world struct {
 	failAt  int
 	layers  map[string]bool
 	joined  map[string]bool
+	entered map[string]bool
 	volumes map[string]bool
 	// nameless are the anonymous ones among the volumes.
 	nameless map[string]bool
@@ -57,7 +58,7 @@ func call(hook func()) {
 
 func newWorld() *world {
 	return &world{
-		layers: map[string]bool{}, joined: map[string]bool{}, volumes: map[string]bool{}, users: map[string][]string{},
+		layers: map[string]bool{}, joined: map[string]bool{}, entered: map[string]bool{}, volumes: map[string]bool{}, users: map[string][]string{},
 		nameless: map[string]bool{}, shims: map[string]*fakeShim{}, remembered: map[string]map[string]netip.Addr{},
 		config: ct.Config{Cmd: []string{"/bin/true"}},
 	}
@@ -93,6 +94,9 @@ func (w *world) leftovers() []string {
 	}
 	for id := range w.joined {
 		out = append(out, "network of "+id[:6])
+	}
+	for id := range w.entered {
+		out = append(out, "mounted volume of "+id[:6])
 	}
 	for id := range w.shims {
 		out = append(out, "supervisor "+id[:6])
@@ -234,6 +238,16 @@ func (f fakeVolumes) CopyUp(context.Context, string, *os.File, string) (bool, er
 func (f fakeVolumes) Mount(name string) (volume.Mount, error) {
 	return volume.Mount{Type: "bind", Source: "/volumes/" + name}, f.in(func() {})
 }
+
+func (f fakeVolumes) Enter(name, id string) error { return f.in(func() { f.entered[id] = true }) }
+
+func (f fakeVolumes) Leave(name, id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.entered, id)
+}
+
+func (f fakeVolumes) Resume(string, string, *os.File) {}
 
 func (f fakeVolumes) Get(name string) (vt.Volume, error) {
 	f.mu.Lock()

@@ -13,8 +13,8 @@ import (
 
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/spec"
-	"github.com/cove-containers/cove/volume"
 )
 
 // inheritedMounts are those of the containers named with --volumes-from.
@@ -51,7 +51,7 @@ func (e *Engine) createVolumes(ctx context.Context, c *container.Container, moun
 			nameless = append(nameless, m.Name)
 		}
 	}
-	if err := doom(c.Dir(e.parts.Config.Root), nameless); err != nil {
+	if err := storage.Doom(c.Dir(e.parts.Config.Root), nameless); err != nil {
 		return err
 	}
 	for i := range mounts {
@@ -91,6 +91,10 @@ func (e *Engine) createVolume(ctx context.Context, c *container.Container, m *pl
 	v, err := e.volumeInUse(ctx, c.ID, vt.CreateRequest{Name: m.Name, Driver: m.Driver, DriverOpts: m.DriverOptions, Labels: m.Labels})
 	if fresh && v.Name != "" {
 		undo.push(func() { e.volumes.Remove(context.WithoutCancel(ctx), v.Name, true) })
+	}
+	if errdefs.IsNotFound(err) {
+		// Not of kind not found: clients would think the image is missing.
+		return errdefs.ErrInvalidArgument.WithMessage(err.Error())
 	}
 	if err != nil {
 		return err
@@ -137,39 +141,7 @@ func (e *Engine) copyUp(ctx context.Context, c *container.Container, mounts []pl
 
 // Mounts are the container's mounts for its runtime document. Missing sources of -v are made.
 func (e *Engine) Mounts(c *container.Container) ([]spec.Mount, error) {
-	out := make([]spec.Mount, 0, len(c.Mounts))
-	for _, m := range c.Mounts {
-		s, err := plan.Document(m)
-		switch {
-		case err != nil:
-		case m.Type == mount.TypeVolume:
-			var v volume.Mount
-			v, err = e.volumes.Mount(m.Name)
-			s.Type, s.Source, s.Options = v.Type, v.Source, v.Options
-		case m.Type == mount.TypeImage:
-			var lower []string
-			lower, err = e.layers.Stack(context.Background(), m.DiffIDs)
-			s = plan.OnLayers(s, lower)
-		case plan.Makes(m):
-			err = makeSource(m.Source)
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, s)
-	}
-	return out, nil
-}
-
-// makeSource makes a directory to bind, unless there is something else already.
-func makeSource(source string) error {
-	if err := os.MkdirAll(source, 0o755); err != nil {
-		if info, statErr := os.Stat(source); statErr == nil && !info.IsDir() {
-			return nil
-		}
-		return fmt.Errorf("error while creating mount source path '%s': %w", source, err)
-	}
-	return nil
+	return storage.Mounts(context.Background(), c, e.volumes, e.layers)
 }
 
 // volumeEvents tells which volumes a container began or ceased to use.

@@ -11,12 +11,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/logs"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/shim"
-	"github.com/cove-containers/cove/volume"
 )
 
 // The recipes of this package see the keepers that touch the kernel through these interfaces, so that a test can
@@ -83,8 +83,8 @@ type volumes interface {
 	Create(ctx context.Context, req vt.CreateRequest) (vt.Volume, error)
 	Remove(ctx context.Context, name string, force bool) error
 	CopyUp(ctx context.Context, name string, root *os.File, target string) (bool, error)
-	Mount(name string) (volume.Mount, error)
 	volumeUse
+	storage.Volumes
 }
 
 type volumeUse interface {

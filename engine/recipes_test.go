@@ -13,6 +13,7 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 	et "github.com/moby/moby/api/types/events"
 
+	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/runtime"
 )
 
@@ -169,7 +170,7 @@ func TestDrawing(t *testing.T) {
 	if err != nil || len(entries) != 3 {
 		t.Errorf("%v %v", entries, err)
 	}
-	for _, name := range []string{filepath.Base(c.LogPath), "local.log", filepath.Base(doomedFile(""))} {
+	for _, name := range []string{filepath.Base(c.LogPath), "local.log", filepath.Base(storage.DoomedFile(""))} {
 		if !strings.Contains(string(drawing), "//	            "+strings.ReplaceAll(name, id, "<id>")+" ") {
 			t.Errorf("%s is not drawn", name)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/runtime"
 )
@@ -164,6 +165,9 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 		return nil
 	}
 	e.restoreNetwork(ctx, c, sup)
+	if err := storage.Resume(ctx, c, e.volumes, sup); err != nil {
+		e.log_.Error("could not take up a container's volumes", "container", id, "error", err)
+	}
 	c, err = e.containers.Note(id, func(c *container.Container) error {
 		health := c.State.Health
 		if health == nil || !c.State.Alive() {
@@ -295,11 +299,12 @@ func (e *Engine) finishRemoval(ctx context.Context, id string, gone bool) {
 	folder := c.Dir(e.parts.Config.Root)
 	half := gone || c.AutoRemove() || c.State.Status == ct.StateDead || c.State.Status == ct.StateRemoving
 	if !half || e.runs.followed(c.ID) || e.runs.isLate(c.ID) {
-		spare(folder)
+		storage.Spare(folder)
 		return
 	}
 	e.log_.Info("finishing the removal of a container", "container", c.ID, "name", c.Name)
-	if err := e.eraseHeld(ctx, c, c.AutoRemove() || doomed(folder)); err != nil {
+	_, doomed := storage.Doomed(folder)
+	if err := e.eraseHeld(ctx, c, c.AutoRemove() || doomed); err != nil {
 		e.log_.Error("could not remove a container", "container", c.ID, "error", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	ct "github.com/moby/moby/api/types/container"
 
+	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/state"
 )
 
@@ -98,7 +99,7 @@ func TestHalfMadeContainer(t *testing.T) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := doom(folder, []string{"mine", "used", "named"}); err != nil {
+	if err := storage.Doom(folder, []string{"mine", "used", "named"}); err != nil {
 		t.Fatal(err)
 	}
 	for name, anonymous := range map[string]bool{"mine": true, "used": true, "named": false, "other": true} {

@@ -22,7 +22,8 @@ import (
 // document is a container's runtime document and what goes with it.
 type document struct {
 	*specs.Spec
-	Log logs.Config
+	Mounts []spec.Mount
+	Log    logs.Config
 }
 
 // document resolves everything a container refers to (volumes, namespaces of others, the daemon's defaults) and
@@ -51,7 +52,7 @@ func (e *Engine) document(c *container.Container) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &document{Spec: doc, Log: log}, nil
+	return &document{Spec: doc, Mounts: s.Mounts, Log: log}, nil
 }
 
 // settings are the container's and the daemon's, as far as they name nothing else on the host.

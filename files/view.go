@@ -284,6 +284,9 @@ func (f *Copier) managedFiles(c *container.Container) []spec.Mount {
 
 // source is a detached mount of what m shows.
 func source(m spec.Mount) (*os.File, error) {
+	if m.Room != nil {
+		return sys.CopyAlone(m.Room, m.Subpath, !m.NonRecursive)
+	}
 	if m.Type != "bind" {
 		return runtime.OpenMount(m.Type, m.Source, m.Options)
 	}

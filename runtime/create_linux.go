@@ -260,6 +260,7 @@ func (c *creation) openRoot() error {
 		Overlay:    (*rootfs.Overlay)(c.cfg.Overlay),
 		Tree:       c.cfg.Tree,
 		Sources:    c.cfg.Sources,
+		Rooms:      c.cfg.Rooms,
 		Bundle:     c.cfg.Bundle,
 		Mounts:     c.spec.Mounts,
 		Devices:    c.spec.Linux.Devices,

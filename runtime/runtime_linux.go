@@ -45,6 +45,8 @@ type Config struct {
 	Tree    *os.File `json:"-"`
 	// Sources are detached mounts which bind mounts, one each, name as their source.
 	Sources map[string]*os.File `json:"-"`
+	// Rooms are mount namespaces, at whose roots lies what bind mounts name as their source.
+	Rooms map[string]*os.File `json:"-"`
 	// User is "user[:group]", by name or number, looked up inside the root; empty: Spec.Process.User as it stands.
 	User string
 	// Groups are additional groups, by name or number, looked up inside the root.

@@ -58,6 +58,9 @@ func makeExternal(j job) (box, process, error) {
 	}
 	p := &externalProcess{e: e, first: true}
 	err := sys.WithPrivateMount(root, rootfs, func() error {
+		if err := attachRooms(j.cfg.rooms); err != nil {
+			return err
+		}
 		return e.run(p, j.io, "create", "--bundle", e.bundle())
 	})
 	if err != nil {
@@ -65,6 +68,26 @@ func makeExternal(j job) (box, process, error) {
 		return nil, nil, err
 	}
 	return e, p, nil
+}
+
+// attachRooms puts what is kept in mount namespaces where the document says it is, for the runtime alone.
+func attachRooms(rooms map[string]*os.File) error {
+	for source, room := range rooms {
+		m, err := sys.CopyAlone(room, "", true)
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", source, err)
+		}
+		defer m.Close()
+		target, err := os.Open(source)
+		if err != nil {
+			return err
+		}
+		defer target.Close()
+		if err := sys.AttachMount(m, target); err != nil {
+			return fmt.Errorf("mount %s: %w", source, err)
+		}
+	}
+	return nil
 }
 
 func (e *external) bundle() string { return filepath.Join(e.dir, "bundle") }

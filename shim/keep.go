@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -25,6 +26,25 @@ func (s *Shim) Kept(ctx context.Context, name string) (*os.File, error) {
 		err = errFrame
 	}
 	return file, err
+}
+
+// roomPrefix begins the names of files that are mount namespaces, before the source that binds call them by.
+const roomPrefix = "room "
+
+// RoomOf is the name to Keep a mount namespace by that has, as its root, what binds from source are to show.
+func RoomOf(source string) string { return roomPrefix + source }
+
+// rooms are the mount namespaces that are kept, by source.
+func (s *supervisor) rooms() map[string]*os.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]*os.File{}
+	for name, file := range s.kept {
+		if source, ok := strings.CutPrefix(name, roomPrefix); ok {
+			all[source] = file
+		}
+	}
+	return all
 }
 
 func (s *supervisor) keep(name string, file *os.File) error {

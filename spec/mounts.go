@@ -12,14 +12,24 @@ import (
 
 // mounts lays out the kernel's file systems, then the user's mounts, a parent always before what lies in it.
 func mounts(s Settings, doc *specs.Spec) error {
+	opts, err := ParseSecurity(s.HostConfig.SecurityOpt)
+	if err != nil {
+		return err
+	}
+	groupsWritable := s.HostConfig.Privileged
+	if opts.WritableCgroups != nil {
+		groupsWritable = *opts.WritableCgroups
+	}
 	doc.Mounts = []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: readOnlyUnless(s.HostConfig.Privileged, "nosuid", "noexec", "nodev")},
-		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: readOnlyUnless(s.HostConfig.Privileged, "nosuid", "noexec", "nodev")},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: readOnlyUnless(groupsWritable, "nosuid", "noexec", "nodev")},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		shm(s),
+	}
+	if !s.HostConfig.IpcMode.IsNone() {
+		doc.Mounts = append(doc.Mounts, shm(s))
 	}
 	// The user's mount replaces the engine's at the same place, as with -v /dev/shm:/dev/shm.
 	doc.Mounts = slices.DeleteFunc(doc.Mounts, func(m specs.Mount) bool { return targeted(s.Mounts, m.Destination) })

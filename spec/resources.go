@@ -21,10 +21,13 @@ func limits(s Settings, doc *specs.Spec) error {
 // cpuPeriod is the length of a CPU accounting period in microseconds, where the user names none.
 const cpuPeriod = 100_000
 
-// Resources translates the limits that can also change while a container runs: memory, CPU, pids. A limit that
+// Resources translates the limits that can also change while a container runs: memory, CPU, pids, weight. A limit that
 // is not set is nil, so that an update leaves it alone.
 func Resources(r ct.Resources) *specs.LinuxResources {
 	out := &specs.LinuxResources{Memory: memory(r), CPU: cpu(r)}
+	if r.BlkioWeight != 0 {
+		out.BlockIO = &specs.LinuxBlockIO{Weight: &r.BlkioWeight}
+	}
 	if r.PidsLimit != nil {
 		limit := *r.PidsLimit
 		if limit <= 0 {

@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -28,6 +29,8 @@ func security(s Settings, doc *specs.Spec) error {
 type Security struct {
 	// NoNewPrivileges is nil where the option was not given.
 	NoNewPrivileges *bool
+	// WritableCgroups is nil where the option was not given: then a privileged container alone may write to its groups.
+	WritableCgroups *bool
 	// Seccomp is "" (the engine's default), "builtin", "unconfined", or a profile as JSON.
 	Seccomp string
 }
@@ -58,7 +61,13 @@ func ParseSecurity(options []string) (Security, error) {
 			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("AppArmor profile %q: AppArmor is not enabled on this host", value))
 		case key == "label":
 			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("label %q: SELinux is not enabled on this host", value))
-		case key == "systempaths" && value == "unconfined", key == "writable-cgroups" && value == "false":
+		case key == "writable-cgroups":
+			yes, err := strconv.ParseBool(value)
+			if err != nil {
+				return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid --security-opt 2: %q", o))
+			}
+			out.WritableCgroups = &yes
+		case key == "systempaths" && value == "unconfined":
 		default:
 			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid --security-opt 2: %q", o))
 		}

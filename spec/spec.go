@@ -6,6 +6,8 @@
 package spec
 
 import (
+	"os"
+
 	ct "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -24,6 +26,8 @@ type Mount struct {
 	Type string
 	// Source is a host path for a bind, else what the file system takes as its source.
 	Source string
+	// Room is a mount namespace at whose root lies what a bind shows; nil: its source is a path.
+	Room *os.File
 	// Subpath is the part of a bind's source that is shown; links in it are resolved inside the source.
 	Subpath string
 	// Target is the path inside; links in it are resolved inside the root.

@@ -57,7 +57,15 @@ func InMountNamespace(ns *os.File, f func() error) error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return fmt.Errorf("leave the process's root: %w", err)
 		}
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+		// Others may close it meanwhile.
+		raw, err := ns.SyscallConn()
+		if err != nil {
+			return fmt.Errorf("enter mount namespace: %w", err)
+		}
+		if failed := raw.Control(func(fd uintptr) { err = unix.Setns(int(fd), unix.CLONE_NEWNS) }); failed != nil {
+			err = failed
+		}
+		if err != nil {
 			return fmt.Errorf("enter mount namespace: %w", err)
 		}
 		return f()

@@ -73,15 +73,9 @@ func (p *project) says(words []string, args ...string) {
 func (p *project) page(service, port, path string) string {
 	p.Helper()
 	at := strings.TrimSpace(p.run("port", service, port))
-	client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for range 50 {
-		res, err := client.Get("http://" + at + path)
-		if err == nil {
-			body, err := io.ReadAll(res.Body)
-			res.Body.Close()
-			if err == nil && res.StatusCode == http.StatusOK {
-				return string(body)
-			}
+		if body, ok := ask(at, path); ok {
+			return body
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -89,14 +83,32 @@ func (p *project) page(service, port, path string) string {
 	return ""
 }
 
-// TestComposeShop is a web application with PostgreSQL and Redis: built, brought up in order of health, used, scaled,
-// watched, taken down and up again with what it had.
-func TestComposeShop(t *testing.T) {
+// ask asks a web server once.
+func ask(at, path string) (body string, ok bool) {
+	client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + at + path)
+	if err != nil {
+		return "", false
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	return string(raw), err == nil && res.StatusCode == http.StatusOK
+}
+
+// TestComposeOnDebian has projects whose images are built on Debian's packages; the second uses images of the first.
+func TestComposeOnDebian(t *testing.T) {
 	needRoot(t)
 	archive := debianImage(t)
 	e := newEngine(t)
 	e.Start()
 	e.Run("cove", "load", "-q", "-i", archive)
+	t.Run("shop", func(t *testing.T) { composeShop(t, e) })
+	t.Run("desk", func(t *testing.T) { composeDesk(t, e) })
+}
+
+// composeShop is a web application with PostgreSQL and Redis: built, brought up in order of health, used, scaled,
+// watched, taken down and up again with what it had.
+func composeShop(t *testing.T, e *Engine) {
 	p := newProject(t, e, "docker", "shop")
 	p.run("build", "--quiet")
 	p.run("up", "-d", "--wait")

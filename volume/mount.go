@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/cove-containers/cove/archive"
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -25,6 +27,9 @@ type Mount struct {
 	Source string
 	// Options in the words of mount(8).
 	Options []string
+	// Room has the file system as containers that run have it mounted, in which case Type is "bind": see sys.CopyAlone. It
+	// is the store's, and open for as long as one of them runs.
+	Room *os.File
 }
 
 // validOptions checks the options of the local driver, in Docker's words.
@@ -51,20 +56,25 @@ func validOptions(options map[string]string) error {
 	return nil
 }
 
-// Mount returns how to mount the volume. It is mounted in the container's own mount namespace, never on the host.
+// Mount returns how to mount the volume. It is mounted in the container's own mount namespace, never on the host. A file
+// system of its own, such as a tmpfs, is one and the same for all containers that run at a time: see Enter.
 func (s *Store) Mount(name string) (Mount, error) {
 	s.mu.Lock()
 	r, ok := s.records[name]
+	room := s.rooms[name]
 	s.mu.Unlock()
 	if !ok {
 		return Mount{}, noSuch(name)
+	}
+	if room != nil {
+		return Mount{Type: "bind", Source: s.Path(name), Room: room.file}, nil
 	}
 	if len(r.Options) == 0 {
 		return Mount{Type: "bind", Source: s.Path(name)}, nil
 	}
 	m, err := mountOf(r.Options)
 	if err != nil {
-		return Mount{}, fmt.Errorf("error while mounting volume '%s': failed to mount local volume: %w", s.Path(name), err)
+		return Mount{}, s.mountError(name, err)
 	}
 	return m, nil
 }
@@ -115,8 +125,8 @@ func resolveServer(options []string) error {
 }
 
 // CopyUp fills an empty volume with what the image has at the place where the volume will be: the entries of the
-// directory target in root, and its owner and mode. It tells whether it copied. A volume that has something in it, or that is a file system of its
-// own, stays as it is.
+// directory target in root, and its owner and mode. It tells whether it copied. A volume that has something in it, or
+// that is in memory, stays as it is.
 func (s *Store) CopyUp(ctx context.Context, name string, root *os.File, target string) (bool, error) {
 	src, err := sys.OpenPathInRoot(root, target, true)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,8 +143,11 @@ func (s *Store) CopyUp(ctx context.Context, name string, root *os.File, target s
 	if err != nil {
 		return false, err
 	}
-	if m.Type != "bind" {
+	switch {
+	case m.Room != nil || m.Type == "tmpfs": // it is in use, or ends with the last container
 		return false, nil
+	case m.Type != "bind":
+		return s.fillMounted(ctx, name, m, src)
 	}
 	content, err := os.ReadDir(m.Source)
 	if err != nil || len(content) > 0 {
@@ -162,6 +175,24 @@ func (s *Store) CopyUp(ctx context.Context, name string, root *os.File, target s
 		return false, nil // something has come into the volume meanwhile
 	}
 	return false, err
+}
+
+// fillMounted is CopyUp for a file system of its own.
+func (s *Store) fillMounted(ctx context.Context, name string, m Mount, src *os.File) (bool, error) {
+	mounted, err := runtime.OpenMount(m.Type, m.Source, m.Options)
+	if err != nil {
+		return false, s.mountError(name, err)
+	}
+	defer mounted.Close()
+	dst, err := sys.OpenInRoot(mounted, ".", os.O_RDONLY, 0)
+	if err != nil {
+		return false, s.mountError(name, err)
+	}
+	defer dst.Close()
+	if found, err := dst.Readdirnames(1); len(found) > 0 || !errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	return true, archive.CopyTree(ctx, dst, src, archive.CopyOptions{Root: true})
 }
 
 // putInPlace makes the filled folder the volume's, in place of its empty one.

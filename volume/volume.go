@@ -54,6 +54,7 @@ type Store struct {
 	records map[string]record
 	users   map[string]map[string]bool // volume → containers
 	leaving map[string]int             // volumes whose files are being deleted
+	rooms   map[string]*shared         // volumes that are mounted
 }
 
 // record is what is remembered of a volume.
@@ -75,7 +76,8 @@ func Open(root string, db *state.DB) (*Store, error) {
 	}
 	s := &Store{
 		root: root, table: table, records: records, users: map[string]map[string]bool{}, leaving: map[string]int{},
-		tell: func(string, string, map[string]string) {},
+		rooms: map[string]*shared{},
+		tell:  func(string, string, map[string]string) {},
 	}
 	// Set-user-id programs of containers must be out of reach of the host's users.
 	if err := errors.Join(makeFolder(root, 0o700), os.Chmod(root, 0o700)); err != nil {

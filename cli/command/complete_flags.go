@@ -120,7 +120,7 @@ var values = map[string]string{
 	"progress":     "auto plain quiet rawjson tty",
 	"pull":         "always missing never",
 	"restart":      "always no on-failure unless-stopped",
-	"security-opt": "apparmor= label=disable no-new-privileges seccomp= systempaths=unconfined",
+	"security-opt": "apparmor= label=disable no-new-privileges seccomp= systempaths=unconfined writable-cgroups=true",
 	"type":         "container image network volume",
 	"ulimit":       "as= chroot= core= cpu= data= fsize= locks= memlock= msgqueue= nice= nofile= nproc= rss= rtprio= rttime= sigpending= stack=",
 	"userns":       "host",

@@ -22,7 +22,7 @@ import (
 type creation struct {
 	settings             opts.Container
 	name, pull, platform string
-	quiet                bool
+	quiet, socket        bool
 }
 
 func (c *creation) addFlags(fs *pflag.FlagSet) {
@@ -31,6 +31,7 @@ func (c *creation) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.pull, "pull", "missing", `When to pull the image ("always", "missing", "never")`)
 	fs.BoolVarP(&c.quiet, "quiet", "q", false, "Say nothing of the pull")
 	fs.StringVar(&c.platform, "platform", command.DefaultPlatform(), "Platform of the image, when it has several")
+	fs.BoolVar(&c.socket, "use-api-socket", false, "Give the container the daemon's socket and the credentials for registries")
 	fs.Bool("help", false, "Print usage")
 	c.settings.AddFlags(fs)
 }
@@ -86,6 +87,13 @@ func create(ctx context.Context, a *command.App, daemon *client.Client, c *creat
 			return "", fmt.Errorf("error parsing specified platform: %w: invalid argument", err)
 		}
 	}
+	var credentials []byte
+	if c.socket {
+		var err error
+		if credentials, err = useSocket(a, daemon, s); err != nil {
+			return "", err
+		}
+	}
 	cid, err := openIDFile(s.HostConfig.ContainerIDFile)
 	if err != nil {
 		return "", err
@@ -122,6 +130,11 @@ func create(ctx context.Context, a *command.App, daemon *client.Client, c *creat
 	}
 	for _, w := range made.Warnings {
 		a.Warn(w)
+	}
+	if credentials != nil {
+		if err := putCredentials(context.WithoutCancel(ctx), daemon, made.ID, credentials); err != nil {
+			return "", err
+		}
 	}
 	return made.ID, cid.write(made.ID)
 }

@@ -66,6 +66,10 @@ func validateCPU(r *ct.Resources, host Host) error {
 		return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
 	case r.NanoCPUs < 0 || r.NanoCPUs > int64(host.CPUs)*1e9:
 		return invalid("range of CPUs is from 0.01 to %[1]d.00, as there are only %[1]d CPUs available", host.CPUs)
+	case (r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0) && !host.Realtime:
+		return invalid("kernel does not support CPU real-time scheduler")
+	case r.CPURealtimePeriod != 0 && r.CPURealtimeRuntime > r.CPURealtimePeriod:
+		return invalid("cpu real-time runtime cannot be higher than cpu real-time period")
 	case r.CPUShares < 0:
 		return invalid("invalid CPU shares (%d): value must be a positive integer", r.CPUShares)
 	case r.CPUPeriod != 0 && (r.CPUPeriod < 1000 || r.CPUPeriod > 1000000):

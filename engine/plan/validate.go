@@ -25,6 +25,8 @@ type Host struct {
 	Runtimes []string
 	// Systemd tells that cgroups are slices.
 	Systemd bool
+	// Realtime tells that groups can be given real-time CPU.
+	Realtime bool
 }
 
 // Validate checks merged settings and completed host settings with Docker's words. Warnings are for the user;
@@ -186,7 +188,10 @@ func validateSecurity(_ *ct.Config, h *ct.HostConfig) error {
 	if _, err := spec.Capabilities(h.CapAdd, h.CapDrop, false); err != nil {
 		return err
 	}
-	_, err := spec.ParseSecurity(h.SecurityOpt)
+	opts, err := spec.ParseSecurity(h.SecurityOpt)
+	if err == nil && opts.WritableCgroups != nil && *opts.WritableCgroups && h.CgroupnsMode.IsHost() && !h.Privileged {
+		return invalid("conflicting options: writable cgroups and the host's cgroup namespace")
+	}
 	return err
 }
 

@@ -49,6 +49,8 @@ type Settings struct {
 	Path    string
 	// Sources are detached mounts which binds, one each, name as their source.
 	Sources map[string]*os.File
+	// Rooms are mount namespaces, at whose roots lies what binds name as their source.
+	Rooms map[string]*os.File
 	// Bundle is what relative sources of mounts are relative to.
 	Bundle      string
 	ReadOnly    bool

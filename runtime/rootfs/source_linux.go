@@ -32,6 +32,8 @@ func (r *Root) openSource(m *mount) error {
 	switch pid, path, other := otherRoot(m.host); {
 	case r.settings.Sources[m.Source] != nil:
 		m.source, err = duplicate(r.settings.Sources[m.Source])
+	case r.settings.Rooms[m.Source] != nil:
+		m.source, err = openRoom(r.settings.Rooms[m.Source], m.options)
 	case other:
 		m.source, err = openElsewhere(pid, path, m.options.recursive)
 	case m.options.subpath != "":
@@ -153,6 +155,15 @@ func openElsewhere(pid, path string, recursive bool) (*os.File, error) {
 		tree, err = sys.CopyMount(sys.WorkingDir, path, recursive)
 		return err
 	})
+	return tree, err
+}
+
+// openRoom copies what a mount namespace has as its root, or the part of it that is asked for.
+func openRoom(room *os.File, o options) (*os.File, error) {
+	tree, err := sys.CopyAlone(room, o.subpath, o.recursive)
+	if err != nil && o.subpath != "" {
+		return nil, fmt.Errorf("cannot access path %s: %w", o.subpath, err)
+	}
 	return tree, err
 }
 
