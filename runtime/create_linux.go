@@ -298,6 +298,9 @@ func (c *creation) keepMounts() error {
 }
 
 func (c *creation) setNames() error {
+	if (c.spec.Hostname != "" || c.spec.Domainname != "") && !c.namespaces.has(unix.CLONE_NEWUTS) {
+		return errdefs.ErrInvalidArgument.WithMessage("unable to set hostname without a private UTS namespace")
+	}
 	if c.spec.Hostname != "" {
 		if err := unix.Sethostname([]byte(c.spec.Hostname)); err != nil {
 			return fmt.Errorf("set hostname: %w", err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -215,6 +216,7 @@ func TestNoMountNamespace(t *testing.T) {
 	}
 	id, bundle := testBundle(t, "readlink /proc/self/ns/mnt >/seen; ls / >>/seen; sleep 1000", func(s *specs.Spec) {
 		s.Root.Readonly = false
+		s.Hostname = ""
 		s.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.CgroupNamespace}}
 	})
 	b := OpenBundles(filepath.Join(t.TempDir(), "state"))
@@ -252,5 +254,23 @@ func TestNoMountNamespace(t *testing.T) {
 	}
 	if after, err := os.ReadFile("/proc/thread-self/mountinfo"); err != nil || string(after) != string(before) {
 		t.Errorf("left mounts, %v:\n%s", err, after)
+	}
+}
+
+// TestHostKeepsItsName has a container without a UTS namespace, and one that joins the host's, ask for a name.
+func TestHostKeepsItsName(t *testing.T) {
+	before, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, list := range map[string][]specs.LinuxNamespace{
+		"none": nil, "the host's": {{Type: specs.UTSNamespace, Path: "/proc/self/ns/uts"}},
+	} {
+		cfg := sh(t, "true")
+		cfg.Spec.Hostname, cfg.Spec.Domainname = before, "" // the same, should it be given
+		cfg.Spec.Linux.Namespaces = append(slices.DeleteFunc(cfg.Spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UTSNamespace }), list...)
+		if _, err := Create(cfg, IO{}); err == nil || !strings.Contains(err.Error(), "without a private UTS namespace") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
