@@ -64,12 +64,6 @@ func (d *document) schema(method, path string, status int) map[string]any {
 	return nil
 }
 
-// statuses are the documented ones.
-func (d *document) statuses(method, path string) []string {
-	responses, _ := d.operation(method, path)["responses"].(map[string]any)
-	return slices.Sorted(maps.Keys(responses))
-}
-
 // resolve follows a reference within the document.
 func (d *document) resolve(node any) any {
 	for {
