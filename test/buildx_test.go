@@ -8,12 +8,29 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"testing"
 )
 
 // buildx is the path of the stock buildx, built from its module in test/buildx; compose that of the stock compose.
 func buildx(t testing.TB) string {
 	return program(t, "buildx", "github.com/docker/buildx", "cmd/buildx", "github.com/docker/buildx/version.Version")
+}
+
+// docker28 and docker29 are stock docker clients. An installed one of the same kind saves building it.
+func docker28(t testing.TB) string {
+	if path, err := exec.LookPath("docker"); err == nil {
+		if out, err := exec.Command(path, "--version").Output(); err == nil && strings.Contains(string(out), "version 28.2.") {
+			return path
+		}
+	}
+	return program(t, "docker28", "github.com/docker/cli", "cmd/docker", "github.com/docker/cli/cli/version.Version")
+}
+
+func docker29(t testing.TB) string {
+	// Without a go.mod the module counts as written in an old Go; its own build says which one it wants.
+	return program(t, "docker29", "github.com/docker/cli", "cmd/docker", "github.com/docker/cli/cli/version.Version",
+		"-gcflags=github.com/docker/cli/cmd/docker=-lang=go1.26")
 }
 
 func compose(t testing.TB) string {
@@ -23,10 +40,11 @@ func compose(t testing.TB) string {
 // program builds a program from the module in its folder and keeps it in the user's cache, by its version: others' tests
 // take minutes the first time, and seconds to link every time. The variable tells the program its version, which other
 // programs ask for.
-func program(t testing.TB, folder, module, main, variable string) string {
+func program(t testing.TB, folder, module, main, variable string, flags ...string) string {
 	t.Helper()
 	return kept(t, folder, module, func(version, made string) *exec.Cmd {
-		return exec.Command("go", "build", "-ldflags", "-s -w -X "+variable+"="+version, "-o", made, module+"/"+main)
+		args := append([]string{"build", "-ldflags", "-s -w -X " + variable + "=" + strings.TrimSuffix(version, "+incompatible"), "-o", made}, flags...)
+		return exec.Command("go", append(args, module+"/"+main)...)
 	})
 }
 
@@ -37,7 +55,7 @@ func kept(t testing.TB, folder, module string, build func(version, made string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(module) + ` (v\S+)`).FindSubmatch(text)
+	found := regexp.MustCompile(`(?m)^(?:require)?\s*` + regexp.QuoteMeta(module) + ` (v\S+)`).FindSubmatch(text)
 	if found == nil {
 		t.Fatalf("%s/go.mod does not say which %s", folder, module)
 	}
