@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -12,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // namespaces says which namespaces a container gets: those in create are new, those in join exist, and what is in
@@ -69,8 +70,8 @@ func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces
 				n.users = f
 				continue
 			}
-			// The host's by its path is the host's: what is set in a container's own is not set there.
-			if flag&(unix.CLONE_NEWUTS|unix.CLONE_NEWIPC|unix.CLONE_NEWNET) != 0 && ours(f, ns.Type) {
+			// The host's by its path is the host's: what is set in a container's own is not set there. A "network" is called "net".
+			if flag&(unix.CLONE_NEWUTS|unix.CLONE_NEWIPC|unix.CLONE_NEWNET) != 0 && sys.InNamespace(f, strings.TrimSuffix(string(ns.Type), "work")) {
 				f.Close()
 				continue
 			}
@@ -85,19 +86,6 @@ func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces
 		n.join = append(n.join, joined{unix.CLONE_NEWNET, copied})
 	}
 	return n, nil
-}
-
-// fileOf is the name of a kind of namespace in /proc/PID/ns, where it is not that of the document.
-var fileOf = map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "net"}
-
-// ours tells whether f is the namespace that this thread is in.
-func ours(f *os.File, kind specs.LinuxNamespaceType) bool {
-	there, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	here, err := os.Stat("/proc/thread-self/ns/" + cmp.Or(fileOf[kind], string(kind)))
-	return err == nil && os.SameFile(there, here)
 }
 
 // Close closes the namespaces' files.
