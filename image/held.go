@@ -24,17 +24,19 @@ func (s *Store) Remember(diffID digest.Digest, desc ocispec.Descriptor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := s.forms[diffID]
-	if len(list) > 0 && list[0].Digest == desc.Digest {
+	if slices.ContainsFunc(list, func(d ocispec.Descriptor) bool { return d.Digest == desc.Digest }) {
 		return
 	}
-	list = slices.DeleteFunc(slices.Clone(list), func(d ocispec.Descriptor) bool { return d.Digest == desc.Digest })
-	list = slices.Insert(list, 0, desc)
-	list = list[:min(len(list), maxForms)]
+	if len(list) >= maxForms {
+		list = s.here(diffID)
+	}
+	list = append(slices.Clone(list[:min(len(list), maxForms-1)]), desc)
 	s.forms[diffID] = list
 	s.formTable.PutLater(diffID.String(), list)
 }
 
-// Blobs are the blobs here that unpack to the layer diffID, the one met last first. They stay as long as the caller has a lease on
+// Blobs are the blobs here that unpack to the layer diffID, the one met first first: what is made of a layer later does not take
+// the place of what it came as. They stay as long as the caller has a lease on
 // them, or on what leads to them.
 func (s *Store) Blobs(diffID digest.Digest) []ocispec.Descriptor {
 	s.mu.Lock()

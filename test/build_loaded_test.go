@@ -54,16 +54,17 @@ func TestOthersLoad(t *testing.T) {
 	if got := strings.ReplaceAll(strings.TrimSpace(string(own)), " \n", "\n"); got != loadedSays {
 		t.Fatalf("here it says %q", got)
 	}
-	for name, args := range map[string][]string{
-		"docker":          {"cove", "build", "-o", "type=docker,dest=" + dir + "/docker.tar", "-t", "form:docker", "."},
-		"docker-buildx":   {"docker", "buildx", "build", "-o", "type=docker,dest=" + dir + "/docker-buildx.tar", "-t", "form:docker-buildx", "."},
-		"oci":             {"cove", "build", "-o", "type=oci,dest=" + dir + "/oci.tar", "-t", "form:oci", "."},
-		"oci-buildx":      {"docker", "buildx", "build", "-o", "type=oci,compression=zstd,force-compression=true,dest=" + dir + "/oci-buildx.tar", "-t", "form:oci-buildx", "."},
-		"saved":           {"cove", "save", "-o", dir + "/saved.tar", "form"},
-		"saved-by-docker": {"docker", "save", "-o", dir + "/saved-by-docker.tar", "form"},
+	// What one form has its layers compressed with, which docker 20.10 cannot read, is not what the next one has.
+	for _, args := range [][]string{
+		{"docker", "buildx", "build", "-o", "type=oci,compression=zstd,force-compression=true,dest=" + dir + "/oci-buildx.tar", "-t", "form:oci-buildx", "."},
+		{"cove", "build", "-o", "type=docker,dest=" + dir + "/docker.tar", "-t", "form:docker", "."},
+		{"docker", "buildx", "build", "-o", "type=docker,dest=" + dir + "/docker-buildx.tar", "-t", "form:docker-buildx", "."},
+		{"cove", "build", "-o", "type=oci,dest=" + dir + "/oci.tar", "-t", "form:oci", "."},
+		{"cove", "save", "-o", dir + "/saved.tar", "form"},
+		{"docker", "save", "-o", dir + "/saved-by-docker.tar", "form"},
 	} {
 		if out, err := b.plugin(context, "", args...); err != nil {
-			t.Fatalf("%s: %v\n%s", name, err, out)
+			t.Fatalf("%v: %v\n%s", args, err, out)
 		}
 	}
 	c := &otherClients{t: t, dir: dir}
@@ -134,15 +135,11 @@ func (c *otherClients) cgroup() string {
 	return "--cgroup-parent=/" + name
 }
 
-// load has an engine of others load an archive. Docker 20.10 has been seen to complain of the tar of a layer that it takes the
-// next time; skopeo has found by then that every layer is what its digest says.
+// load has an engine of others load an archive, and gives what it says.
 func (c *otherClients) load(command []string, file string) string {
 	c.t.Helper()
 	args := append(command[1:len(command):len(command)], "load", "-q", "-i", file)
 	out, err := c.command(command[0], args...).CombinedOutput()
-	if err != nil && strings.Contains(string(out), "invalid tar header") {
-		out, err = c.command(command[0], args...).CombinedOutput()
-	}
 	if err != nil {
 		c.t.Fatalf("%s load of %s: %v\n%s", command[0], file, err, out)
 	}

@@ -107,7 +107,15 @@ func dockerType(mediaType string) (string, error) {
 	return mediaType, nil
 }
 
-// fits tells whether a blob of this media type may stand for a layer that is to be compressed by c.
-func (c *compression) fits(mediaType string) bool {
-	return !c.force || slices.Contains([]string{c.mediaType()}, oci.LayerType(mediaType))
+// choose finds among the forms of a layer the one to stand for it where it is to be compressed by c: one of its kind, or, unless it must
+// be, any. What other exports have made of the layer meanwhile changes nothing for one that asks for nothing.
+func (c *compression) choose(forms []ocispec.Descriptor) (ocispec.Descriptor, bool) {
+	i := slices.IndexFunc(forms, func(d ocispec.Descriptor) bool { return oci.LayerType(d.MediaType) == c.mediaType() })
+	if i < 0 && !c.force {
+		i = 0
+	}
+	if i < 0 || len(forms) == 0 {
+		return ocispec.Descriptor{}, false
+	}
+	return forms[i], true
 }

@@ -171,6 +171,14 @@ func TestNothing(t *testing.T) {
 func TestCompressions(t *testing.T) {
 	h := newHouse(t)
 	_, _, r := build3(h)
+	unasked := func(name string) string {
+		_, err := h.export(Image, r, "name="+name)
+		must(t, err)
+		img, err := h.Images.Get(context.Background(), name, nil)
+		must(t, err)
+		return img.ID.String()
+	}
+	before := unasked("c:before")
 	var plain string
 	for name, attrs := range map[string][]string{
 		"c:gzip":  {"compression=gzip", "compression-level=9", "force-compression=true"},
@@ -196,6 +204,10 @@ func TestCompressions(t *testing.T) {
 			if !strings.HasSuffix(l.MediaType, kind) {
 				t.Errorf("%s: layer %d is %s", name, i, l.MediaType)
 			}
+		}
+		// Who asks for nothing gets what they got, whatever the layers have been compressed to meanwhile.
+		if after := unasked("c:after"); after != before {
+			t.Errorf("after %s the same image is %s, not %s", name, after, before)
 		}
 	}
 }

@@ -80,11 +80,9 @@ func (x *export) existing(ctx context.Context, p layer.Pile, diffID digest.Diges
 		x.hold.Add(d.Digest)
 	}
 	forms = x.Images.Blobs(diffID) // those that a sweep has not taken before they were held
-	for _, d := range forms {
-		if x.o.compression.fits(d.MediaType) {
-			d.MediaType = oci.LayerType(d.MediaType)
-			return packed{DiffID: diffID, Desc: d}, nil
-		}
+	if d, ok := x.o.compression.choose(forms); ok {
+		d.MediaType = oci.LayerType(d.MediaType)
+		return packed{DiffID: diffID, Desc: d}, nil
 	}
 	return x.once(ctx, diffID.String()+" "+x.o.compression.key(), func() (packed, error) {
 		if len(forms) > 0 {
