@@ -47,15 +47,16 @@ func (c *Crowd[M]) Tell(subject string, tell func(M)) {
 	}
 }
 
-// join lets m hear what was told so far.
-func (c *Crowd[M]) join(m M) *M {
+// join takes m in. Nothing else is told to anybody until hear is called, which lets m hear what was told so far.
+func (c *Crowd[M]) join(m M) (seat *M, hear func()) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, n := range c.told {
-		n.tell(m)
-	}
 	c.members = append(c.members, &m)
-	return &m
+	return &m, func() {
+		defer c.mu.Unlock()
+		for _, n := range c.told {
+			n.tell(m)
+		}
+	}
 }
 
 func (c *Crowd[M]) leave(m *M) {

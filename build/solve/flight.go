@@ -20,11 +20,10 @@ type flight[R, M any] struct {
 // tells whether there was something to join.
 func (s *Solver[R, M]) share(ctx context.Context, key string, member M, run func(context.Context, *Crowd[M]) (Outcome[R], error)) (out Outcome[R], ok bool, err error) {
 	for {
-		f := s.board(ctx, key, run)
+		f, seat := s.board(ctx, key, member, run)
 		if f == nil {
 			return out, false, nil
 		}
-		seat := f.crowd.join(member)
 		select {
 		case <-f.done:
 		case <-ctx.Done():
@@ -59,30 +58,35 @@ func (s *Solver[R, M]) share(ctx context.Context, key string, member M, run func
 	}
 }
 
-// board finds the flight of key, or starts it. One that everybody has left is waited for first.
-func (s *Solver[R, M]) board(ctx context.Context, key string, run func(context.Context, *Crowd[M]) (Outcome[R], error)) *flight[R, M] {
+// board finds the flight of key, or starts it. One that everybody has left is waited for first. The step never meets a crowd of
+// nobody: what it needs of those who wait, it may need at once.
+func (s *Solver[R, M]) board(ctx context.Context, key string, member M, run func(context.Context, *Crowd[M]) (Outcome[R], error)) (*flight[R, M], *M) {
 	for {
 		s.mu.Lock()
 		f, ok := s.flights[key]
 		switch {
 		case ok && f.waiting > 0:
 			f.waiting++
+			seat, hear := f.crowd.join(member)
 			s.mu.Unlock()
-			return f
+			hear()
+			return f, seat
 		case ok:
 			s.mu.Unlock()
 			<-f.done
 			continue
 		case run == nil:
 			s.mu.Unlock()
-			return nil
+			return nil, nil
 		}
 		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		f = &flight[R, M]{waiting: 1, cancel: cancel, done: make(chan struct{})}
 		s.flights[key] = f
+		seat, hear := f.crowd.join(member)
 		s.mu.Unlock()
+		hear()
 		go s.fly(own, key, f, run)
-		return f
+		return f, seat
 	}
 }
 

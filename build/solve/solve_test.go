@@ -418,3 +418,26 @@ func TestPanic(t *testing.T) {
 		t.Errorf("%d steps still run", left)
 	}
 }
+
+// TestStepsAreNeverAlone: whoever wants a step is there when it begins, with all that it may need of them.
+func TestStepsAreNeverAlone(t *testing.T) {
+	s := New[string, *listener](newShelf())
+	var wait sync.WaitGroup
+	for who := range 16 {
+		wait.Go(func() {
+			for i := range 2000 {
+				step := &task{name: fmt.Sprint(who, " ", i)}
+				step.perform = func(_ context.Context, crowd *Crowd[*listener]) error {
+					if len(crowd.Members()) == 0 {
+						t.Error("nobody waits for the step that was begun for somebody")
+					}
+					return nil
+				}
+				if _, err := s.Job(&onlooker{}).Evaluate(t.Context(), edge{Node: on(step)}); err != nil || t.Failed() {
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
