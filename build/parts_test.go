@@ -113,7 +113,11 @@ func TestTape(t *testing.T) {
 	stopped := make(chan error)
 	go func() {
 		stopped <- tape.follow(t.Context(), func(*client.SolveStatus) error {
+			tape.close()
 			tape.discard()
+			if _, err := tape.file.ReadAt(make([]byte, 1), 0); err != nil {
+				t.Errorf("who follows can read no more: %v", err)
+			}
 			return nil
 		})
 	}()

@@ -26,6 +26,7 @@ type tape struct {
 	size    int64
 	err     error
 	ended   bool
+	left    bool          // the build has let go of it
 	readers int           // who has the file open besides the build; -1 once it is closed
 	change  chan struct{} // closed when there is more
 }
@@ -165,10 +166,16 @@ func (t *tape) discard() {
 	os.Remove(t.path)
 }
 
-// close lets go of the file; the caller removes or keeps it. Who follows still reads to the end.
+// close lets go of the file, once; the caller removes or keeps it. Who follows still reads to the end.
 func (t *tape) close() {
 	t.end()
-	t.use(-1)
+	t.mu.Lock()
+	left := t.left
+	t.left = true
+	t.mu.Unlock()
+	if !left {
+		t.use(-1)
+	}
 }
 
 // use counts who has the file open, the build itself among them, and tells whether it is.
