@@ -62,7 +62,7 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 		e.runs.forgetWaiting(c.ID)
 		return err
 	}
-	connected := r.expect()
+	connected := r.connecting.enter()
 	defer connected()
 	conn, err := o.Open(c.Config.Tty)
 	if err != nil {
@@ -92,6 +92,8 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 	if stream == nil {
 		stream, err = e.connect(ctx, r, streams)
 	}
+	delivered := r.attached.enter()
+	defer delivered()
 	connected()
 	if err != nil || stream == nil {
 		return err
@@ -99,7 +101,7 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 	if !c.Config.Tty {
 		keys = nil
 	}
-	if pump(ctx, conn, stream, o.Stdin && c.Config.OpenStdin, keys) {
+	if pump(ctx, conn, stream, o.Stdin && c.Config.OpenStdin, keys, delivered) {
 		e.event(c, et.ActionDetach)
 	}
 	return nil
@@ -158,8 +160,9 @@ func writeFrame(w io.Writer, stderr bool, data []byte) error {
 }
 
 // pump carries bytes between a client and a process until the process has ended and all its output has arrived,
-// the client is gone (ctx ends then), or it typed the detach keys. It closes both.
-func pump(ctx context.Context, conn, stream Conn, stdin bool, keys []byte) (detached bool) {
+// the client is gone (ctx ends then), or it typed the detach keys. It closes both. sent is called when the output has
+// been written, before the client's own end is awaited.
+func pump(ctx context.Context, conn, stream Conn, stdin bool, keys []byte, sent func()) (detached bool) {
 	defer stream.Close()
 	defer context.AfterFunc(ctx, func() {
 		stream.Close()
@@ -178,6 +181,7 @@ func pump(ctx context.Context, conn, stream Conn, stdin bool, keys []byte) (deta
 	for {
 		select {
 		case <-delivered:
+			sent()
 			awaitClose(left)
 			conn.Close()
 			return false

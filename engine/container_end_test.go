@@ -4,10 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	ct "github.com/moby/moby/api/types/container"
+	et "github.com/moby/moby/api/types/events"
 
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
@@ -81,6 +83,51 @@ func TestAttachedLog(t *testing.T) {
 	}
 	if got := string(client.wrote); got != "\x01\x00\x00\x00\x00\x00\x00\x06early\n"+"\x01\x00\x00\x00\x00\x00\x00\x07before\n" {
 		t.Errorf("the client got %q", got)
+	}
+}
+
+// slowConn is a client that has the output only when it is told.
+type slowConn struct {
+	*fakeConn
+	read chan struct{}
+}
+
+func (c slowConn) CloseWrite() error {
+	<-c.read
+	return nil
+}
+
+// TestEndIsToldAfterTheOutput: who listens for ends may close the connection on which the output comes.
+func TestEndIsToldAfterTheOutput(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld()
+	e := testEngine(t, w)
+	id := mustCreate(t, e, request(command_("/bin/obedient")))
+	client := slowConn{&fakeConn{closed: make(chan struct{})}, make(chan struct{})}
+	w.atAttach = func() { time.AfterFunc(50*time.Millisecond, func() { w.shim(id).finish(0) }) }
+	opened, attached := make(chan struct{}), make(chan error, 1)
+	go func() {
+		attached <- e.ContainerAttach(ctx, id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Conn, error) {
+			close(opened)
+			return client, nil
+		}})
+	}()
+	<-opened
+	if err := e.ContainerStart(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	dead := func() bool {
+		return slices.ContainsFunc(e.bus.Past(), func(m et.Message) bool { return m.Action == et.ActionDie })
+	}
+	eventually(t, "the end", func() bool { c, err := e.containers.Get(id); return err == nil && c.State.Status == ct.StateExited })
+	time.Sleep(100 * time.Millisecond)
+	if dead() {
+		t.Error("told before the client had the output")
+	}
+	close(client.read)
+	eventually(t, "the news of the end", dead)
+	if err := <-attached; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -151,7 +151,7 @@ func (e *Engine) attachCommand(ctx context.Context, c *container.Container, x *c
 	if x.Request.Tty {
 		keys, _ = plan.DetachKeys(x.Request.DetachKeys)
 	}
-	if pump(ctx, lateClose{conn, x.ended}, stream, x.Request.AttachStdin, keys) {
+	if pump(ctx, lateClose{conn, x.ended}, stream, x.Request.AttachStdin, keys, func() {}) {
 		e.event(c, et.ActionExecDetach, "execID", x.ID)
 	}
 }

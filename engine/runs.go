@@ -7,8 +7,52 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// connectTime is how long a start waits for clients that said they would attach before the program is loaded.
-const connectTime = 5 * time.Second
+const (
+	// connectTime is how long a start waits for clients that said they would attach before the program is loaded.
+	connectTime = 5 * time.Second
+	// deliverTime is how long the news of an end waits for clients that are still being sent the output before it.
+	deliverTime = 2 * time.Second
+)
+
+// crowd is a number of clients that somebody waits for.
+type crowd struct {
+	mu   sync.Mutex
+	size int
+	gone chan struct{}
+}
+
+// enter adds a client until it calls leave.
+func (c *crowd) enter() (leave func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.size++
+	if c.gone == nil {
+		c.gone = make(chan struct{})
+	}
+	return sync.OnceFunc(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.size--
+		if c.size == 0 {
+			close(c.gone)
+			c.gone = nil
+		}
+	})
+}
+
+// wait returns when all have left, or after limit.
+func (c *crowd) wait(limit time.Duration) {
+	c.mu.Lock()
+	gone := c.gone
+	c.mu.Unlock()
+	if gone == nil {
+		return
+	}
+	select {
+	case <-gone:
+	case <-time.After(limit):
+	}
+}
 
 // run is one run of a container while this daemon watches: from the first client that attaches, or the launch of
 // its supervisor, until its end has been recorded.
@@ -24,9 +68,11 @@ type run struct {
 	// pause is how long the restart policy waited before this run.
 	pause time.Duration
 
+	// connecting are the clients that will attach once there is a supervisor: the program is not loaded before they have.
+	// attached are those that are sent its output.
+	connecting, attached crowd
+
 	mu         sync.Mutex
-	connecting int
-	connected  chan struct{}
 	stopHealth func()
 }
 
@@ -179,38 +225,9 @@ func (rs *runs) due(r *run) bool {
 	return true
 }
 
-// expect announces a client that will attach once there is a supervisor: the program is not loaded before the
-// client calls the function returned.
-func (r *run) expect() (connected func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.connecting++
-	if r.connected == nil {
-		r.connected = make(chan struct{})
-	}
-	return sync.OnceFunc(func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.connecting--
-		if r.connecting == 0 {
-			close(r.connected)
-			r.connected = nil
-		}
-	})
-}
-
 // launch lets the announced clients attach and waits until all have.
 func (r *run) launch(sup supervisor, process *specs.Process) {
 	r.sup, r.process = sup, process
 	close(r.launched)
-	r.mu.Lock()
-	connected := r.connected
-	r.mu.Unlock()
-	if connected == nil {
-		return
-	}
-	select {
-	case <-connected:
-	case <-time.After(connectTime):
-	}
+	r.connecting.wait(connectTime)
 }
