@@ -55,7 +55,11 @@ func (e *Engine) updateLive(c *container.Container, host *ct.HostConfig) error {
 	if err != nil {
 		return err
 	}
-	return group.Update(spec.Resources(host.Resources))
+	limits := spec.Resources(host.Resources)
+	if err := spec.UpdateDevices(limits, c.HostConfig.Resources, host.Resources); err != nil {
+		return err
+	}
+	return group.Update(limits)
 }
 
 func cannotUpdate(c *container.Container, err error) error {

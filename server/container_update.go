@@ -14,6 +14,11 @@ func (s *Server) containerUpdate(c *call) error {
 	if !c.since(40) {
 		update.PidsLimit = nil
 	}
+	if !c.since(55) { // they were not looked at
+		update.BlkioWeightDevice = nil
+		update.BlkioDeviceReadBps, update.BlkioDeviceWriteBps = nil, nil
+		update.BlkioDeviceReadIOps, update.BlkioDeviceWriteIOps = nil, nil
+	}
 	if update.PidsLimit != nil && *update.PidsLimit <= 0 {
 		update.PidsLimit = new(int64) // any of 0 and the negative numbers lifts the limit
 	}

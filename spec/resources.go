@@ -1,14 +1,8 @@
 package spec
 
 import (
-	"fmt"
-
-	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/blkiodev"
 	ct "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
-
-	"github.com/cove-containers/cove/sys"
 )
 
 func limits(s Settings, doc *specs.Spec) error {
@@ -22,7 +16,7 @@ func limits(s Settings, doc *specs.Spec) error {
 const cpuPeriod = 100_000
 
 // Resources translates the limits that can also change while a container runs: memory, CPU, pids, weight. A limit that
-// is not set is nil, so that an update leaves it alone.
+// is not set is nil, so that an update leaves it alone. For those of devices see UpdateDevices.
 func Resources(r ct.Resources) *specs.LinuxResources {
 	out := &specs.LinuxResources{Memory: memory(r), CPU: cpu(r)}
 	if r.BlkioWeight != 0 {
@@ -95,40 +89,4 @@ func cpu(r ct.Resources) *specs.LinuxCPU {
 		return nil
 	}
 	return c
-}
-
-func blockIO(s Settings, doc *specs.Spec) error {
-	r := s.HostConfig.Resources
-	b := &specs.LinuxBlockIO{}
-	if r.BlkioWeight != 0 {
-		b.Weight = &r.BlkioWeight
-	}
-	for _, w := range r.BlkioWeightDevice {
-		d, err := sys.DeviceAt(w.Path)
-		if err != nil {
-			return fmt.Errorf("weight of device %s: %w (%w)", w.Path, err, errdefs.ErrInvalidArgument)
-		}
-		weighted := specs.LinuxWeightDevice{Weight: &w.Weight}
-		weighted.Major, weighted.Minor = d.Major, d.Minor
-		b.WeightDevice = append(b.WeightDevice, weighted)
-	}
-	for _, t := range []struct {
-		from []*blkiodev.ThrottleDevice
-		into *[]specs.LinuxThrottleDevice
-	}{
-		{r.BlkioDeviceReadBps, &b.ThrottleReadBpsDevice}, {r.BlkioDeviceWriteBps, &b.ThrottleWriteBpsDevice},
-		{r.BlkioDeviceReadIOps, &b.ThrottleReadIOPSDevice}, {r.BlkioDeviceWriteIOps, &b.ThrottleWriteIOPSDevice},
-	} {
-		for _, from := range t.from {
-			d, err := sys.DeviceAt(from.Path)
-			if err != nil {
-				return fmt.Errorf("throttle device %s: %w (%w)", from.Path, err, errdefs.ErrInvalidArgument)
-			}
-			throttled := specs.LinuxThrottleDevice{Rate: from.Rate}
-			throttled.Major, throttled.Minor = d.Major, d.Minor
-			*t.into = append(*t.into, throttled)
-		}
-	}
-	doc.Linux.Resources.BlockIO = b
-	return nil
 }

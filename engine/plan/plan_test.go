@@ -2,12 +2,14 @@ package plan
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/blkiodev"
 	ct "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	nt "github.com/moby/moby/api/types/network"
@@ -435,6 +437,12 @@ func TestUpdate(t *testing.T) {
 	}
 	if before.CPUShares != 0 || before.RestartPolicy.Name != "" {
 		t.Error("updating changed the settings before")
+	}
+	some, others := []*blkiodev.ThrottleDevice{{Path: "/dev/a", Rate: 1}}, []*blkiodev.ThrottleDevice{{Path: "/dev/b", Rate: 2}}
+	throttled := &ct.HostConfig{Resources: ct.Resources{BlkioDeviceReadBps: some, BlkioDeviceWriteBps: some, BlkioDeviceReadIOps: some}}
+	h, err = Update(throttled, ct.UpdateConfig{Resources: ct.Resources{BlkioDeviceWriteBps: others, BlkioDeviceReadIOps: []*blkiodev.ThrottleDevice{}}})
+	if err != nil || !reflect.DeepEqual(h.BlkioDeviceReadBps, some) || !reflect.DeepEqual(h.BlkioDeviceWriteBps, others) || len(h.BlkioDeviceReadIOps) != 0 {
+		t.Errorf("%+v %v", h, err)
 	}
 	for want, u := range map[string]ct.UpdateConfig{
 		"Nano CPUs cannot be updated":                                      {Resources: ct.Resources{NanoCPUs: 1e9}},

@@ -5,7 +5,8 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 )
 
-// Update lays the fields that are set in u over a container's settings and returns new ones.
+// Update lays the fields that are set in u over a container's settings and returns new ones. A list of devices' limits
+// takes the place of the one before; an empty one lifts them, nil leaves them.
 func Update(before *ct.HostConfig, u ct.UpdateConfig) (*ct.HostConfig, error) {
 	h := *before
 	r := &h.Resources
@@ -28,6 +29,11 @@ func Update(before *ct.HostConfig, u ct.UpdateConfig) (*ct.HostConfig, error) {
 		return nil, conflict("Conflicting options: CPU Period and Quota cannot be updated as NanoCPUs has already been set")
 	}
 	r.BlkioWeight = or(u.BlkioWeight, r.BlkioWeight)
+	r.BlkioWeightDevice = orList(u.BlkioWeightDevice, r.BlkioWeightDevice)
+	r.BlkioDeviceReadBps = orList(u.BlkioDeviceReadBps, r.BlkioDeviceReadBps)
+	r.BlkioDeviceWriteBps = orList(u.BlkioDeviceWriteBps, r.BlkioDeviceWriteBps)
+	r.BlkioDeviceReadIOps = orList(u.BlkioDeviceReadIOps, r.BlkioDeviceReadIOps)
+	r.BlkioDeviceWriteIOps = orList(u.BlkioDeviceWriteIOps, r.BlkioDeviceWriteIOps)
 	r.CpusetCpus = or(u.CpusetCpus, r.CpusetCpus)
 	r.CpusetMems = or(u.CpusetMems, r.CpusetMems)
 	if u.PidsLimit != nil {
@@ -50,3 +56,10 @@ func Update(before *ct.HostConfig, u ct.UpdateConfig) (*ct.HostConfig, error) {
 }
 
 func conflict(text string) error { return errdefs.ErrConflict.WithMessage(text) }
+
+func orList[E any](a, b []E) []E {
+	if a != nil {
+		return a
+	}
+	return b
+}

@@ -222,7 +222,7 @@ func blockOld(b *specs.LinuxBlockIO) []setting {
 	}
 	for _, d := range b.WeightDevice {
 		if d.Weight != nil {
-			value := fmt.Sprintf("%d:%d %d", d.Major, d.Minor, *d.Weight)
+			value := fmt.Sprintf("%d:%d %s", d.Major, d.Minor, weightOf(*d.Weight))
 			all = append(all, setting{"blkio.weight_device", value, true}, setting{"blkio.bfq.weight_device", value, true})
 		}
 	}
@@ -238,6 +238,14 @@ func blockOld(b *specs.LinuxBlockIO) []setting {
 		}
 	}
 	return all
+}
+
+// weightOf writes a device's weight; zero gives it the group's.
+func weightOf(w uint16) string {
+	if w == 0 {
+		return "default"
+	}
+	return strconv.Itoa(int(w))
 }
 
 func networkOld(h hierarchy, n *specs.LinuxNetwork) []setting {

@@ -189,8 +189,12 @@ func blockUnified(b *specs.LinuxBlockIO) []setting {
 		weigh("", *b.Weight)
 	}
 	for _, d := range b.WeightDevice {
-		if d.Weight != nil && *d.Weight >= 10 {
-			weigh(fmt.Sprintf("%d:%d ", d.Major, d.Minor), *d.Weight)
+		device := fmt.Sprintf("%d:%d ", d.Major, d.Minor)
+		switch {
+		case d.Weight != nil && *d.Weight >= 10:
+			weigh(device, *d.Weight)
+		case d.Weight != nil && *d.Weight == 0:
+			all = append(all, setting{"io.bfq.weight", device + weightOf(0), true}, setting{"io.weight", device + weightOf(0), true})
 		}
 	}
 	for _, t := range []struct {
