@@ -16,6 +16,9 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/runtime/account"
+	"github.com/cove-containers/cove/runtime/document"
 )
 
 // Bundles are containers made from OCI bundles, each verb by a process of its own, as the OCI runtime specification
@@ -155,7 +158,7 @@ func (b *Bundles) create(id, bundle string, spec *specs.Spec, o CreateOptions) (
 			spec.Linux.CgroupsPath = "system.slice:cove:" + id
 		}
 	}
-	guardDevices(spec.Linux)
+	document.GuardDevices(spec.Linux)
 	b.warn(spec.Process)
 	c, err := Create(cfg, streams(spec.Process))
 	if err != nil {
@@ -357,7 +360,7 @@ func (r *Record) open() (*Container, error) {
 			c.join |= unix.CLONE_NEWTIME
 		case specs.UserNamespace:
 			c.join |= unix.CLONE_NEWUSER
-			if c.users, err = readIDMap(r.Pid); err != nil {
+			if c.users, err = account.ReadMap(r.Pid); err != nil {
 				c.pidfd.Close()
 				return nil, err
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/cove-containers/cove/runtime/account"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -192,7 +193,7 @@ type Container struct {
 	filter      filter
 	personality *specs.LinuxPersonality
 	join        uintptr
-	users       *idMap
+	users       *account.Map
 	// ownMounts tells that the root of its mount namespace is its own.
 	ownMounts bool
 

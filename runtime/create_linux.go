@@ -36,6 +36,8 @@ type creation struct {
 	made []madeFilesystem
 	// making tells that it is at it.
 	making bool
+	// second is where the descriptor of the process comes that takes the first one's place; see joinUsers.
+	second *int32
 }
 
 type madeGroup struct {
@@ -220,17 +222,23 @@ func (c *creation) startGroup() error {
 }
 
 // placeholder is a process that does nothing until it is stopped.
-func placeholder() (pid int, stop func(), err error) { return holder(0) }
+func placeholder() (pid int, stop func(), err error) { return holder(0, nil) }
 
-// holder is a placeholder in new namespaces.
-func holder(flags uintptr) (pid int, stop func(), err error) {
+// holder is a placeholder in new namespaces, or in a user namespace that is there.
+func holder(flags uintptr, users *os.File) (pid int, stop func(), err error) {
 	pipes, err := openPipes()
 	if err != nil {
 		return 0, nil, err
 	}
-	wait := &program{report: -1}
-	wait.keepOnly([]int{int(pipes.childStart.Fd())})
-	wait.wait(int(pipes.childStart.Fd()))
+	wait := &program{report: int(pipes.childReport.Fd())}
+	if users != nil {
+		wait.add("hide the runtime", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+		wait.add("enter", unix.SYS_SETNS, users.Fd(), unix.CLONE_NEWUSER)
+	}
+	wait.mark(markPrepared)
+	start := int(pipes.childStart.Fd())
+	wait.keepOnly([]int{start})
+	wait.wait(start)
 	holder := &Process{}
 	pid, pidfd, err := clone(wait, flags, -1)
 	if err != nil {
@@ -238,10 +246,15 @@ func holder(flags uintptr) (pid int, stop func(), err error) {
 		return 0, nil, err
 	}
 	holder.born(pid, pidfd, wait, pipes, "", "")
-	return pid, func() {
+	stop = func() {
 		pipes.Close()
 		discard(holder.end())
-	}, nil
+	}
+	if err := holder.control(func(fd int) error { return wait.listen(int(pipes.report.Fd()), markPrepared, fd) }); err != nil {
+		stop()
+		return 0, nil, err
+	}
+	return pid, stop, nil
 }
 
 func (c *creation) awaitGroup() error {
@@ -267,7 +280,7 @@ func (c *creation) openRoot() error {
 		Masked:     c.spec.Linux.MaskedPaths,
 		ReadOnlys:  c.spec.Linux.ReadonlyPaths,
 		ProcInside: c.namespaces.has(unix.CLONE_NEWPID),
-		Owner:      c.birth.users.owner(),
+		Owner:      ownerOf(c.birth.users),
 		IDMap:      c.mapIDs,
 		Borrowed:   !c.namespaces.has(unix.CLONE_NEWNS),
 	}
@@ -350,11 +363,19 @@ func (c *creation) clone() error {
 	if c.birth.entry.Dir != nil {
 		into = int(c.birth.entry.Dir.Fd())
 	}
-	pid, pidfd, err := clone(&c.program, c.namespaces.withProcess()|unix.CLONE_FILES, into)
+	flags := c.namespaces.withProcess()
+	if c.namespaces.users != nil {
+		flags = 0
+	}
+	pid, pidfd, err := clone(&c.program, flags|unix.CLONE_FILES, into)
 	if err != nil {
 		return err
 	}
-	c.container.born(pid, pidfd, &c.program, c.pipes, c.spec.Process.Args[0], "")
+	if c.namespaces.users == nil {
+		c.container.born(pid, pidfd, &c.program, c.pipes, c.spec.Process.Args[0], "")
+	} else if err := c.takeSecond(pid, pidfd); err != nil {
+		return err
+	}
 	c.making = !c.namespaces.ownUsers()
 	c.undo.push(func() {
 		// Killed in the middle, the process could not tell what it has opened in the table both use.
@@ -372,7 +393,7 @@ func (c *creation) follow() error {
 		return nil
 	}
 	if c.namespaces.users == nil {
-		if err := c.birth.users.write(c.container.pid); err != nil {
+		if err := c.birth.users.Write(c.container.pid); err != nil {
 			return err
 		}
 	}

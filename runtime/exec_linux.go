@@ -154,7 +154,7 @@ func (e *execution) join() error {
 			return fmt.Errorf("enter root: %w", err)
 		}
 	}
-	if owner := e.container.users.owner(); owner != nil {
+	if owner := ownerOf(e.container.users); owner != nil {
 		return rootfs.ActAs(*owner)
 	}
 	return nil

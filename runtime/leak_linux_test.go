@@ -106,11 +106,13 @@ func failAt(n int, name *string) func(string) error {
 // TestCreateLeavesNothing fails each step of a container's creation in turn.
 func TestCreateLeavesNothing(t *testing.T) {
 	busybox(t) // here, where a missing image may skip the test
+	users := usersToJoin(t)
 	cfgs := map[string]func() (Config, IO){
 		"plain":    func() (Config, IO) { return sh(t, "true"), IO{} },
 		"terminal": func() (Config, IO) { return sh(t, "true"), IO{Terminal: true} },
 		"init":     func() (Config, IO) { c := sh(t, "true"); c.Init = true; return c, IO{} },
 		"users":    func() (Config, IO) { c := sh(t, "true"); mapUsers(&c); chownUpper(t, &c); return c, IO{} },
+		"joined":   func() (Config, IO) { c := sh(t, "true"); join(&c, pathOf(users)); chownUpper(t, &c); return c, IO{} },
 	}
 	for name, make := range cfgs {
 		t.Run(name, func(t *testing.T) {

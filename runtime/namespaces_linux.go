@@ -66,13 +66,13 @@ func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces
 				f.Close()
 				return n, fmt.Errorf("%s is no %s namespace: %w", ns.Path, ns.Type, errdefs.ErrInvalidArgument)
 			}
-			if flag == unix.CLONE_NEWUSER {
-				n.users = f
+			// The host's by its path is the host's: what is set in a container's own is not set there. A "network" is called "net".
+			if flag&(unix.CLONE_NEWUTS|unix.CLONE_NEWIPC|unix.CLONE_NEWNET|unix.CLONE_NEWUSER) != 0 && sys.InNamespace(f, strings.TrimSuffix(string(ns.Type), "work")) {
+				f.Close()
 				continue
 			}
-			// The host's by its path is the host's: what is set in a container's own is not set there. A "network" is called "net".
-			if flag&(unix.CLONE_NEWUTS|unix.CLONE_NEWIPC|unix.CLONE_NEWNET) != 0 && sys.InNamespace(f, strings.TrimSuffix(string(ns.Type), "work")) {
-				f.Close()
+			if flag == unix.CLONE_NEWUSER {
+				n.users = f
 				continue
 			}
 			n.join = append(n.join, joined{flag, f})
@@ -128,23 +128,6 @@ func (n *namespaces) byProcess() (flags uintptr) {
 		flags |= unix.CLONE_NEWUSER
 	}
 	return flags
-}
-
-// idMap is how the container's user namespace is numbered; nil where it has none.
-func (n *namespaces) idMap(l *specs.Linux) (*idMap, error) {
-	m := &idMap{l.UIDMappings, l.GIDMappings}
-	given := len(m.users) + len(m.groups)
-	switch {
-	case n.users != nil:
-		return nil, fmt.Errorf("join user namespace: %w", errdefs.ErrNotImplemented)
-	case !n.ownUsers() && given == 0:
-		return nil, nil
-	case !n.ownUsers():
-		return nil, errdefs.ErrInvalidArgument.WithMessage("user namespace mappings specified, but user namespace isn't enabled in the config")
-	case len(m.users) == 0 || len(m.groups) == 0:
-		return nil, errdefs.ErrInvalidArgument.WithMessage("user namespaces enabled, but no mapping of users and of groups is specified")
-	}
-	return m, nil
 }
 
 // parametersOfIPC are the kernel parameters, besides fs.mqueue.*, that an IPC namespace has for itself.

@@ -27,7 +27,11 @@ func (c *creation) plan() error {
 		c.made = append(c.made, madeFilesystem{f, shared.slot(), shared.slot()})
 	}
 	c.undo.push(c.dropMade)
+	c.second = (*int32)(shared.take(4))
 	p.shared = nil
+	if c.namespaces.users != nil {
+		c.joinUsers(p)
+	}
 	c.birth.prologue(p)
 	if c.namespaces.ownUsers() {
 		c.takeUsers(p)

@@ -42,7 +42,7 @@ type birth struct {
 	// shares tells that the child has its descriptors in common with the runtime, until it lets go of them.
 	shares bool
 	// users maps the process's user namespace to the host's; nil: it is the host's.
-	users *idMap
+	users *account.Map
 
 	entry *cgroup.Entry
 	// newCgroupNS makes a cgroup namespace once the process is in its cgroup.
@@ -380,8 +380,8 @@ func (b *birth) prepare(root *os.File, user string, groups []string) error {
 	if b.path, err = lookPath(root, b.cwd(), b.process.Args[0], b.env); err != nil {
 		return err
 	}
-	uid, known := b.users.user(b.id.UID)
-	if _, knownGroup := b.users.group(b.id.GID); !known || !knownGroup {
+	uid, known := b.users.User(b.id.UID)
+	if _, knownGroup := b.users.Group(b.id.GID); !known || !knownGroup {
 		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("user %d:%d is not mapped in the user namespace", b.id.UID, b.id.GID))
 	}
 	return handOver(b.stdio, uid)
