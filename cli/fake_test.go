@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,9 @@ type fake struct {
 	over                       chan struct{} // the test has ended
 	killed                     chan string
 	refuse                     map[string]string // "METHOD /path" to message; 404 for those that begin with "No such", else 400
+	answers                    map[string]string // "METHOD /path" to the text of the answer
+	asked                      map[string]string // "METHOD /path?query" to the text of the request, of calls in answers
+	experimental               bool
 }
 
 // script is what a container does: it prints, echoes its input when echo is set, and ends with code, with hold only after
@@ -52,7 +56,7 @@ func newFake(t *testing.T) *fake {
 	t.Helper()
 	f := &fake{
 		t: t, images: map[string]bool{"busybox": true}, refuse: map[string]string{},
-		over: make(chan struct{}), attached: make(chan struct{}), waiting: make(chan struct{}), started: make(chan struct{}), killed: make(chan string, 10),
+		answers: map[string]string{}, asked: map[string]string{}, over: make(chan struct{}), attached: make(chan struct{}), waiting: make(chan struct{}), started: make(chan struct{}), killed: make(chan string, 10),
 	}
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", socket)
@@ -78,7 +82,13 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.calls = append(f.calls, call)
 	message := f.refuse[call]
+	answer, known := f.answers[call]
 	f.mu.Unlock()
+	if known {
+		f.note(r, call)
+		io.WriteString(w, answer)
+		return
+	}
 	if message != "" {
 		code := 400
 		if strings.HasPrefix(message, "No such") {
@@ -88,6 +98,9 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch call {
+	case "GET /_ping":
+		w.Header().Set("Api-Version", "1.56")
+		w.Header().Set("Docker-Experimental", strconv.FormatBool(f.experimental))
 	case "GET /containers/json":
 		list := []map[string]any{{"Names": []string{"/web"}}, {"Names": []string{"/db"}}}
 		if filters := r.URL.Query().Get("filters"); strings.Contains(filters, "running") {
@@ -128,6 +141,17 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	default:
 		f.say(w, 404, map[string]string{"message": "No such thing: " + call})
 	}
+}
+
+// note keeps what was asked.
+func (f *fake) note(r *http.Request, call string) {
+	text, _ := io.ReadAll(r.Body)
+	if r.URL.RawQuery != "" {
+		call += "?" + r.URL.RawQuery
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked[call] = strings.TrimSpace(string(text))
 }
 
 func (f *fake) say(w http.ResponseWriter, code int, v any) {

@@ -11,11 +11,11 @@ import (
 	"github.com/cove-containers/cove/cli/image"
 	"github.com/cove-containers/cove/cli/manifest"
 	"github.com/cove-containers/cove/cli/network"
+	"github.com/cove-containers/cove/cli/plugin"
 	"github.com/cove-containers/cove/cli/registry"
 	"github.com/cove-containers/cove/cli/snapshot"
 	"github.com/cove-containers/cove/cli/system"
 	"github.com/cove-containers/cove/cli/volume"
-	"github.com/cove-containers/cove/release"
 	"github.com/spf13/cobra"
 )
 
@@ -47,11 +47,13 @@ func entries() []entry {
 		{"version", common, system.Version},
 		{"info", common, system.Info},
 		{"builder", management, image.Builder},
+		{"checkpoint", management, container.Checkpoint},
 		{"container", management, container.Group},
 		{"context", management, contexts.Group},
 		{"image", management, image.Group},
 		{"manifest", management, manifest.Group},
 		{"network", management, network.Group},
+		{"plugin", management, plugin.Group},
 		{"registry", management, registry.Group},
 		{"snapshot", management, snapshot.Group},
 		{"system", management, system.Group},
@@ -87,8 +89,6 @@ func entries() []entry {
 		{"buildx", "", image.Buildx},
 		{"compose", "", command.Plugin("compose")},
 		{"swarm", "", command.Missing("swarm", "swarm mode")},
-		{"checkpoint", "", command.Missing("checkpoint", "checkpoints")},
-		{"plugin", "", command.Missing("plugin", "plugins")},
 	}
 }
 
@@ -106,7 +106,7 @@ func root(a *command.App, args []string) *cobra.Command {
 			cmd.HelpFunc()(cmd, nil)
 			return nil
 		},
-		Version:           release.Version + ", build " + release.Commit,
+		Version:           command.Version(),
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	cmd.SetVersionTemplate("Cove version {{.Version}}\n")

@@ -36,9 +36,10 @@ func TestTheTreeIsWhole(t *testing.T) {
 		if c.HasSubCommands() || c.DisableFlagParsing { // what flags these have, others know
 			return
 		}
-		flags := false
+		flags, deprecated := false, false
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if f.Name == "help" || f.Hidden {
+				deprecated = deprecated || f.Name != "help"
 				return
 			}
 			flags = true
@@ -46,10 +47,10 @@ func TestTheTreeIsWhole(t *testing.T) {
 				t.Errorf("%s --%s: usage is %q", path, f.Name, f.Usage)
 			}
 		})
-		if flags != strings.Contains(c.Use, "[OPTIONS]") {
+		if flags != strings.Contains(c.Use, "[OPTIONS]") && !deprecated {
 			t.Errorf("%s: has options: %v, but Use is %q", path, flags, c.Use)
 		}
-		for _, thing := range []string{"CONTAINER", "IMAGE", "VOLUME", "NETWORK", "CONTEXT", "MANIFEST_LIST", "SNAPSHOT"} {
+		for _, thing := range []string{"CONTAINER", "IMAGE", "VOLUME", "NETWORK", "CONTEXT", "MANIFEST_LIST", "SNAPSHOT", "PLUGIN"} {
 			if strings.Contains(c.Use, thing) && c.ValidArgsFunction == nil {
 				t.Errorf("%s: takes a %s that cannot be completed", path, thing)
 			}

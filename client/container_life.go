@@ -34,7 +34,15 @@ func (c *Client) ContainerCreate(ctx context.Context, o CreateOptions) (made con
 
 // ContainerStart starts a container; one that runs already is left as it is.
 func (c *Client) ContainerStart(ctx context.Context, id string) error {
-	return c.post(ctx, "/containers/"+url.PathEscape(id)+"/start", nil, nil, nil)
+	return c.ContainerRestore(ctx, id, "", "")
+}
+
+// ContainerRestore starts a container from a checkpoint; dir is the folder that is in, empty for the daemon's own.
+func (c *Client) ContainerRestore(ctx context.Context, id, checkpoint, dir string) error {
+	query := url.Values{}
+	setIf(query, "checkpoint", checkpoint)
+	setIf(query, "checkpoint-dir", dir)
+	return c.post(ctx, "/containers/"+url.PathEscape(id)+"/start", query, nil, nil)
 }
 
 // StopOptions tell how a container is to be stopped: empty values leave it to the container's settings.

@@ -16,7 +16,9 @@ import (
 // ImageListOptions choose among the images.
 type ImageListOptions struct {
 	All, SharedSize bool
-	Filters         api.Filters
+	// Manifests asks for what images for several platforms consist of.
+	Manifests bool
+	Filters   api.Filters
 }
 
 // ImageList gives the images that match.
@@ -24,6 +26,7 @@ func (c *Client) ImageList(ctx context.Context, o ImageListOptions) (list []imag
 	query := filterQuery(o.Filters)
 	setTrue(query, "all", o.All)
 	setTrue(query, "shared-size", o.SharedSize)
+	setTrue(query, "manifests", o.Manifests)
 	err = c.get(ctx, "/images/json", query, &list)
 	return list, err
 }
@@ -82,11 +85,7 @@ func (c *Client) ImagePull(ctx context.Context, o PullOptions, emit func(jsonstr
 	query := url.Values{"fromImage": {o.Repository}}
 	setIf(query, "tag", o.Tag)
 	setIf(query, "platform", o.Platform)
-	header := http.Header{}
-	if o.Auth != "" {
-		header.Set("X-Registry-Auth", o.Auth)
-	}
-	return stream(ctx, c, call{method: http.MethodPost, path: "/images/create", query: query, header: header}, emit)
+	return stream(ctx, c, call{method: http.MethodPost, path: "/images/create", query: query, header: authHeader(o.Auth)}, emit)
 }
 
 // PushOptions say what to push: no tag is all tags. Auth is the encoded X-Registry-Auth header.
@@ -100,11 +99,7 @@ type PushOptions struct {
 func (c *Client) ImagePush(ctx context.Context, o PushOptions, emit func(jsonstream.Message) error) error {
 	query := platformQuery(nil, "platform", o.Platform)
 	setIf(query, "tag", o.Tag)
-	header := http.Header{}
-	if o.Auth != "" {
-		header.Set("X-Registry-Auth", o.Auth)
-	}
-	return stream(ctx, c, call{method: http.MethodPost, path: imagePath(o.Repository) + "/push", query: query, header: header}, emit)
+	return stream(ctx, c, call{method: http.MethodPost, path: imagePath(o.Repository) + "/push", query: query, header: authHeader(o.Auth)}, emit)
 }
 
 // ImageSave streams the named images as a tar archive; the caller closes it.

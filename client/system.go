@@ -13,7 +13,11 @@ import (
 )
 
 // Pong is what a daemon says of itself when pinged.
-type Pong struct{ APIVersion, OSType string }
+type Pong struct {
+	APIVersion, OSType string
+	// Experimental tells that it has switched on what is not settled.
+	Experimental bool
+}
 
 // Ping asks whether the daemon is there, and settles the API version with it.
 func (c *Client) Ping(ctx context.Context) (Pong, error) {
@@ -29,7 +33,7 @@ func (c *Client) Ping(ctx context.Context) (Pong, error) {
 		return Pong{}, readError(res)
 	}
 	res.Body.Close()
-	pong := Pong{APIVersion: res.Header.Get("Api-Version"), OSType: res.Header.Get("Ostype")}
+	pong := Pong{APIVersion: res.Header.Get("Api-Version"), OSType: res.Header.Get("Ostype"), Experimental: res.Header.Get("Docker-Experimental") == "true"}
 	if !c.settled.Swap(true) && pong.APIVersion != "" && older(pong.APIVersion, c.Version()) {
 		c.version.Store(pong.APIVersion)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cove-containers/cove/cli/config"
 	"github.com/cove-containers/cove/client"
+	"github.com/cove-containers/cove/release"
 	"github.com/spf13/cobra"
 )
 
@@ -24,6 +25,9 @@ func nameOf(program string) string {
 	}
 	return "cove"
 }
+
+// Version is the program's own, with what it was built of.
+func Version() string { return release.Version + ", build " + release.Commit }
 
 // App is one run of the program: its streams, and what commands share.
 type App struct {

@@ -93,6 +93,23 @@ func (a *App) CompleteVolumes(cmd *cobra.Command, args []string, _ string) ([]st
 	return without(args, names), Nothing
 }
 
+// CompletePlugins offers the names of the daemon's plugins.
+func (a *App) CompletePlugins(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	daemon, err := a.Client()
+	if err != nil || len(args) > 0 && !strings.Contains(cmd.Use, "[PLUGIN...]") {
+		return nil, Nothing
+	}
+	list, err := daemon.PluginList(cmd.Context(), nil)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, p := range list {
+		names = append(names, p.Name)
+	}
+	return without(args, names), Nothing
+}
+
 // CompleteNetworks offers the names of networks.
 func (a *App) CompleteNetworks(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	daemon, err := a.Client()

@@ -34,6 +34,7 @@ type File struct {
 	ImagesFormat   string            `json:"imagesFormat"`
 	NetworksFormat string            `json:"networksFormat"`
 	VolumesFormat  string            `json:"volumesFormat"`
+	PluginsFormat  string            `json:"pluginsFormat"`
 	StatsFormat    string            `json:"statsFormat"`
 
 	auths  map[string]entry

@@ -90,6 +90,7 @@ type attached struct {
 	keys                       []byte
 	proxy, autoRemove          bool
 	created                    bool // by us just now: what cannot be started because of a signal is taken away again
+	checkpoint, checkpointDir  string
 }
 
 // runAttached attaches, starts and waits. Until the start is asked for, a signal calls everything off; from then on
@@ -116,7 +117,7 @@ func runAttached(ctx context.Context, a *command.App, daemon *client.Client, t a
 	if err := a.Prepare(s); err != nil {
 		return err
 	}
-	if err := daemon.ContainerStart(background, t.id); err != nil {
+	if err := daemon.ContainerRestore(background, t.id, t.checkpoint, t.checkpointDir); err != nil {
 		s.Close()
 		if t.autoRemove {
 			_, _ = wait.Result()

@@ -12,47 +12,63 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// starting is what start is called with besides containers.
+type starting struct {
+	attach, interactive       bool
+	keys                      string
+	checkpoint, checkpointDir string
+}
+
 func Start(a *command.App) *cobra.Command {
-	var attach, interactive bool
-	var keys, checkpoint, checkpointDir string
+	var s starting
 	cmd := simple(a, "start", "[OPTIONS] ", "Start one or more stopped containers", nil)
 	cmd.RunE = a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
-		if checkpoint != "" || checkpointDir != "" {
-			return errors.New("checkpoints are not supported yet")
+		if err := experimentalFlags(ctx, daemon, cmd.Flags(), "checkpoint", "checkpoint-dir"); err != nil {
+			return err
 		}
-		if attach || interactive {
+		switch {
+		case s.attach || s.interactive:
 			if len(args) > 1 {
 				return errors.New("you cannot start and attach multiple containers at once")
 			}
-			return startAttached(ctx, a, daemon, args[0], interactive, keys)
-		}
-		var failed []string
-		for _, id := range args {
-			if err := daemon.ContainerStart(ctx, id); err != nil {
-				fmt.Fprintln(a.Err, err)
-				failed = append(failed, id)
-				continue
+			return startAttached(ctx, a, daemon, args[0], s)
+		case s.checkpoint != "":
+			if len(args) > 1 {
+				return errors.New("you cannot restore multiple containers at once")
 			}
-			fmt.Fprintln(a.Out, id)
+			return daemon.ContainerRestore(ctx, args[0], s.checkpoint, s.checkpointDir)
 		}
-		if len(failed) > 0 {
-			return fmt.Errorf("Error: failed to start containers: %s", strings.Join(failed, ", ")) //nolint:staticcheck // docker's words
-		}
-		return nil
+		return startAll(ctx, a, daemon, args)
 	})
 	fs := cmd.Flags()
-	fs.BoolVarP(&attach, "attach", "a", false, "Attach STDOUT and STDERR and forward signals")
-	fs.StringVar(&checkpoint, "checkpoint", "", "Restore from this checkpoint")
-	fs.StringVar(&checkpointDir, "checkpoint-dir", "", "Use a custom checkpoint storage directory")
-	fs.Lookup("checkpoint").Hidden, fs.Lookup("checkpoint-dir").Hidden = true, true
-	fs.StringVar(&keys, "detach-keys", "", "Keys that detach from the container")
-	fs.BoolVarP(&interactive, "interactive", "i", false, "Attach the container's STDIN")
+	fs.BoolVarP(&s.attach, "attach", "a", false, "Attach STDOUT and STDERR and forward signals")
+	fs.StringVar(&s.checkpoint, "checkpoint", "", "Restore from this checkpoint")
+	checkpointFolder(fs, &s.checkpointDir)
+	fs.StringVar(&s.keys, "detach-keys", "", "Keys that detach from the container")
+	fs.BoolVarP(&s.interactive, "interactive", "i", false, "Attach the container's STDIN")
 	return cmd
 }
 
+// startAll starts containers and leaves them to themselves.
+func startAll(ctx context.Context, a *command.App, daemon *client.Client, names []string) error {
+	var failed []string
+	for _, id := range names {
+		if err := daemon.ContainerStart(ctx, id); err != nil {
+			fmt.Fprintln(a.Err, err)
+			failed = append(failed, id)
+			continue
+		}
+		fmt.Fprintln(a.Out, id)
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("Error: failed to start containers: %s", strings.Join(failed, ", ")) //nolint:staticcheck // docker's words
+	}
+	return nil
+}
+
 // startAttached starts a container and stays with it until it ends.
-func startAttached(ctx context.Context, a *command.App, daemon *client.Client, name string, interactive bool, flag string) error {
-	keyNames, keys, err := a.DetachKeys(flag)
+func startAttached(ctx context.Context, a *command.App, daemon *client.Client, name string, s starting) error {
+	keyNames, keys, err := a.DetachKeys(s.keys)
 	if err != nil {
 		return err
 	}
@@ -64,8 +80,9 @@ func startAttached(ctx context.Context, a *command.App, daemon *client.Client, n
 		info.Config, info.HostConfig = &container.Config{}, &container.HostConfig{}
 	}
 	err = runAttached(ctx, a, daemon, attached{
-		id: info.ID, tty: info.Config.Tty, stdin: interactive && info.Config.OpenStdin, stdout: true, stderr: true,
+		id: info.ID, tty: info.Config.Tty, stdin: s.interactive && info.Config.OpenStdin, stdout: true, stderr: true,
 		keyNames: keyNames, keys: keys, proxy: !info.Config.Tty, autoRemove: info.HostConfig.AutoRemove,
+		checkpoint: s.checkpoint, checkpointDir: s.checkpointDir,
 	})
 	var status *command.StatusError
 	if errors.As(err, &status) && status.Cause != nil {

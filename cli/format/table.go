@@ -70,7 +70,7 @@ func writeTable[R any](w io.Writer, t Table, rows []R) error {
 		v := reflect.Indirect(reflect.ValueOf(row))
 		for i, field := range t.Fields {
 			separate(&b, i)
-			b.WriteString(v.FieldByName(field).String())
+			fmt.Fprint(&b, v.FieldByName(field))
 		}
 		b.WriteByte('\n')
 	}
