@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -155,6 +156,9 @@ func (l *loader) vertex(dgst digest.Digest) (*vertex, error) {
 		v.Name = operationName(op, below)
 	}
 	v.Platform = normalize(op.Platform)
+	if l.distrusted(dgst) {
+		v.Op = whole(op)
+	}
 	made, err := l.build.make(v)
 	if err != nil {
 		return nil, v.wrap(err, remains{})
@@ -164,6 +168,34 @@ func (l *loader) vertex(dgst digest.Digest) (*vertex, error) {
 	l.build.nodes[v.node] = v
 	l.fresh = append(l.fresh, v)
 	return v, nil
+}
+
+// distrusted tells that something that is wanted anew stands on a folder of the client's: then that is read anew as well.
+func (l *loader) distrusted(folder digest.Digest) bool {
+	if !strings.HasPrefix(l.ops[folder].GetSource().GetIdentifier(), "local://") {
+		return false
+	}
+	for dgst, op := range l.ops {
+		if !l.def.Metadata[string(dgst)].GetIgnoreCache() {
+			continue
+		}
+		for _, in := range op.Inputs {
+			if in.Digest == string(folder) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// whole is the transfer of a folder of which every file is sent, whatever its time says.
+func whole(op *pb.Op) *pb.Op {
+	source := op.GetSource().CloneVT()
+	if source.Attrs == nil {
+		source.Attrs = map[string]string{}
+	}
+	source.Attrs[pb.AttrLocalDiffer] = pb.AttrLocalDifferNone
+	return &pb.Op{Op: &pb.Op_Source{Source: source}, Inputs: op.Inputs, Platform: op.Platform, Constraints: op.Constraints}
 }
 
 // normalize gives platforms the form that keys are made of; the machine's own where none is given.

@@ -128,6 +128,71 @@ func TestFolderComesByDifferences(t *testing.T) {
 	}
 }
 
+// TestSameSizeAndTime: a file may have another content and look as it did.
+func TestSameSizeAndTime(t *testing.T) {
+	k, dir := newKit(t), t.TempDir()
+	at := map[string]time.Time{
+		"whole": time.Unix(1e9, 0), "d/fraction": time.Unix(1e9, 5), "d/e/named": time.Unix(1e9, 0), "long": time.Unix(1e9, 7), "kept": time.Unix(1e9, 9),
+	}
+	fill := func(text string) {
+		for name, when := range at {
+			content := text
+			switch name {
+			case "long": // another one near its end only, after what comes in one piece
+				content = strings.Repeat("x", 100_000) + text
+			case "kept":
+				content = "same"
+			}
+			write(t, filepath.Join(dir, name), content)
+			if err := os.Chtimes(filepath.Join(dir, name), when, when); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"d", "d/e", "z"} {
+			os.MkdirAll(filepath.Join(dir, name), 0o755)
+			os.Chtimes(filepath.Join(dir, name), time.Unix(1e9, 3), time.Unix(1e9, 3))
+		}
+	}
+	fill("old")
+	for _, name := range []string{"d/linked", "z/linked"} {
+		if err := os.Link(filepath.Join(dir, "d/e/named"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill("old")
+	id, _ := k.client("shared", folder(t, dir))
+	first, done, err := k.sync(id, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := k.list(first)
+	done()
+	if again, done, err := k.sync(id, nil); err != nil || len(again) != 1 || again[0] != first[0] {
+		t.Error(again, err)
+	} else {
+		done()
+	}
+	fill("new")
+	now, done, err := k.sync(id, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if got, want := k.list(now), list(t, dir); got != want || len(now) != 2 {
+		t.Errorf("%d layers, got\n%s\nwant\n%s", len(now), got, want)
+	}
+	if k.list(first) != before {
+		t.Error("the first state is not what it was")
+	}
+	top, err := k.maker.parts.Layers.PileDirs(now[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(top[0], "kept")); err == nil {
+		t.Error("a file that is the same was written again")
+	}
+}
+
 func TestFolderIsKnownAfterARestart(t *testing.T) {
 	k, dir := newKit(t), t.TempDir()
 	for i := range 20 {

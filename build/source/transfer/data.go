@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"hash"
+	"os"
 	"path"
 	"sync"
 
@@ -19,8 +20,13 @@ const maxOpen = 64
 // file is one that was asked for.
 type file struct {
 	entry entry
-	fd    sys.FD // NoFD until its first byte comes
+	fd    sys.FD // NoFD until its first byte comes, and as long as it is what it was
 	sum   hash.Hash
+
+	was   *same    // what it looks like; nil when it is known to be new
+	old   *os.File // that, read so far as it was the same
+	at    int64    // how far that is
+	links []same   // further names of it
 }
 
 // ask has the client send the content of a file.
@@ -36,20 +42,18 @@ func (r *receiver) data(p *types.Packet) error {
 		return invalid("file %d was not asked for", p.ID)
 	}
 	if f.fd == sys.NoFD {
-		if r.open == maxOpen {
+		if f.old == nil && r.open == maxOpen {
 			return invalid("more than %d files at once", maxOpen)
+		}
+		if done, err := r.compare(f, p); done || err != nil {
+			return err
 		}
 		if err := r.create(f); err != nil {
 			return err
 		}
 	}
 	if len(p.Data) > 0 {
-		if _, err := r.room.Write(p.Data); err != nil {
-			return err
-		}
-		f.sum.Write(p.Data)
-		_, err := f.fd.Write(p.Data)
-		return err
+		return r.write(f, p.Data)
 	}
 	delete(r.waiting, p.ID)
 	err := f.entry.apply(f.fd, "")
@@ -61,8 +65,17 @@ func (r *receiver) data(p *types.Packet) error {
 	return err
 }
 
+func (r *receiver) write(f *file, data []byte) error {
+	if _, err := r.room.Write(data); err != nil {
+		return err
+	}
+	f.sum.Write(data)
+	_, err := f.fd.Write(data)
+	return err
+}
+
 func (r *receiver) create(f *file) error {
-	return r.within(f.entry.path, func(dir sys.FD, name string) (err error) {
+	err := r.within(f.entry.path, func(dir sys.FD, name string) (err error) {
 		f.fd, err = sys.CreateAt(dir, path.Base(name), 0o600)
 		if err == nil {
 			r.open++
@@ -70,12 +83,19 @@ func (r *receiver) create(f *file) error {
 		}
 		return err
 	})
+	if err != nil || f.old == nil {
+		return err
+	}
+	return r.takeOver(f)
 }
 
 // closeFiles closes what a failure has left open.
 func (r *receiver) closeFiles() {
 	for _, f := range r.waiting {
 		f.fd.Close()
+		if f.old != nil {
+			f.old.Close()
+		}
 	}
 }
 

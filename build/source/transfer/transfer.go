@@ -36,7 +36,7 @@ type Options struct {
 	// difference, if there is one.
 	Old   *content.Pile
 	Begin func() (*os.File, error)
-	// All asks for every file, whatever size and time say.
+	// All asks for every file, whatever size and time say; without it that is done for some, see doubts.
 	All bool
 	// Progress hears how many bytes have come in.
 	Progress func(total int64)
@@ -65,7 +65,7 @@ func Receive(ctx context.Context, stream Stream, o Options) (Result, error) {
 	defer cancel()
 	r := &receiver{
 		o: o, stream: stream, asked: newQueue(), waiting: map[uint32]*file{},
-		files: map[string]*content.Node{}, result: Result{Contents: map[string]digest.Digest{}},
+		files: map[string]*content.Node{}, doubted: map[string]*file{}, doubts: newDoubts(o.All), result: Result{Contents: map[string]digest.Digest{}},
 	}
 	sent := make(chan error, 1)
 	go func() {
@@ -110,6 +110,8 @@ type receiver struct {
 	waiting map[uint32]*file // asked for, not here yet
 	open    int
 	files   map[string]*content.Node // regular files listed so far: what they were, if they still are
+	doubted map[string]*file         // those of them that were asked for nevertheless
+	doubts  doubts
 	links   []link
 	dirs    []entry // directories whose attributes are to be set in the end
 	result  Result
@@ -122,6 +124,7 @@ type frame struct {
 	old   []*content.Node // what it had, from where the listing has come to
 	last  string          // name listed last
 	dirty bool            // it is new, or changed, or something in it is: its attributes are to be set in the end
+	left  bool            // the listing is past it
 }
 
 // entry is one thing listed.
@@ -285,7 +288,7 @@ func (r *receiver) leave(dir string) error {
 				return err
 			}
 		}
-		f.old = nil
+		f.old, f.left = nil, true
 		if f.dirty && f.path != "" {
 			r.dirs = append(r.dirs, f.entry)
 		}
@@ -319,11 +322,12 @@ func (r *receiver) directory(in *frame, e entry, old *content.Node) error {
 // other takes a file, a link, a device or a fifo.
 func (r *receiver) other(in *frame, e entry, old *content.Node) error {
 	kind := e.mode & sys.KindMask
-	same := old != nil && e.like(old) && !(r.o.All && kind == sys.KindFile)
+	same := old != nil && e.like(old)
 	if kind == sys.KindFile {
 		r.files[e.path] = nil
 		if same {
 			r.files[e.path] = old
+			r.doubt(in, e, old)
 		}
 	}
 	if same {
@@ -354,8 +358,15 @@ func (r *receiver) hardLink(in *frame, e entry, old *content.Node) error {
 	}
 	if first != nil && old != nil && first.Stat().Ino == old.Stat().Ino && first.Stat().Dev == old.Stat().Dev {
 		r.files[e.path] = old
+		if f := r.doubted[e.target]; f != nil {
+			f.links = append(f.links, same{in, e, old})
+		}
 		return nil
 	}
+	return r.link(in, e, old)
+}
+
+func (r *receiver) link(in *frame, e entry, old *content.Node) error {
 	r.files[e.path] = nil
 	return r.place(in, e, old, func(sys.FD, string) error {
 		r.links = append(r.links, link{e.path, e.target})
@@ -365,7 +376,7 @@ func (r *receiver) hardLink(in *frame, e entry, old *content.Node) error {
 
 // place makes something at an entry's path, where old was.
 func (r *receiver) place(in *frame, e entry, old *content.Node, make func(dir sys.FD, name string) error) error {
-	in.dirty = true
+	r.touch(in)
 	if old != nil {
 		if err := r.remove(in, e.path); err != nil {
 			return err
@@ -374,8 +385,16 @@ func (r *receiver) place(in *frame, e entry, old *content.Node, make func(dir sy
 	return r.within(e.path, make)
 }
 
-func (r *receiver) remove(in *frame, name string) error {
+// touch notes that something in a directory changes, which changes its time.
+func (r *receiver) touch(in *frame) {
+	if in.left && !in.dirty && in.path != "" {
+		r.dirs = append(r.dirs, in.entry)
+	}
 	in.dirty = true
+}
+
+func (r *receiver) remove(in *frame, name string) error {
+	r.touch(in)
 	return r.within(name, sys.RemoveTreeAt)
 }
 
