@@ -61,12 +61,28 @@ func (s *Sharer) Import(ctx context.Context, env *step.Env, kind string, attrs m
 	}
 	f := &finder{of: s, from: from, name: describe(kind, attrs), entries: map[digest.Digest]*entry{}, mounts: map[string]ocispec.Descriptor{}}
 	if err := f.read(ctx); err != nil {
-		return nil, fmt.Errorf("import cache from %s: %w", f.name, err)
+		inside := s.instead(ctx, kind, attrs)
+		if inside == nil {
+			return nil, fmt.Errorf("import cache from %s: %w", f.name, err)
+		}
+		inside.name, f = f.name, inside
 	}
 	if !isTrue(attrs["mounts"]) || s.Mounts == nil {
 		f.mounts = nil
 	}
 	return f, nil
+}
+
+// instead is what an image here has of a cache that the registry does not give.
+func (s *Sharer) instead(ctx context.Context, kind string, attrs map[string]string) *finder {
+	if kind != Registry && kind != Inline {
+		return nil
+	}
+	name, err := cacheName(attrs)
+	if err != nil {
+		return nil
+	}
+	return s.here(ctx, name)
 }
 
 func (s *Sharer) origin(ctx context.Context, env *step.Env, kind string, attrs map[string]string) (origin, error) {
