@@ -381,7 +381,7 @@ func (s *fakeShim) ExecStart(context.Context, string) (int, error)      { return
 func (s *fakeShim) ExecDelete(context.Context, string) error            { return nil }
 func (s *fakeShim) Keep(context.Context, string, *os.File) error        { return nil }
 func (s *fakeShim) Kept(context.Context, string) (*os.File, error)      { return nil, errdefs.ErrNotFound }
-func (s *fakeShim) ExecKill(context.Context, string, int) error         { return nil }
+func (s *fakeShim) ExecKill(context.Context, string) error              { return nil }
 func (s *fakeShim) Execs(context.Context) ([]shim.ExecState, error)     { return nil, nil }
 func (s *fakeShim) ExecWait(context.Context, string) (shim.Exit, error) {
 	return shim.Exit{Code: 5}, nil

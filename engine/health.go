@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"syscall"
 	"time"
 
 	ct "github.com/moby/moby/api/types/container"
@@ -96,7 +95,7 @@ func (e *Engine) probeOnce(ctx context.Context, c *container.Container, r *run, 
 		late.Stop()
 		result.ExitCode = *x.code
 	case <-time.After(probe.Timeout):
-		r.sup.ExecKill(ctx, x.ID, int(syscall.SIGKILL))
+		r.sup.ExecKill(ctx, x.ID)
 		stream.Close()
 		text, _ := output.wait()
 		result.ExitCode = -1

@@ -151,7 +151,7 @@ type execs interface {
 }
 
 type execLookup interface {
-	ExecKill(ctx context.Context, execID string, signal int) error
+	ExecKill(ctx context.Context, execID string) error
 	Execs(ctx context.Context) ([]shim.ExecState, error)
 }
 

@@ -149,6 +149,11 @@ func (s *supervisor) kill(k killing) error {
 	if k.All {
 		return b.KillAll(syscall.Signal(k.Signal))
 	}
+	if k.Tree {
+		if err := killTree(b.Cgroup(), target.Pid()); err != nil {
+			return err
+		}
+	}
 	err = target.Kill(syscall.Signal(k.Signal))
 	if errors.Is(err, syscall.ESRCH) {
 		return errdefs.ErrNotFound.WithMessage("process is not running")

@@ -109,9 +109,9 @@ func (s *Shim) ExecWait(ctx context.Context, execID string) (Exit, error) {
 	return s.wait(ctx, r)
 }
 
-// ExecKill signals one exec process.
-func (s *Shim) ExecKill(ctx context.Context, execID string, signal int) error {
-	return s.kill(ctx, killing{Proc: execID, Signal: signal})
+// ExecKill ends an exec process and whatever it has started.
+func (s *Shim) ExecKill(ctx context.Context, execID string) error {
+	return s.kill(ctx, killing{Proc: execID, Signal: int(sigkill), Tree: true})
 }
 
 // ExecDelete forgets an exec that has ended or was never started.

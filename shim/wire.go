@@ -71,6 +71,7 @@ type killing struct {
 	Proc   string
 	Signal int
 	All    bool
+	Tree   bool // by SIGKILL, the process and what it has started
 }
 
 type resizing struct {
