@@ -115,7 +115,8 @@ func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string) (r *read
 		for errdefs.IsResourceExhausted(err) && k.graves.relieve(l) {
 			r, err = pool.Take(must)
 		}
-		if !errdefs.IsAlreadyExists(err) {
+		// What is being made ahead at this moment may have the last address.
+		if !errdefs.IsAlreadyExists(err) && !errdefs.IsResourceExhausted(err) {
 			return r, err
 		}
 		want, device = must, l.settings.Prefix+"0"

@@ -145,7 +145,7 @@ func (k *Keeper) running(containerID, ref string) (string, *member, error) {
 
 // resettle moves default route and published ports to where they belong now, and makes now known in the place of before.
 func (k *Keeper) resettle(ns *bridge.Namespace, before, now *member, req Request) error {
-	if err := ns.SetGateways(k.gateways(now)); err != nil {
+	if err := ns.SetGateways(k.gateways(before), k.gateways(now)); err != nil {
 		return err
 	}
 	if k.settle(now); now.carrier != before.carrier || now.carrier6 != before.carrier6 {
@@ -154,9 +154,9 @@ func (k *Keeper) resettle(ns *bridge.Namespace, before, now *member, req Request
 		}
 		if err := k.publish(now, req); err != nil {
 			// As it was, so that nothing is lost by the attempt; where that is gone there is nothing to keep.
-			if e := before.endpoints[before.carrier]; e != nil && now.endpoints[before.carrier] != nil {
+			if before.carriedIn(now) {
 				k.republish(before)
-				ns.SetGateways(k.gateways(before))
+				ns.SetGateways(k.gateways(now), k.gateways(before))
 			}
 			return err
 		}

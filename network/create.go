@@ -35,6 +35,9 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 	if err != nil {
 		return nt.CreateResponse{}, err
 	}
+	if err := families(&req); err != nil {
+		return nt.CreateResponse{}, err
+	}
 	r, err := draft(req)
 	if err != nil {
 		return nt.CreateResponse{}, err
@@ -143,7 +146,22 @@ func draft(req nt.CreateRequest) (record, error) {
 	if err == nil && r.Driver != "bridge" && set.Parent == "" {
 		r.Internal = true // what it is on leads nowhere
 	}
+	if isolated := set.Gateway4 == option.Isolated || set.Gateway6 == option.Isolated; err == nil && isolated && !r.Internal {
+		err = errdefs.ErrInvalidArgument.WithMessage("gateway mode 'isolated' can only be used for an internal network")
+	}
 	return r, err
+}
+
+// families takes from the options which families the network is to have, where the request does not say.
+func families(req *nt.CreateRequest) error {
+	four, six, err := option.Families(req.Options)
+	if req.EnableIPv4 == nil {
+		req.EnableIPv4 = four
+	}
+	if req.EnableIPv6 == nil {
+		req.EnableIPv6 = six
+	}
+	return err
 }
 
 // drafted refuses what this engine does not have.
@@ -224,7 +242,7 @@ func validConfig(c nt.IPAMConfig) error {
 		return badConfig("invalid ip-range %s: it should be %s", c.IPRange, c.IPRange.Masked())
 	case c.IPRange.IsValid() && (!c.Subnet.Contains(c.IPRange.Addr()) || c.IPRange.Bits() < c.Subnet.Bits()):
 		return badConfig("invalid ip-range %s: parent subnet %s does not contain it", c.IPRange, c.Subnet)
-	case c.Gateway.IsValid() && (!c.Subnet.Contains(c.Gateway) || c.Gateway == c.Subnet.Addr()):
+	case c.Gateway.IsValid() && (!c.Subnet.Contains(c.Gateway) || c.Gateway == c.Subnet.Addr() && c.Subnet.Bits() < c.Subnet.Addr().BitLen()-1):
 		return badConfig("invalid gateway %s: parent subnet %s does not contain it", c.Gateway, c.Subnet)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.AuxAddress)) {

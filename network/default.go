@@ -9,6 +9,7 @@ import (
 
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
+	"github.com/cove-containers/cove/network/option"
 )
 
 // chooseAddresses decides the default bridge's addresses, called name, in its record.
@@ -110,12 +111,25 @@ func (r record) subnets() (all []netip.Prefix) {
 	return all
 }
 
-// addresses are the bridge's.
-func (r record) addresses() (all []netip.Prefix) {
-	for _, p := range []netip.Prefix{r.Bridge, r.Bridge6} {
-		if p.IsValid() {
-			all = append(all, p)
-		}
+// gateways are the addresses that nobody else gets: where the network leads out by them, or they were asked for.
+func (r record) gateways(set option.Network) ipam.Pair {
+	p := ipam.Pair{V4: r.Bridge.Addr(), V6: r.Bridge6.Addr()}
+	if set.Gateway4 == option.Isolated || set.Inhibit && r.Internal {
+		p.V4 = r.Config.Gateway
+	}
+	if set.Gateway6 == option.Isolated {
+		p.V6 = r.Config6.Gateway
+	}
+	return p
+}
+
+// onBridge are the addresses that the host has on the network.
+func (l *lan) onBridge(r record) (all []netip.Prefix) {
+	if r.Bridge.IsValid() && l.settings.Gateway4 != option.Isolated && !l.settings.Inhibit {
+		all = append(all, r.Bridge)
+	}
+	if r.Bridge6.IsValid() && l.settings.Gateway6 != option.Isolated {
+		all = append(all, r.Bridge6)
 	}
 	return all
 }

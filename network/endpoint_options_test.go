@@ -102,7 +102,7 @@ func TestEndpointOptions(t *testing.T) {
 		}
 	})
 	in.makeNet(t, "p", 3, nil)
-	for _, wrong := range []map[string]string{options("wan0", "1"), options("x0", "many"), {"com.docker.network.endpoint.x": "y"}} {
+	for _, wrong := range []map[string]string{options("wan0", "1"), options("x0", "many"), {"cove.network.x": "y"}} {
 		req.Networks["p"] = &nt.EndpointSettings{DriverOpts: wrong}
 		if _, err := in.Connect(context.Background(), "a", "p", req); err == nil {
 			t.Errorf("%v: no error", wrong)

@@ -130,11 +130,13 @@ func TestIPv6Ports(t *testing.T) {
 	req := on("web", "n")
 	req.Ports = nt.PortMap{
 		port("80/tcp"): {{}},
-		port("81/tcp"): {{HostIP: netip.IPv6Loopback()}, {HostIP: host}},
+		port("81/tcp"): {{HostIP: netip.IPv6Loopback()}},
+		port("82/tcp"): {{HostIP: host}},
 	}
 	web := in.join(t, "web", req)
 	serve6(t, web.NetNS, 80)
 	serve6(t, web.NetNS, 81)
+	serve6(t, web.NetNS, 82)
 	other := in.join(t, "other", on("other", "o"))
 	neighbour := in.join(t, "neighbour", on("neighbour", "n"))
 	shown := web.Ports[port("80/tcp")]
@@ -144,7 +146,7 @@ func TestIPv6Ports(t *testing.T) {
 	var number, loop, named int
 	fmt.Sscan(shown[0].HostPort, &number)
 	fmt.Sscan(web.Ports[port("81/tcp")][0].HostPort, &loop)
-	fmt.Sscan(web.Ports[port("81/tcp")][1].HostPort, &named)
+	fmt.Sscan(web.Ports[port("82/tcp")][0].HostPort, &named)
 	serve(t, web.NetNS, 80)
 	gateway4 := userSubnet(0).Addr().Next()
 	gateway := nth6(0, 1)

@@ -284,7 +284,7 @@ func (k *Keeper) joinLans(box *Sandbox, m *member, wanted []wished, req Request)
 		}
 	}
 	if len(wanted) > 1 {
-		if err := r.ns.SetGateways(k.gateways(m)); err != nil {
+		if err := r.ns.SetGateways(r.port.Gateways, k.gateways(m)); err != nil {
 			return err
 		}
 	}

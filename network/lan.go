@@ -80,13 +80,13 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 		return nil, err
 	}
 	l := &lan{
-		name: name, id: r.ID, gateways: ipam.Pair{V4: r.Bridge.Addr(), V6: r.Bridge6.Addr()}, settings: set, mtu: cmp.Or(set.MTU, k.mtu),
+		name: name, id: r.ID, gateways: r.gateways(set), settings: set, mtu: cmp.Or(set.MTU, k.mtu),
 		closed: r.Internal, static4: r.Config.Subnet.IsValid(), static6: r.Config6.Subnet.IsValid(), names: newNames(),
 	}
-	if l.space.V4, err = subnetOf(r.Bridge, r.Config); err != nil {
+	if l.space.V4, err = subnetOf(r.Bridge, r.Config, l.gateways.V4); err != nil {
 		return nil, err
 	}
-	if l.space.V6, err = subnetOf(r.Bridge6, r.Config6); err != nil {
+	if l.space.V6, err = subnetOf(r.Bridge6, r.Config6, l.gateways.V6); err != nil {
 		return nil, err
 	}
 	tag := k.cfg.tableName()
@@ -99,7 +99,9 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 	}
 	device := k.deviceOf(name, r)
 	chosen := set.Bridge != "" || name == nt.NetworkBridge && k.cfg.Bridge != ""
-	if l.device, err = bridge.Ensure(bridge.Wish{Name: device, Addresses: r.addresses(), MTU: l.mtu, Tag: tag, Chosen: chosen}); err != nil {
+	if l.device, err = bridge.Ensure(bridge.Wish{
+		Name: device, Addresses: l.onBridge(r), MTU: l.mtu, Tag: tag, Chosen: chosen, Others: set.Inhibit,
+	}); err != nil {
 		return nil, err
 	}
 	l.spans = bridge.NewSpans(l.device, func(n int) (bridge.Device, error) {
@@ -121,11 +123,11 @@ func (l *lan) on() (kind, device string) {
 }
 
 // subnetOf is what a network has to give of one family; nil where it has not the family.
-func subnetOf(bridge netip.Prefix, c nt.IPAMConfig) (*ipam.Subnet, error) {
+func subnetOf(bridge netip.Prefix, c nt.IPAMConfig, gateway netip.Addr) (*ipam.Subnet, error) {
 	if !bridge.IsValid() {
 		return nil, nil
 	}
-	return ipam.NewSubnet(bridge, c.IPRange, append(slices.Collect(maps.Values(c.AuxAddress)), bridge.Addr())...)
+	return ipam.NewSubnet(bridge, c.IPRange, append(slices.Collect(maps.Values(c.AuxAddress)), gateway)...)
 }
 
 // deviceOf is the name of a network's bridge.
@@ -178,7 +180,8 @@ func (l *lan) walls() []nft.Bridge {
 		return nil
 	}
 	out := []nft.Bridge{{
-		Name: l.device.Name, Hosts: l.hosts(), Masquerade: l.settings.Masquerade, Closed: l.closed, Apart: !l.settings.ICC,
+		Name: l.device.Name, Hosts: l.hosts(), Masquerade: l.settings.Masquerade, Closed: l.closed, Apart: !l.settings.ICC, Trusted: l.settings.Trusted,
+		Four: wayOf(l.settings.Gateway4, l.settings.Source4), Six: wayOf(l.settings.Gateway6, l.settings.Source6),
 	}}
 	for _, further := range l.spans.Devices()[1:] {
 		out = append(out, spanWall(further))
@@ -186,14 +189,20 @@ func (l *lan) walls() []nft.Bridge {
 	return out
 }
 
-// hosts are the host's addresses on the network, with its ranges.
+func wayOf(mode option.Mode, source netip.Addr) nft.Way {
+	return nft.Way{Routed: mode == option.Routed, Open: mode == option.NATUnprotected, Source: source}
+}
+
+// hosts are the host's addresses on the network, with its ranges; ranges alone where the host has none.
 func (l *lan) hosts() (all []netip.Prefix) {
 	for _, of := range []struct {
 		gateway netip.Addr
 		subnet  *ipam.Subnet
 	}{{l.gateways.V4, l.space.V4}, {l.gateways.V6, l.space.V6}} {
 		if of.subnet != nil {
-			all = append(all, netip.PrefixFrom(of.gateway, of.subnet.Prefix().Bits()))
+			if all = append(all, of.subnet.Prefix()); of.gateway.IsValid() {
+				all[len(all)-1] = netip.PrefixFrom(of.gateway, of.subnet.Prefix().Bits())
+			}
 		}
 	}
 	return all

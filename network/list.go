@@ -77,14 +77,17 @@ func (k *Keeper) inspect(name string) nt.Inspect {
 	if r.Shape != nil {
 		r.showConfiguration(&n)
 	}
+	set, _ := option.Read(r.Driver, r.Options) // they could be read when it was made
+	gateways := r.gateways(set)
 	maps.Copy(n.Options, r.Options)
 	maps.Copy(n.Labels, r.Labels)
 	for _, of := range []struct {
-		bridge netip.Prefix
-		config nt.IPAMConfig
-	}{{r.Bridge, r.Config}, {r.Bridge6, r.Config6}} {
+		bridge  netip.Prefix
+		config  nt.IPAMConfig
+		gateway netip.Addr
+	}{{r.Bridge, r.Config, gateways.V4}, {r.Bridge6, r.Config6, gateways.V6}} {
 		if c := of.config; of.bridge.IsValid() && (l != nil || name != nt.NetworkBridge) {
-			c.Subnet, c.Gateway = of.bridge.Masked(), of.bridge.Addr()
+			c.Subnet, c.Gateway = of.bridge.Masked(), of.gateway
 			n.IPAM.Config = append(n.IPAM.Config, c)
 		}
 	}

@@ -80,6 +80,12 @@ func links(texts []string) map[string]string {
 // carries tells whether the container's default route of a family is by this network.
 func (m *member) carries(network string) bool { return network == m.carrier || network == m.carrier6 }
 
+// carriedIn tells whether the networks by which the container was reached are those that it is on now.
+func (m *member) carriedIn(now *member) bool {
+	lost := func(network string) bool { return network != "" && now.endpoints[network] == nil }
+	return (m.carrier != "" || m.carrier6 != "") && !lost(m.carrier) && !lost(m.carrier6)
+}
+
 // settle decides the networks by which the container reaches the world and is reached.
 func (k *Keeper) settle(m *member) {
 	m.carrier, m.carrier6 = k.carrierOf(m, false), k.carrierOf(m, true)

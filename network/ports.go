@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
-	"github.com/cove-containers/cove/network/ipam"
+	"github.com/cove-containers/cove/network/option"
 	"github.com/cove-containers/cove/network/publish"
 )
 
@@ -53,19 +54,20 @@ func (k *Keeper) publish(m *member, req Request) error {
 type way struct {
 	first     *endpoint // nil where it is not
 	endpoints []*endpoint
-	to        ipam.Pair // its addresses there
+	to        publish.Way // its addresses there
 }
 
 func (k *Keeper) way(m *member) (w way) {
 	if l := k.lan(m.carrier); l != nil && l.parent == nil { // on a parent it is reached by its own address
 		w.first = m.endpoints[m.carrier]
-		w.to.V4, w.endpoints = w.first.addresses.V4, []*endpoint{w.first}
+		w.to.Four, w.endpoints = l.side(w.first.addresses.V4), []*endpoint{w.first}
 	}
-	if l := k.lan(m.carrier6); l == nil || l.parent != nil {
+	l := k.lan(m.carrier6)
+	if l == nil || l.parent != nil {
 		return w
 	}
 	e := m.endpoints[m.carrier6]
-	w.to.V6 = e.addresses.V6
+	w.to.Six = l.side(e.addresses.V6)
 	if e != w.first {
 		w.endpoints = append(w.endpoints, e)
 	}
@@ -73,6 +75,15 @@ func (k *Keeper) way(m *member) (w way) {
 		w.first = e
 	}
 	return w
+}
+
+// side is how a container is reached by its address on the network.
+func (l *lan) side(to netip.Addr) publish.Side {
+	mode := l.settings.Gateway4
+	if to.Is6() {
+		mode = l.settings.Gateway6
+	}
+	return publish.Side{To: to, Routed: mode == option.Routed, Direct: mode == option.NATUnprotected || len(l.settings.Trusted) > 0}
 }
 
 // open lets packets take the way.
@@ -86,7 +97,7 @@ func (w way) open() error {
 
 // routeLocal lets the host take the way by its loopback.
 func (w way) routeLocal() error {
-	if !w.to.V4.IsValid() {
+	if !w.to.Four.To.IsValid() {
 		return nil
 	}
 	return w.first.lan.device.RouteLocalNet()
@@ -100,7 +111,8 @@ func (k *Keeper) wishes(w way, req Request) ([]publish.Wish, publish.Sources, er
 		hostIP = named
 	}
 	if hostIP == netip.IPv4Unspecified() {
-		if both = w.to.V4.IsValid() && w.to.V6.IsValid(); !w.to.V4.IsValid() {
+		four, six := w.to.Four.To.IsValid(), w.to.Six.To.IsValid()
+		if both = four && six; !four {
 			hostIP = netip.IPv6Unspecified()
 		}
 	}
@@ -109,7 +121,11 @@ func (k *Keeper) wishes(w way, req Request) ([]publish.Wish, publish.Sources, er
 		return nil, publish.Sources{}, err
 	}
 	from, err := publish.ReadSources(req.Annotations)
-	return wanted, from, err
+	fitting := w.to.Fit(wanted)
+	if i := slices.IndexFunc(wanted, func(one publish.Wish) bool { return one.From > 0 && w.to.Ignores(one) }); i >= 0 {
+		k.log.Info("a port of the host is not taken: the network is routed", "container", req.Name, "port", wanted[i].From)
+	}
+	return fitting, from, err
 }
 
 // Allow lets connect to published ports, from outside, only who comes from one of the ranges; none of them lets everybody.
@@ -126,9 +142,9 @@ func ParseRanges(text string) ([]netip.Prefix, error) {
 }
 
 // takePorts takes ports for all that is wanted, or none, that lead to the addresses.
-func (k *Keeper) takePorts(wanted []publish.Wish, to ipam.Pair) ([]publish.Binding, error) {
+func (k *Keeper) takePorts(wanted []publish.Wish, to publish.Way) ([]publish.Binding, error) {
 	for _, w := range wanted {
-		if _, err := publish.Bind(w, 0, to.V4, to.V6); err != nil {
+		if _, err := publish.Bind(w, 0, to); err != nil {
 			return nil, err
 		}
 	}
@@ -141,7 +157,7 @@ func (k *Keeper) takePorts(wanted []publish.Wish, to ipam.Pair) ([]publish.Bindi
 	}
 	var done []publish.Binding
 	for i, w := range wanted {
-		b, err := publish.Bind(w, at[i], to.V4, to.V6)
+		b, err := publish.Bind(w, at[i], to)
 		if err != nil {
 			return nil, err
 		}
@@ -224,7 +240,7 @@ func (k *Keeper) Republish(containerID string, req Request) (nt.PortMap, error) 
 	k.enter(now)
 	if len(gone) > 0 {
 		for _, address := range way.to.All() {
-			if err := bridge.ForgetPorts(address, publish.On(gone)); err != nil {
+			if err := bridge.ForgetPorts(address, publish.On(gone, address)); err != nil {
 				k.log.Warn("forget connections", "address", address, "err", err)
 			}
 		}

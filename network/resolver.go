@@ -11,7 +11,20 @@ import (
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/dns"
 	"github.com/cove-containers/cove/network/nft"
+	"github.com/cove-containers/cove/network/resolv"
 )
+
+// ResolvInput is what a user asked of name resolution.
+type ResolvInput = resolv.Input
+
+// ResolvConf is the text of /etc/resolv.conf of a container, by that of its host.
+func ResolvConf(host []byte, in ResolvInput) []byte { return resolv.Conf(host, in) }
+
+// AsksOwnServer tells whether a container with this resolv.conf asks the name server of its own.
+func AsksOwnServer(text []byte) bool { return resolv.AsksOwnServer(text) }
+
+// HostResolvConf is the host's resolv.conf, or, where that only names systemd-resolved's own server, what that server asks.
+func HostResolvConf() ([]byte, error) { return resolv.Host() }
 
 // Sockets are what a container's questions for names arrive at. Whoever keeps them open keeps the questions from being
 // lost while no engine answers them.
@@ -84,15 +97,15 @@ func (k *Keeper) servers(containerID string, in ResolvInput) []dns.Server {
 	k.mu.Lock()
 	m := k.members[containerID]
 	k.mu.Unlock()
-	var has families
+	var has resolv.Families
 	if m != nil {
-		has.out4, has.out6 = k.carrierOf(m, false) != "", k.carrierOf(m, true) != ""
+		has.Out4, has.Out6 = k.carrierOf(m, false) != "", k.carrierOf(m, true) != ""
 		for _, e := range m.endpoints {
-			has.four, has.six = has.four || e.addresses.V4.IsValid(), has.six || e.addresses.V6.IsValid()
+			has.Four, has.Six = has.Four || e.addresses.V4.IsValid(), has.Six || e.addresses.V6.IsValid()
 		}
 	}
-	all := forwardTo(in, has)
-	if has.out4 || has.out6 {
+	all := resolv.ForwardTo(in, has)
+	if has.Out4 || has.Out6 {
 		return all
 	}
 	return slices.DeleteFunc(all, func(s dns.Server) bool { return s.Host })

@@ -53,7 +53,7 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 	}
 	k.settle(m)
 	if way := k.way(m); way.first != nil {
-		m.published = publish.Bindings(way.to.V4, way.to.V6, was.Ports)
+		m.published = publish.Bindings(way.to, was.Ports)
 		var err error
 		m.sources, err = publish.ReadSources(req.Annotations)
 		errs = append(errs, err)

@@ -90,7 +90,7 @@ func portSummaries(c *container.Container) []ct.PortSummary {
 		}
 		for _, b := range c.Ports[p] {
 			public, err := strconv.ParseUint(b.HostPort, 10, 16)
-			if err == nil {
+			if err == nil || b.HostPort == "" { // it is reached at the container's own address
 				out = append(out, ct.PortSummary{IP: b.HostIP, PrivatePort: p.Num(), PublicPort: uint16(public), Type: string(p.Proto())})
 			}
 		}

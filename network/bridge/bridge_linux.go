@@ -35,6 +35,8 @@ type Wish struct {
 	Tag string
 	// Chosen tells that the name is a user's: a bridge that is there without the tag is somebody else's.
 	Chosen bool
+	// Others leaves IPv4 addresses on it that somebody else gave it.
+	Others bool
 }
 
 // Ensure makes sure that a bridge exists, is up and has exactly the addresses given; one of somebody else has them besides
@@ -69,7 +71,7 @@ func Ensure(w Wish) (d Device, err error) {
 	if err := preferIPv6(name, slices.ContainsFunc(w.Addresses, six)); err != nil {
 		return Device{}, err
 	}
-	if err := setAddresses(link, w.Addresses); err != nil {
+	if err := setAddresses(link, w.Addresses, w.Others); err != nil {
 		return Device{}, fmt.Errorf("set address of bridge %s: %w", name, err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
@@ -131,8 +133,9 @@ func create(name, tag string, mtu int) (netlink.Link, error) {
 	return link, err
 }
 
-// setAddresses gives the bridge exactly these addresses. What IPv6 has on every link is left alone.
-func setAddresses(link netlink.Link, want []netip.Prefix) error {
+// setAddresses gives the bridge exactly these addresses, or, with others, leaves those of IPv4 that it has. What IPv6 has on every link
+// is left alone.
+func setAddresses(link netlink.Link, want []netip.Prefix, others bool) error {
 	have, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return err
@@ -144,7 +147,7 @@ func setAddresses(link netlink.Link, want []netip.Prefix) error {
 			missing = slices.Delete(missing, at, at+1)
 			continue
 		}
-		if six(p) && p.Addr().IsLinkLocalUnicast() {
+		if six(p) && p.Addr().IsLinkLocalUnicast() || others && !six(p) {
 			continue
 		}
 		if err := netlink.AddrDel(link, &a); err != nil {

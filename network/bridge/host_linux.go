@@ -192,9 +192,9 @@ func addressOf(ip net.IP) netip.Addr {
 	return a.Unmap()
 }
 
-// ForgetPorts removes what the kernel remembers of connections to address by way of the host's ports that gone tells of: a
-// client of a port that is no longer published does not go on talking.
-func ForgetPorts(address netip.Addr, gone func(proto uint8, port uint16) bool) error {
+// ForgetPorts removes what the kernel remembers of connections to address by what gone tells of, which is asked for what was
+// dialled: a client of a port that is no longer published does not go on talking.
+func ForgetPorts(address netip.Addr, gone func(proto uint8, dialled netip.AddrPort) bool) error {
 	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, inetFamily(address), portFilter{address, gone})
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("forget connections of %s: %w", address, err)
@@ -211,12 +211,12 @@ func inetFamily(a netip.Addr) netlink.InetFamily {
 
 type portFilter struct {
 	address netip.Addr
-	gone    func(proto uint8, port uint16) bool
+	gone    func(proto uint8, dialled netip.AddrPort) bool
 }
 
 // MatchConntrackFlow tells whether a connection leads to the address by one of the ports.
 func (f portFilter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	return flow.Reverse.SrcIP.Equal(f.address.AsSlice()) && f.gone(flow.Forward.Protocol, flow.Forward.DstPort)
+	return flow.Reverse.SrcIP.Equal(f.address.AsSlice()) && f.gone(flow.Forward.Protocol, netip.AddrPortFrom(addressOf(flow.Forward.DstIP), flow.Forward.DstPort))
 }
 
 // setSysctl writes a setting below /proc/sys/net of the calling thread's namespace. One the kernel lacks is skipped.

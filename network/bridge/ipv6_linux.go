@@ -19,6 +19,7 @@ import (
 const (
 	linkBits4 = 16
 	linkBits6 = 64
+	linkOfTwo = 30 // what is longer has no address for all
 )
 
 func six(p netip.Prefix) bool { return p.Addr().Is6() }

@@ -194,26 +194,46 @@ func (n *Namespace) Set(inside string, settings map[string]string) error {
 	})
 }
 
-// SetGateways makes the gateways, of either family and by the devices that have their subnets, the namespace's only default
-// routes.
-func (n *Namespace) SetGateways(gateways []netip.Addr) error {
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := whole(func() ([]netlink.Route, error) { return n.handle.RouteList(nil, family) })
-		if err != nil {
-			return fmt.Errorf("read routes of network namespace: %w", err)
+// SetGateways has the default routes lead to the gateways, which are of either family and by the devices that have their subnets, and
+// no longer to those that were before. One that stays is not touched, nor are default routes that the container made itself, unless one of
+// these is in the way.
+func (n *Namespace) SetGateways(before, now []netip.Addr) error {
+	for _, old := range before {
+		if slices.Contains(now, old) {
+			continue
 		}
-		for _, r := range routes {
-			if !isDefault(r) {
-				continue
-			}
-			if err := n.handle.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("remove default route: %w", err)
-			}
+		if err := n.leaveGateway(old); err != nil {
+			return err
 		}
 	}
-	for _, gateway := range gateways {
-		if err := n.handle.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()}); err != nil {
+	for _, gateway := range now {
+		if slices.Contains(before, gateway) {
+			continue
+		}
+		route := &netlink.Route{Gw: gateway.AsSlice()}
+		err := n.handle.RouteAdd(route)
+		if errors.Is(err, unix.EEXIST) {
+			err = n.handle.RouteReplace(route)
+		}
+		if err != nil {
 			return fmt.Errorf("route by %s: %w", gateway, err)
+		}
+	}
+	return nil
+}
+
+// leaveGateway removes the default routes by a gateway.
+func (n *Namespace) leaveGateway(gateway netip.Addr) error {
+	routes, err := whole(func() ([]netlink.Route, error) { return n.handle.RouteList(nil, int(inetFamily(gateway))) })
+	if err != nil {
+		return fmt.Errorf("read routes of network namespace: %w", err)
+	}
+	for _, r := range routes {
+		if !isDefault(r) || addressOf(r.Gw) != gateway {
+			continue
+		}
+		if err := n.handle.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("remove default route: %w", err)
 		}
 	}
 	return nil
@@ -429,6 +449,9 @@ func address(p netip.Prefix) *netlink.Addr {
 	}
 	if six(p) {
 		a.Flags = unix.IFA_F_NODAD
+		return a
+	}
+	if p.Bits() > linkOfTwo { // both addresses are of hosts
 		return a
 	}
 	a.Broadcast = slices.Clone(a.IP)

@@ -12,7 +12,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -26,6 +28,8 @@ const (
 	life = 5
 	// patience is how long one server may take.
 	patience = 3 * time.Second
+	// slow is when the next server is asked as well. Clients wait five seconds in all.
+	slow = time.Second
 	// mostForwarded is how many questions of one container may be on their way to other servers at once.
 	mostForwarded = 256
 	// mostBytes is the largest answer by UDP where the client takes so much.
@@ -125,7 +129,7 @@ func (r *Resolver) local(q *dns.Msg) *dns.Msg {
 	return m
 }
 
-// forward asks the other servers, by the protocol the question came by. One that refuses or fails gives way to the next.
+// forward asks the other servers, by the protocol the question came by.
 func (r *Resolver) forward(q *dns.Msg, stream bool) *dns.Msg {
 	select {
 	case r.slots <- struct{}{}:
@@ -133,30 +137,91 @@ func (r *Resolver) forward(q *dns.Msg, stream bool) *dns.Msg {
 	default:
 		return failure(q, dns.RcodeRefused)
 	}
-	var last *dns.Msg
-	for _, to := range r.config.Servers() {
-		answer, err := r.ask(q, to, stream)
-		if r.ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			continue
-		}
-		switch answer.Rcode {
-		case dns.RcodeServerFailure, dns.RcodeRefused, dns.RcodeNotImplemented:
-			last = answer
-			continue
-		}
-		return answer
+	answer := r.askInTurn(q, r.config.Servers(), stream)
+	if answer == nil && r.ctx.Err() == nil {
+		return failure(q, dns.RcodeServerFailure)
 	}
-	if last != nil {
-		return last
-	}
-	return failure(q, dns.RcodeServerFailure)
+	return answer
 }
 
-func (r *Resolver) ask(q *dns.Msg, to Server, stream bool) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(r.ctx, patience)
+// askInTurn asks one server after the other: the next where one fails or refuses, and beside it where one takes its time, so that the client
+// does not give up while those that are dead are waited for. That a name is not there is believed when no server before has a better
+// answer. It is nil where no server has any.
+func (r *Resolver) askInTurn(q *dns.Msg, servers []Server, stream bool) *dns.Msg {
+	ctx, cancel := context.WithCancel(r.ctx)
+	answers := make(chan reply, len(servers))
+	asked, waiting, settled := 0, 0, make([]*dns.Msg, len(servers))
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel()
+	next := func() {
+		if asked < len(servers) {
+			of := asked
+			asking.Go(func() { answers <- reply{of, r.ask(ctx, q, servers[of], stream)} })
+			asked, waiting = asked+1, waiting+1
+		}
+	}
+	late := time.NewTimer(slow)
+	defer late.Stop()
+	for next(); waiting > 0; {
+		select {
+		case <-late.C:
+			next()
+		case one := <-answers:
+			waiting--
+			settled[one.of] = one.answer
+			if one.answer.Rcode == dns.RcodeSuccess && len(one.answer.Answer) > 0 {
+				return one.answer
+			}
+			if m := firstOf(settled[:asked]); m != nil {
+				return m
+			}
+			next()
+		}
+		late.Reset(slow)
+	}
+	for _, m := range slices.Backward(settled) { // all have failed: what the last says that says anything
+		if m != nil && m.Rcode != noAnswer {
+			return m
+		}
+	}
+	return nil
+}
+
+// reply is what a server says, by its place; of one that says nothing the code is noAnswer.
+type reply struct {
+	of     int
+	answer *dns.Msg
+}
+
+// noAnswer is no code that travels.
+const noAnswer = -1
+
+// firstOf is the first answer that is one, where no server before it is being waited for; else nil.
+func firstOf(settled []*dns.Msg) *dns.Msg {
+	for _, m := range settled {
+		switch {
+		case m == nil:
+			return nil
+		case slices.Contains([]int{noAnswer, dns.RcodeServerFailure, dns.RcodeRefused, dns.RcodeNotImplemented}, m.Rcode):
+			continue
+		}
+		return m
+	}
+	return nil
+}
+
+// ask is the server's answer, its code noAnswer where there is none.
+func (r *Resolver) ask(ctx context.Context, q *dns.Msg, to Server, stream bool) *dns.Msg {
+	answer, err := r.exchange(ctx, q, to, stream)
+	if err != nil {
+		return &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: noAnswer}}
+	}
+	return answer
+}
+
+func (r *Resolver) exchange(ctx context.Context, q *dns.Msg, to Server, stream bool) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	network := "udp"
 	if stream {

@@ -149,6 +149,7 @@ func (r *Resolver) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 
 // packed is an answer as it travels; one that has no such form, a server elsewhere may have sent it, is a failure.
 func packed(q, answer *dns.Msg) []byte {
+	answer.Compress = true // as it came: without, what fits into a message need not fit any more
 	raw, err := answer.Pack()
 	if err != nil {
 		raw, _ = failure(q, dns.RcodeServerFailure).Pack()

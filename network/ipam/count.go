@@ -6,12 +6,17 @@ import (
 	"net/netip"
 )
 
-// Counts tells how many addresses of the subnet cannot be had, its first and last among them, and how many are left to who
+// Counts tells how many addresses of the subnet cannot be had, those that nobody can have among them, and how many are left to who
 // asks for none in particular. What is more than a number can hold is the largest one.
 func (s *Subnet) Counts() (used, left uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	used = 2
+	if s.first != s.prefix.Addr() {
+		used++
+	}
+	if s.last != last(s.prefix) {
+		used++
+	}
 	within := uint64(0)
 	for a := range s.taken {
 		if !a.Less(s.first) && !s.last.Less(a) {

@@ -93,9 +93,27 @@ func TestSubnetHandsOutTheLowest(t *testing.T) {
 }
 
 func TestSubnetTooSmall(t *testing.T) {
-	for _, p := range []string{"10.0.0.0/31", "10.0.0.0/32", "fd00::/127", "fd00::/128"} {
+	for _, p := range []string{"10.0.0.0/32", "fd00::/128"} {
 		if _, err := NewSubnet(netip.MustParsePrefix(p), netip.Prefix{}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%s: %v", p, err)
+		}
+	}
+}
+
+// TestLinksBetweenTwo: a subnet of two addresses has both to give.
+func TestLinksBetweenTwo(t *testing.T) {
+	for _, p := range []string{"10.0.0.4/31", "fd00::4/127"} {
+		s, err := NewSubnet(netip.MustParsePrefix(p), netip.Prefix{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []netip.Addr{netip.MustParsePrefix(p).Addr(), netip.MustParsePrefix(p).Addr().Next()} {
+			if got, err := s.Next(); err != nil || got != want {
+				t.Errorf("%s: %s %v, want %s", p, got, err, want)
+			}
+		}
+		if _, err := s.Next(); !errdefs.IsResourceExhausted(err) {
+			t.Errorf("%s, a third: %v", p, err)
 		}
 	}
 }
@@ -196,10 +214,10 @@ func TestSubnetOfIPv6(t *testing.T) {
 	if a, err := v6.Like(netip.Addr{}, nil); err != nil || a != at("fd00::7") {
 		t.Errorf("without another family: %s %v", a, err)
 	}
-	if err := v6.Take(at("fd00::ffff:ffff:ffff:fffe")); err != nil {
+	if err := v6.Take(at("fd00::ffff:ffff:ffff:ffff")); err != nil {
 		t.Error(err)
 	}
-	for _, foreign := range []string{"fd00::", "fd00::ffff:ffff:ffff:ffff", "fd01::2", "10.1.0.2"} {
+	for _, foreign := range []string{"fd00::", "fd01::2", "10.1.0.2"} {
 		if err := v6.Take(at(foreign)); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("taking %s: %v", foreign, err)
 		}
@@ -240,9 +258,12 @@ func TestCounts(t *testing.T) {
 		{"10.1.2.0/24", "", nil, 3, 253},
 		{"10.1.2.0/24", "10.1.2.128/25", []string{"10.1.2.5", "10.1.2.200"}, 5, 126},
 		{"10.1.2.0/30", "", []string{"10.1.2.2"}, 4, 0},
-		{"fd00::/96", "", nil, 3, 1<<32 - 3},
-		{"fd00::/64", "", nil, 3, 1<<64 - 3},
-		{"fd00::/48", "", nil, 3, 1<<64 - 1},
+		{"10.1.2.0/31", "", nil, 1, 1},
+		{"fd00::/127", "", nil, 1, 1},
+		{"fd00::/126", "", nil, 2, 2},
+		{"fd00::/96", "", nil, 2, 1<<32 - 2},
+		{"fd00::/64", "", nil, 2, 1<<64 - 2},
+		{"fd00::/48", "", nil, 2, 1<<64 - 1},
 	} {
 		prefix := netip.MustParsePrefix(tc.subnet)
 		var within netip.Prefix

@@ -25,19 +25,25 @@ type Subnet struct {
 	kept  map[netip.Addr]string // the other way round
 }
 
-// NewSubnet hands out what is usable of prefix: neither its first nor its last address, nor one of reserved. Who asks
-// for no address in particular gets one in within; the zero value is all of prefix.
+// NewSubnet hands out what is usable of prefix: not its first address, which is the network's, nor the last, to which IPv4 sends what
+// is for all, nor one of reserved; of two addresses, the ends of a link between two, both (RFC 3021 and 6164). Who asks for no address in
+// particular gets one in within; the zero value is all of prefix.
 func NewSubnet(prefix, within netip.Prefix, reserved ...netip.Addr) (*Subnet, error) {
-	if !prefix.IsValid() || prefix.Bits() > prefix.Addr().BitLen()-2 {
+	if !prefix.IsValid() || prefix.Bits() > prefix.Addr().BitLen()-1 {
 		return nil, fmt.Errorf("subnet %s has no room for containers: %w", prefix, errdefs.ErrInvalidArgument)
 	}
 	s := &Subnet{
 		prefix: prefix.Masked(),
-		first:  prefix.Masked().Addr().Next(),
-		last:   last(prefix).Prev(),
+		first:  prefix.Masked().Addr(),
+		last:   last(prefix),
 		taken:  map[netip.Addr]bool{},
 		had:    map[string]netip.Addr{},
 		kept:   map[netip.Addr]string{},
+	}
+	if ends := prefix.Bits() == prefix.Addr().BitLen()-1; !ends {
+		if s.first = s.first.Next(); prefix.Addr().Is4() {
+			s.last = s.last.Prev()
+		}
 	}
 	s.low, s.high = s.first, s.last
 	if within.IsValid() {

@@ -19,7 +19,8 @@ type Publication struct {
 	Proto        uint8
 	Host, Target netip.AddrPort
 	// More is how many further ports follow that lead to the same address. Each leads to the port of its own number, so
-	// Host and Target have the same one where More is not 0.
+	// Host and Target have the same one where More is not 0. Where they are the same altogether the container is reached at its own
+	// address, see Way; More is 0 then.
 	More uint16
 }
 
@@ -165,10 +166,12 @@ func (t *Table) send(gone, come Published, limited map[key]bool) error {
 	}
 	for _, s := range t.inUse() {
 		err := errors.Join(
+			t.each(s.opened, s.openings(gone.Ports), t.conn.SetDeleteElements),
 			t.each(s.ports, s.singles(gone.Ports, false), t.conn.SetDeleteElements), t.each(s.ranges, s.rows(gone.Ports, false), t.conn.SetDeleteElements),
 			t.each(s.limited, s.keys(free), t.conn.SetDeleteElements), t.each(s.sources, s.limits(gone.Limits), t.conn.SetDeleteElements),
 			t.each(s.limited, s.keys(shut), t.conn.SetAddElements), t.each(s.sources, s.limits(come.Limits), t.conn.SetAddElements),
 			t.each(s.ports, s.singles(come.Ports, true), t.conn.SetAddElements), t.each(s.ranges, s.rows(come.Ports, true), t.conn.SetAddElements),
+			t.each(s.opened, s.openings(come.Ports), t.conn.SetAddElements),
 		)
 		if err != nil {
 			return err
@@ -199,7 +202,7 @@ func (t *Table) fillPorts() error {
 		errs = append(errs,
 			t.each(s.limited, s.keys(shut), add), t.each(s.sources, s.limits(limits), add),
 			t.each(s.ports, s.singles(ports, true), add), t.each(s.ranges, s.rows(ports, true), add),
-			t.each(s.allowed, s.admitting(t.allowed), add),
+			t.each(s.allowed, s.admitting(t.allowed), add), t.each(s.opened, s.openings(ports), add),
 		)
 	}
 	return errors.Join(errs...)
@@ -275,7 +278,7 @@ func (s sets) keys(all []key) (out []nftables.SetElement) {
 // singles are the elements of the map of ports, rows those of the map of ranges.
 func (s sets) singles(ports []Publication, value bool) (out []nftables.SetElement) {
 	for _, p := range ports {
-		if p.More > 0 || !s.has(p.Host) {
+		if p.More > 0 || p.Opening() || !s.has(p.Host) {
 			continue
 		}
 		e := p.key().element()
@@ -290,7 +293,7 @@ func (s sets) singles(ports []Publication, value bool) (out []nftables.SetElemen
 
 func (s sets) rows(ports []Publication, value bool) (out []nftables.SetElement) {
 	for _, p := range ports {
-		if p.More == 0 || !s.has(p.Host) {
+		if p.More == 0 || p.Opening() || !s.has(p.Host) {
 			continue
 		}
 		e := p.key().element()
@@ -377,6 +380,13 @@ func (f family) readers(ports map[key]Publication, limits map[Limit]bool) map[st
 				ports[p.key()] = p
 			}
 		},
+		openedSet: func(e nftables.SetElement) {
+			if len(e.Key) >= port+2 {
+				at := f.addrPort(e.Key[4:])
+				p := Publication{Proto: e.Key[0], Host: at, Target: at}
+				ports[p.key()] = p
+			}
+		},
 		rangesMap: func(e nftables.SetElement) {
 			if p, ok := row(e); ok && len(e.Val) >= address {
 				to, _ := netip.AddrFromSlice(e.Val[:address])
@@ -414,7 +424,8 @@ func (s *sets) addPortSets(conn *nftables.Conn) {
 	s.limited = &nftables.Set{Table: s.table, Name: "limited", Concatenation: true, Interval: true, KeyType: host}
 	s.sources = &nftables.Set{Table: s.table, Name: sourcesSet, Concatenation: true, Interval: true, KeyType: from}
 	s.allowed = &nftables.Set{Table: s.table, Name: "allowed", Interval: true, KeyType: address}
-	for _, set := range []*nftables.Set{s.ports, s.ranges, s.limited, s.sources, s.allowed} {
+	s.opened = &nftables.Set{Table: s.table, Name: openedSet, Concatenation: true, KeyType: host}
+	for _, set := range []*nftables.Set{s.ports, s.ranges, s.limited, s.sources, s.allowed, s.opened} {
 		conn.AddSet(set, nil) // fails only on elements that cannot be encoded
 	}
 }

@@ -19,6 +19,7 @@ func build(conn *nftables.Conn, f family, name string, bridges []Bridge) sets {
 	s := addSets(conn, f, table, bridges)
 	publish := conn.AddChain(&nftables.Chain{Name: "publish", Table: table})
 	wall := conn.AddChain(&nftables.Chain{Name: "wall", Table: table})
+	opened := conn.AddChain(&nftables.Chain{Name: "opened", Table: table})
 	dial := conn.AddChain(&nftables.Chain{Name: "dialled", Table: table})
 	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
 		return conn.AddChain(&nftables.Chain{Name: name, Table: table, Type: kind, Hooknum: hook, Priority: &priority})
@@ -35,6 +36,7 @@ func build(conn *nftables.Conn, f family, name string, bridges []Bridge) sets {
 		{base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource), s.postrouting()},
 		{publish, s.publish()},
 		{wall, s.wall()},
+		{opened, s.reach()},
 		{dial, dialled()},
 	}
 	if f.six {
@@ -61,7 +63,7 @@ func addSets(conn *nftables.Conn, f family, table *nftables.Table, bridges []Bri
 		subnets: &nftables.Set{Table: table, Name: "subnets", Interval: true, KeyType: f.address},
 		hidden:  &nftables.Set{Table: table, Name: "hidden", Interval: true, KeyType: f.address},
 	}
-	every := []*nftables.Set{s.bridges, s.closed, s.inside, s.subnets, s.hidden}
+	every := append([]*nftables.Set{s.bridges, s.closed, s.inside, s.subnets, s.hidden}, s.addWaySets(table)...)
 	if f.six {
 		s.hosts = &nftables.Set{Table: table, Name: "hosts", Interval: true, IsMap: true, KeyType: f.address, DataType: f.address}
 		every = append(every, s.hosts)
@@ -90,15 +92,20 @@ func (s sets) of(b Bridge) map[*nftables.Set][]nftables.SetElement {
 	if !b.Apart {
 		out[s.inside] = []nftables.SetElement{{Key: append(append([]byte{}, name...), name...)}}
 	}
+	if b.Closed {
+		return out
+	}
+	s.ofWay(b, out)
 	for _, host := range s.family.of(b.Hosts) {
-		if b.Closed {
-			continue
-		}
 		out[s.subnets] = append(out[s.subnets], interval(host, nil)...)
 		if s.hosts != nil {
 			out[s.hosts] = append(out[s.hosts], interval(host, host.Addr().AsSlice())...)
 		}
-		if b.Masquerade {
+		switch way := b.way(s.family); {
+		case way.Routed || !b.Masquerade:
+		case way.Source.IsValid():
+			out[s.named] = append(out[s.named], interval(host, way.Source.AsSlice())...)
+		default:
 			out[s.hidden] = append(out[s.hidden], interval(host, nil)...)
 		}
 	}
@@ -139,18 +146,18 @@ func dialled() []rule { return []rule{jump("wall"), jump("publish")} }
 
 func output() []rule { return []rule{join(toHost(), jump("publish"))} }
 
-// forward: into a network come answers, neighbours, and what was sent to a published port. A closed network has no
+// forward: into a network come answers, neighbours, what was sent to a published port, and what the network's way lets in. A closed network has no
 // traffic with others at all, whatever was begun before it was one.
 func (s sets) forward() []rule {
-	return []rule{
+	rules := []rule{
 		join(s.staysInside(), verdict(expr.VerdictAccept)),
 		join(s.device(expr.MetaKeyIIFNAME, s.closed, false), s.reject()),
 		join(s.device(expr.MetaKeyOIFNAME, s.closed, false), verdict(expr.VerdictDrop)),
 		join(s.leaves(true), verdict(expr.VerdictAccept)),
 		join(conntrack(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept)),
 		join(conntrack(expr.CtKeySTATUS, ipsDstNAT), verdict(expr.VerdictAccept)),
-		{&expr.Verdict{Kind: expr.VerdictDrop}},
 	}
+	return append(append(rules, s.direct()...), verdict(expr.VerdictDrop))
 }
 
 // postrouting: what leaves a network that is hidden gets the host's address, and so does, of each network, what reaches a
@@ -162,6 +169,7 @@ func (s sets) postrouting() []rule {
 		join(s.leaves(false), s.fromLoopback(), masquerade),
 		join(s.leaves(false), s.from(s.subnets), conntrack(expr.CtKeySTATUS, ipsDstNAT), masquerade),
 		join(s.leaves(true), s.from(s.hidden), masquerade),
+		join(s.leaves(true), s.rename()),
 	}
 }
 

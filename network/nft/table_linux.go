@@ -8,9 +8,14 @@
 //	    set inside         pairs of devices that may talk: each bridge with itself
 //	    set subnets        ranges of the networks
 //	    set hidden         those of them whose packets leave under the host's address
+//	    map named          those of them whose packets leave under a certain one : that address
+//	    set routed         devices of networks whose containers are reached at their own addresses where they publish ports
+//	    set open           devices of networks whose containers are reached from outside at all their ports
+//	    set trusted        pairs of devices, of the host and of a network: from the one, ports that are published are reached as if routed
 //	    map hosts          ip6 alone: range of a network : the host's address there
 //	    map ports          protocol . host address . port : container address . port
 //	    map ranges         protocol . host address . range of ports : container address, the port staying the same
+//	    set opened         protocol . container address . port: published where containers are reached at their own addresses
 //	    set limited        protocol . host address . range of ports: those that only some may connect to
 //	    set sources        protocol . host address . range of ports . range of addresses: who these are
 //	    set allowed        ranges of addresses that may connect to published ports from outside
@@ -20,6 +25,7 @@
 //	    chain wall         who may not connect to a published port
 //	    chain output       published ports, for the host itself
 //	    chain publish      the look-up for both
+//	    chain opened       who may connect to a published port at the container's own address
 //	    chain forward      what may reach a container
 //	    chain postrouting  what leaves under the host's address
 //	    chain leave        ip6 alone: the host's own packets to ports published on ::1
@@ -71,6 +77,10 @@ type Bridge struct {
 	Hosts []netip.Prefix
 	// Masquerade lets its packets leave under the host's address.
 	Masquerade bool
+	// Four and Six are how its containers are reached, and what they are seen as, in each family.
+	Four, Six Way
+	// Trusted are devices of the host from which its published ports are reached at the containers' own addresses.
+	Trusted []string
 	// Closed keeps all its packets within the network.
 	Closed bool
 	// Apart keeps its containers from talking to one another by way of the host.
@@ -84,6 +94,7 @@ type sets struct {
 	bridges, closed, inside                  *nftables.Set
 	subnets, hidden, hosts                   *nftables.Set
 	ports, ranges, limited, sources, allowed *nftables.Set
+	named, routed, open, trusted, opened     *nftables.Set
 }
 
 const (

@@ -1,5 +1,4 @@
-// Package option reads the options of networks and of endpoints. Every one of Docker's has an effect or is refused: none is
-// passed over in silence.
+// Package option reads the options of networks and of endpoints. Every one that Docker documents has an effect or is refused.
 package option
 
 import (
@@ -23,9 +22,30 @@ const (
 	Default    = "com.docker.network.bridge.default_bridge"
 	MTU        = "com.docker.network.driver.mtu"
 	Prefix     = "com.docker.network.container_iface_prefix"
+	Gateway4   = "com.docker.network.bridge.gateway_mode_ipv4"
+	Gateway6   = "com.docker.network.bridge.gateway_mode_ipv6"
+	Inhibit    = "com.docker.network.bridge.inhibit_ipv4"
+	Trusted    = "com.docker.network.bridge.trusted_host_interfaces"
+	Source4    = "com.docker.network.host_ipv4"
+	Source6    = "com.docker.network.host_ipv6"
+	Enable4    = "com.docker.network.enable_ipv4"
+	Enable6    = "com.docker.network.enable_ipv6"
 	// Routing lets containers of the network, or an endpoint, send packets that are from others.
 	Routing = "cove.network.routing"
 	parent  = "parent"
+)
+
+// Mode is how a network of the bridge driver leads out in one family.
+type Mode string
+
+// Modes of gateways. NAT hides containers behind the host's address and opens what they publish on it; NATUnprotected also lets
+// who has a route to them reach all their ports. With Routed they have their own addresses, at which what they publish is reached. With
+// Isolated, which is for closed networks, the host has no address on the bridge.
+const (
+	NAT            Mode = "nat"
+	NATUnprotected Mode = "nat-unprotected"
+	Routed         Mode = "routed"
+	Isolated       Mode = "isolated"
 )
 
 // Network is what the options of a network say.
@@ -34,6 +54,13 @@ type Network struct {
 	Bridge, Prefix  string
 	ICC, Masquerade bool
 	HostIP          netip.Addr
+	// Gateway4 and Gateway6 are how each family leads out; Inhibit keeps the IPv4 address of the gateway from the bridge.
+	Gateway4, Gateway6 Mode
+	Inhibit            bool
+	// Source4 and Source6 are the host's addresses under which packets leave, the zero value for that of the way they take.
+	Source4, Source6 netip.Addr
+	// Trusted are devices of the host from which published ports are reached at the containers' own addresses.
+	Trusted []string
 	// MTU is 0 where none is asked for.
 	MTU     int
 	Routing bool
@@ -50,9 +77,9 @@ var (
 // Read reads the options of a network of the driver. Errors are errdefs.ErrInvalidArgument, and errdefs.ErrNotImplemented for what
 // Docker knows and this engine has not.
 func Read(driver string, options map[string]string) (Network, error) {
-	n := Network{Prefix: "eth", ICC: true, Masquerade: true}
-	if driver != "bridge" {
-		n.Mode = modes[driver][0]
+	n := Network{Prefix: "eth", ICC: true, Masquerade: true, Gateway4: NAT, Gateway6: NAT}
+	if m := modes[driver]; m != nil {
+		n.Mode = m[0]
 		if f := flags[driver]; f != nil {
 			n.Flag = f[0]
 		}
@@ -78,15 +105,25 @@ func (n *Network) set(driver, key, text string) (err error) {
 		n.ICC, err = flag(key, text)
 	case Masquerade:
 		n.Masquerade, err = flag(key, text)
+	case Inhibit:
+		n.Inhibit, err = flag(key, text)
 	case Routing:
 		n.Routing, err = flag(key, text)
+	case Gateway4:
+		n.Gateway4, err = mode(key, text)
+	case Gateway6:
+		n.Gateway6, err = mode(key, text)
 	case HostIP:
-		if n.HostIP, err = netip.ParseAddr(text); err != nil || !n.HostIP.Is4() {
-			err = wrong(key, text)
-		}
+		n.HostIP, err = address(key, text, netip.Addr.IsValid)
+	case Source4:
+		n.Source4, err = address(key, text, netip.Addr.Is4)
+	case Source6:
+		n.Source6, err = address(key, text, netip.Addr.Is6)
+	case Trusted:
+		n.Trusted, err = devices(text)
 	case MTU:
-		if n.MTU, err = strconv.Atoi(text); err != nil || n.MTU < 68 || n.MTU > 65535 {
-			err = wrong(key, text)
+		if n.MTU, err = strconv.Atoi(text); err != nil || n.MTU != 0 && n.MTU < 68 || n.MTU > 65535 {
+			err = wrong(key, text, "want 0 for that of the host, or 68 to 65535")
 		}
 	case Prefix:
 		if text != "" {
@@ -98,6 +135,20 @@ func (n *Network) set(driver, key, text string) (err error) {
 		return other(key, text)
 	}
 	return err
+}
+
+// Families tells which families the options ask for: each is nil where they do not say.
+func Families(options map[string]string) (four, six *bool, err error) {
+	for key, to := range map[string]**bool{Enable4: &four, Enable6: &six} {
+		if text, has := options[key]; has {
+			is, err := strconv.ParseBool(text)
+			if err != nil {
+				return nil, nil, invalid("driver-opt %q is not a valid bool", key)
+			}
+			*to = &is
+		}
+	}
+	return four, six, nil
 }
 
 // ride reads how a network is on a device of the host.
@@ -122,28 +173,13 @@ func (n *Network) ride(driver, key, text string) (err error) {
 	return nil
 }
 
-// harmless are values of Docker's options that say what is so anyway.
-var harmless = map[string][]string{
-	Default: {"false"},
-	"com.docker.network.bridge.gateway_mode_ipv4":       {"nat"},
-	"com.docker.network.bridge.gateway_mode_ipv6":       {"nat"},
-	"com.docker.network.bridge.inhibit_ipv4":            {"false"},
-	"com.docker.network.bridge.trusted_host_interfaces": {""},
-	"com.docker.network.host_ipv4":                      {""},
-	"com.docker.network.host_ipv6":                      {""},
-	"com.docker.network.enable_ipv4":                    {"true"},
-	"com.docker.network.enable_ipv6":                    {"false"},
-}
-
-// other refuses what is Docker's or this engine's to know. Options of others are theirs.
+// other refuses what this engine would have to know. Options that nobody knows, and those of other drivers, are passed over, as
+// Docker does: they may be for who reads them elsewhere.
 func other(key, text string) error {
-	values, known := harmless[key]
 	switch {
-	case known && slices.Contains(values, text):
-		return nil
-	case known:
+	case key == Default && text != "false":
 		return errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("the option %s=%s of networks is not implemented by this engine", key, text))
-	case strings.HasPrefix(key, "com.docker.network.") || strings.HasPrefix(key, "cove."):
+	case strings.HasPrefix(key, "cove."):
 		return invalid("unknown option of a network: %s", key)
 	}
 	return nil
@@ -177,7 +213,7 @@ func ReadEndpoint(options map[string]string) (e Endpoint, err error) {
 			e.Routing, err = flag(key, text)
 		case key == sysctls:
 			e.Sysctls, err = readSysctls(text)
-		case strings.HasPrefix(key, "com.docker.network.") || strings.HasPrefix(key, "cove."):
+		case strings.HasPrefix(key, "cove."):
 			err = invalid("unknown option of an endpoint: %s", key)
 		}
 		errs = append(errs, err)
@@ -185,15 +221,18 @@ func ReadEndpoint(options map[string]string) (e Endpoint, err error) {
 	return e, errors.Join(errs...)
 }
 
-// readSysctls reads "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.…".
+// readSysctls reads "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.…"; command lines may have made all of it small letters.
 func readSysctls(text string) (map[string]string, error) {
 	out := map[string]string{}
 	for entry := range strings.SplitSeq(text, ",") {
 		name, value, ok := strings.Cut(entry, "=")
 		parts := strings.Split(strings.TrimSpace(name), ".")
-		if !ok || len(parts) != 5 || parts[0] != "net" || parts[3] != "IFNAME" || slices.Contains(parts, "") || strings.ContainsRune(name, '/') {
-			return nil, invalid("invalid value for %s: %q: want net.<family>.<kind>.IFNAME.<name>=<value>", sysctls, entry)
+		if !ok || len(parts) != 5 || parts[0] != "net" || !slices.Contains([]string{"ipv4", "ipv6", "mpls"}, parts[1]) ||
+			!strings.EqualFold(parts[3], "IFNAME") || slices.Contains(parts, "") || strings.ContainsRune(name, '/') {
+			return nil, invalid("unrecognised network interface sysctl '%s'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', "+
+				"'X' must be 'ipv4', 'ipv6' or 'mpls'", entry)
 		}
+		parts[3] = "IFNAME"
 		out[strings.Join(parts[1:], "/")] = value
 	}
 	return out, nil
@@ -202,9 +241,35 @@ func readSysctls(text string) (map[string]string, error) {
 func flag(key, text string) (bool, error) {
 	is, err := strconv.ParseBool(text)
 	if err != nil {
-		return false, wrong(key, text)
+		return false, wrong(key, text, err.Error())
 	}
 	return is, nil
+}
+
+func mode(key, text string) (Mode, error) {
+	if m := Mode(text); slices.Contains([]Mode{NAT, NATUnprotected, Routed, Isolated}, m) {
+		return m, nil
+	}
+	return "", wrong(key, text, "unknown gateway mode "+text)
+}
+
+func address(key, text string, fits func(netip.Addr) bool) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text)
+	if a = a.Unmap(); err != nil || a.Zone() != "" || !fits(a) {
+		return netip.Addr{}, wrong(key, text, "nil ip")
+	}
+	return a, nil
+}
+
+// devices reads names that are separated by colons.
+func devices(text string) ([]string, error) {
+	all := strings.FieldsFunc(text, func(r rune) bool { return r == ':' })
+	for _, name := range all {
+		if _, err := device(name, name); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // device gives text, where the kernel takes name for a device.
@@ -216,7 +281,10 @@ func device(text, name string) (string, error) {
 	return text, nil
 }
 
-func wrong(key, text string) error { return invalid("invalid value for %s: %q", key, text) }
+// wrong is Docker's form.
+func wrong(key, text, why string) error {
+	return invalid("failed to parse %s value: %s (%s)", key, text, why)
+}
 
 func invalid(format string, args ...any) error {
 	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(format, args...))

@@ -16,14 +16,26 @@ func TestRead(t *testing.T) {
 		{"bridge", Bridge, "br-x", nil, ""},
 		{"bridge", Bridge, "a name", errdefs.IsInvalidArgument, "invalid name of a network device"},
 		{"bridge", Bridge, "all", errdefs.IsInvalidArgument, "invalid name"},
-		{"bridge", ICC, "maybe", errdefs.IsInvalidArgument, "invalid value for com.docker.network.bridge.enable_icc"},
-		{"bridge", HostIP, "::1", errdefs.IsInvalidArgument, "invalid value"},
-		{"bridge", MTU, "67", errdefs.IsInvalidArgument, "invalid value"},
+		{"bridge", ICC, "maybe", errdefs.IsInvalidArgument, "failed to parse com.docker.network.bridge.enable_icc value: maybe (strconv.ParseBool"},
+		{"bridge", HostIP, "::1", nil, ""},
+		{"bridge", HostIP, "here", errdefs.IsInvalidArgument, "value: here (nil ip)"},
+		{"bridge", Source4, "::1", errdefs.IsInvalidArgument, "(nil ip)"},
+		{"bridge", Source6, "2001:db8::1", nil, ""},
+		{"bridge", Trusted, "eth1:vxlan.1", nil, ""},
+		{"bridge", Trusted, "eth1:a device", errdefs.IsInvalidArgument, "invalid name of a network device"},
+		{"bridge", Inhibit, "2", errdefs.IsInvalidArgument, "failed to parse com.docker.network.bridge.inhibit_ipv4"},
+		{"bridge", MTU, "67", errdefs.IsInvalidArgument, "failed to parse"},
+		{"bridge", MTU, "0", nil, ""},
 		{"bridge", Prefix, "a-name-of-15-ch", errdefs.IsInvalidArgument, "invalid name"},
-		{"bridge", "com.docker.network.bridge.gateway_mode_ipv4", "nat", nil, ""},
-		{"bridge", "com.docker.network.bridge.gateway_mode_ipv4", "routed", errdefs.IsNotImplemented, "gateway_mode_ipv4=routed"},
-		{"bridge", "com.docker.network.enable_ipv6", "true", errdefs.IsNotImplemented, ""},
-		{"bridge", "com.docker.network.bridge.nonsense", "x", errdefs.IsInvalidArgument, "unknown option"},
+		{"bridge", Gateway4, "nat", nil, ""},
+		{"bridge", Gateway4, "nat-unprotected", nil, ""},
+		{"bridge", Gateway6, "routed", nil, ""},
+		{"bridge", Gateway6, "isolated", nil, ""},
+		{"bridge", Gateway4, "bridged", errdefs.IsInvalidArgument,
+			"failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: bridged (unknown gateway mode bridged)"},
+		{"macvlan", Gateway4, "routed", errdefs.IsInvalidArgument, "driver bridge"},
+		{"bridge", Default, "true", errdefs.IsNotImplemented, "default_bridge=true"},
+		{"bridge", "com.docker.network.bridge.nonsense", "x", nil, ""},
 		{"bridge", "cove.network.nonsense", "x", errdefs.IsInvalidArgument, "unknown option"},
 		{"bridge", "org.example", "x", nil, ""},
 		{"bridge", "parent", "eth0", nil, ""},
@@ -45,13 +57,26 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestFamilies(t *testing.T) {
+	four, six, err := Families(map[string]string{Enable6: "true"})
+	if four != nil || six == nil || !*six || err != nil {
+		t.Errorf("%v %v %v", four, six, err)
+	}
+	if _, _, err := Families(map[string]string{Enable4: "perhaps"}); !errdefs.IsInvalidArgument(err) {
+		t.Error(err)
+	}
+}
+
 func TestReadEndpoint(t *testing.T) {
-	e, err := ReadEndpoint(map[string]string{deviceName: "wan0", Routing: "true", sysctls: "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.neigh.IFNAME.mcast_solicit=5", "org.example": "x"})
+	e, err := ReadEndpoint(map[string]string{deviceName: "wan0", Routing: "true", sysctls: "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.neigh.ifname.mcast_solicit=5", "org.example": "x"})
+	if err == nil {
+		_, err = ReadEndpoint(map[string]string{"com.docker.network.endpoint.x": "y"})
+	}
 	if err != nil || e.Device != "wan0" || !e.Routing || e.Sysctls["ipv4/conf/IFNAME/log_martians"] != "1" || len(e.Sysctls) != 2 {
 		t.Errorf("%+v %v", e, err)
 	}
 	for key, text := range map[string]string{
-		deviceName: "a b", Routing: "x", sysctls: "net.ipv4.ip_forward=1", "com.docker.network.endpoint.x": "",
+		deviceName: "a b", Routing: "x", sysctls: "net.ipv4.ip_forward=1", "cove.network.x": "",
 	} {
 		if _, err := ReadEndpoint(map[string]string{key: text}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%s=%s: %v", key, text, err)

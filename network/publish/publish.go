@@ -36,6 +36,8 @@ type Wish struct {
 	From, UpTo uint16
 	// Both is for the same port on every address of IPv6, too, where Host is every one of IPv4.
 	Both bool
+	// Routed is for no port of the host: the container is reached at its own address. Host is every one of the family.
+	Routed bool
 }
 
 // hosts are the addresses of the host that the port is wanted on.
@@ -86,7 +88,7 @@ func joinWishes(all []Wish) (out []Wish) {
 		if n := len(out); n > 0 && w.From > 0 && w.From == w.UpTo {
 			before := out[n-1]
 			if before.Host == netip.IPv4Unspecified() && w.Host == netip.IPv6Unspecified() {
-				if before.Both = true; before == (Wish{w.Inside, before.Host, w.From, w.UpTo, true}) {
+				if before.Both = true; before == (Wish{Inside: w.Inside, Host: before.Host, From: w.From, UpTo: w.UpTo, Both: true}) {
 					out[n-1] = before
 					continue
 				}
@@ -137,28 +139,31 @@ func sortedPorts(m nt.PortMap) []nt.Port { return slices.SortedFunc(maps.Keys(m)
 // Binding is a port that is published.
 type Binding struct {
 	Inside nt.Port
+	// Host has no port where the container is reached at its own address alone.
 	Host   netip.AddrPort
 	Target netip.AddrPort
 	// Target6 is where the same port of every IPv6 address of the host leads, where Host is every one of IPv4; the zero value
 	// where that is not published.
 	Target6 netip.AddrPort
+	// Direct and Direct6 tell that Target, or Target6, is reached from outside also at its own address.
+	Direct, Direct6 bool
 }
 
-// Bind makes w real on a port of the host. four and six are where it leads by either family, the zero value where it cannot.
-// To bind an address of a family that leads nowhere is errdefs.ErrInvalidArgument.
-func Bind(w Wish, port uint16, four, six netip.Addr) (Binding, error) {
+// Bind makes w real on a port of the host, which is 0 where it takes none. To bind an address of a family that leads nowhere is
+// errdefs.ErrInvalidArgument.
+func Bind(w Wish, port uint16, way Way) (Binding, error) {
 	b := Binding{Inside: w.Inside, Host: netip.AddrPortFrom(w.Host, port)}
-	to, kind := four, "IPv4"
+	side, kind := way.side(w.Host), "IPv4"
 	if w.Host.Is6() {
-		to, kind = six, "IPv6"
+		kind = "IPv6"
 	}
-	if !to.IsValid() {
+	if !side.To.IsValid() {
 		return b, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("port %s cannot be published on %s: "+
 			"the container is on no network that has %s and leads out", w.Inside, w.Host, kind))
 	}
-	b.Target = netip.AddrPortFrom(to, w.Inside.Num())
-	if w.Both && six.IsValid() {
-		b.Target6 = netip.AddrPortFrom(six, w.Inside.Num())
+	b.Target, b.Direct = netip.AddrPortFrom(side.To, w.Inside.Num()), side.Direct
+	if w.Both && way.Six.To.IsValid() {
+		b.Target6, b.Direct6 = netip.AddrPortFrom(way.Six.To, w.Inside.Num()), way.Six.Direct
 	}
 	return b, nil
 }
@@ -166,13 +171,16 @@ func Bind(w Wish, port uint16, four, six netip.Addr) (Binding, error) {
 // both tells whether the port is published on every address of both families.
 func (b Binding) both() bool { return b.Target6.IsValid() }
 
+// routed tells whether the container is reached at its own address alone.
+func (b Binding) routed() bool { return b.Host.Port() == 0 }
+
 // each are the binding's parts, of one family each.
 func (b Binding) each() []Binding {
 	if !b.both() {
 		return []Binding{b}
 	}
-	return []Binding{{Inside: b.Inside, Host: b.Host, Target: b.Target},
-		{Inside: b.Inside, Host: netip.AddrPortFrom(netip.IPv6Unspecified(), b.Host.Port()), Target: b.Target6}}
+	return []Binding{{Inside: b.Inside, Host: b.Host, Target: b.Target, Direct: b.Direct},
+		{Inside: b.Inside, Host: netip.AddrPortFrom(netip.IPv6Unspecified(), b.Host.Port()), Target: b.Target6, Direct: b.Direct6}}
 }
 
 // clash tells whether two sockets with these addresses cannot have the same port.
@@ -182,6 +190,9 @@ func clash(a, b netip.Addr) bool {
 
 // Meets tells whether the binding is on a port that w asks for.
 func (b Binding) Meets(w Wish) bool {
+	if b.routed() || w.Routed {
+		return false
+	}
 	same := slices.ContainsFunc(b.each(), func(one Binding) bool {
 		return slices.ContainsFunc(w.hosts(), func(a netip.Addr) bool { return clash(a, one.Host.Addr()) })
 	})
@@ -231,23 +242,45 @@ func Merge(stays, come []Binding) []Binding {
 // of rows costs more to change than one of ports.
 const longRow = 16
 
-// On tells whether one of the bindings is on a port of the host.
-func On(all []Binding) func(proto uint8, port uint16) bool {
+// On tells whether one of the bindings is what was dialled: a port on any address of the host, or the container's own at.
+func On(all []Binding, at netip.Addr) func(proto uint8, dialled netip.AddrPort) bool {
 	type port struct {
 		proto  uint8
 		number uint16
 	}
-	known := map[port]bool{}
-	for _, b := range all {
-		known[port{protocols[b.Inside.Proto()], b.Host.Port()}] = true
+	known, direct := map[port]bool{}, map[port]bool{}
+	for _, b := range partsOf(all) {
+		proto := protocols[b.Inside.Proto()]
+		known[port{proto, b.Host.Port()}] = true
+		if b.Target.Addr() == at && (b.Direct || b.routed()) {
+			direct[port{proto, b.Target.Port()}] = true
+		}
 	}
-	return func(proto uint8, number uint16) bool { return known[port{proto, number}] }
+	return func(proto uint8, dialled netip.AddrPort) bool {
+		if dialled.Addr() == at {
+			return direct[port{proto, dialled.Port()}]
+		}
+		return known[port{proto, dialled.Port()}]
+	}
 }
 
 // Published is what the firewall is told of bindings, and of who may connect to them.
 func Published(bindings []Binding, from Sources) nft.Published {
 	var out nft.Published
+	add := func(b Binding, host netip.AddrPort, more int) {
+		p := nft.Publication{Proto: protocols[b.Inside.Proto()], Host: host, Target: b.Target, More: uint16(more)}
+		out.Ports = append(out.Ports, p)
+		for _, source := range ofFamily(from.Of(b.Inside), host.Addr()) {
+			out.Limits = append(out.Limits, nft.Limit{Proto: p.Proto, Host: p.Host, More: p.More, Source: source})
+		}
+	}
 	all := partsOf(bindings)
+	for _, b := range all {
+		if b.Direct || b.routed() {
+			add(b, b.Target, 0)
+		}
+	}
+	all = slices.DeleteFunc(all, Binding.routed)
 	for len(all) > 0 {
 		n := 1
 		for n < len(all) && follows(all[n-1], all[n]) {
@@ -256,21 +289,18 @@ func Published(bindings []Binding, from Sources) nft.Published {
 		if n < longRow {
 			n = 1
 		}
-		b := all[0]
-		p := nft.Publication{Proto: protocols[b.Inside.Proto()], Host: b.Host, Target: b.Target, More: uint16(n - 1)}
-		out.Ports = append(out.Ports, p)
-		for _, source := range ofFamily(from.Of(b.Inside), b.Host.Addr()) {
-			out.Limits = append(out.Limits, nft.Limit{Proto: p.Proto, Host: p.Host, More: p.More, Source: source})
-		}
+		add(all[0], all[0].Host, n-1)
 		all = all[n:]
 	}
 	return out
 }
 
-// Led tells where the ports of bindings lead.
+// Led tells where the ports of the host lead that bindings take.
 func Led(all []Binding) (out []bridge.Led) {
 	for _, b := range partsOf(all) {
-		out = append(out, bridge.Led{Proto: protocols[b.Inside.Proto()], Host: b.Host, Target: b.Target})
+		if !b.routed() {
+			out = append(out, bridge.Led{Proto: protocols[b.Inside.Proto()], Host: b.Host, Target: b.Target})
+		}
 	}
 	return out
 }
@@ -309,7 +339,8 @@ func follows(a, b Binding) bool {
 		a.Host.Port() == a.Target.Port() && b.Host.Port() == b.Target.Port() && int(b.Host.Port()) == int(a.Host.Port())+1
 }
 
-// Shown is the form in which inspect shows ports: those exposed and not published have no bindings.
+// Shown is the form in which inspect shows ports: those exposed and not published have no bindings, those that take no port of the
+// host have none of it.
 func Shown(exposed nt.PortSet, published []Binding) nt.PortMap {
 	shown := nt.PortMap{}
 	for p := range exposed {
@@ -317,26 +348,31 @@ func Shown(exposed nt.PortSet, published []Binding) nt.PortMap {
 	}
 	for _, b := range published {
 		for _, one := range b.each() {
-			shown[b.Inside] = append(shown[b.Inside], nt.PortBinding{HostIP: one.Host.Addr(), HostPort: strconv.Itoa(int(one.Host.Port()))})
+			at := nt.PortBinding{HostIP: one.Host.Addr()}
+			if !one.routed() {
+				at.HostPort = strconv.Itoa(int(one.Host.Port()))
+			}
+			shown[b.Inside] = append(shown[b.Inside], at)
 		}
 	}
 	return shown
 }
 
-// Bindings reads back what Shown wrote; four and six are where they lead, as in Bind. What leads nowhere is left out.
-func Bindings(four, six netip.Addr, shown nt.PortMap) []Binding {
+// Bindings reads back what Shown wrote. What leads nowhere is left out.
+func Bindings(way Way, shown nt.PortMap) []Binding {
 	var wanted []Wish
 	for _, inside := range sortedPorts(shown) {
 		for _, b := range shown[inside] {
+			w := Wish{Inside: inside, Host: b.HostIP, Routed: b.HostPort == ""}
 			port, err := strconv.ParseUint(b.HostPort, 10, 16)
-			if err == nil && b.HostIP.IsValid() {
-				wanted = append(wanted, Wish{Inside: inside, Host: b.HostIP, From: uint16(port), UpTo: uint16(port)})
+			if w.From, w.UpTo = uint16(port), uint16(port); b.HostIP.IsValid() && (err == nil || w.Routed) {
+				wanted = append(wanted, w)
 			}
 		}
 	}
 	var all []Binding
 	for _, w := range joinWishes(wanted) {
-		if b, err := Bind(w, w.From, four, six); err == nil {
+		if b, err := Bind(w, w.From, way); err == nil {
 			all = append(all, b)
 		}
 	}

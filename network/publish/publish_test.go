@@ -122,6 +122,36 @@ func TestPortsAreTakenOnce(t *testing.T) {
 	}
 }
 
+// TestWhoCanHaveOnePortHasIt: whatever the order, and who asks for the same on several addresses has one number.
+func TestWhoCanHaveOnePortHasIt(t *testing.T) {
+	low, _ := ephemeralRange()
+	p := newTaken(fakeSockets{"127.0.0.1:8001": true}.host())
+	all, four, six := netip.IPv4Unspecified(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()
+	at, _, err := p.Take([]Wish{
+		{Inside: port("80/tcp"), Host: all},
+		{Inside: port("81/tcp"), Host: all, From: 8000, UpTo: 8001},
+		{Inside: port("82/tcp"), Host: all, From: low, UpTo: low},
+		{Inside: port("83/tcp"), Host: all, From: 8000, UpTo: 8000},
+		{Inside: port("84/tcp"), Host: six, From: 8001, UpTo: 8003},
+		{Inside: port("84/tcp"), Host: four, From: 8001, UpTo: 8003},
+		{Inside: port("85/tcp"), Host: four},
+		{Inside: port("85/tcp"), Host: six},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []uint16{low + 1, 8001, low, 8000, 8002, 8002, low + 2, low + 2}; !slices.Equal(at, want) {
+		t.Errorf("%v, want %v", at, want)
+	}
+	refused := Wish{Inside: port("86/tcp"), Host: all, From: low, UpTo: low}
+	if _, who, err := p.Take([]Wish{{Inside: port("87/tcp"), Host: all, From: 9000, UpTo: 9001}, refused}); err == nil || who != refused {
+		t.Errorf("%v %+v", err, who)
+	}
+	if _, _, err := p.Take([]Wish{{Inside: port("87/tcp"), Host: all, From: 9000, UpTo: 9000}}); err != nil {
+		t.Errorf("what was taken before the refusal: %v", err)
+	}
+}
+
 // TestPortsOfBothFamilies: one number for both, or none, and each family has its own otherwise.
 func TestPortsOfBothFamilies(t *testing.T) {
 	p := newTaken(fakeSockets{"[::]:8001": true}.host())
@@ -151,7 +181,7 @@ func TestPortsOfBothFamilies(t *testing.T) {
 	}
 	to, to6 := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")
 	w := Wish{Inside: port("80/tcp"), Host: four, Both: true}
-	both, err := Bind(w, 8002, to, to6)
+	both, err := Bind(w, 8002, Way{Side{To: to}, Side{To: to6}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +194,7 @@ func TestPortsOfBothFamilies(t *testing.T) {
 		t.Errorf("given back: %s", got)
 	}
 	for _, w := range []Wish{{Inside: port("80/tcp"), Host: six}, {Inside: port("80/tcp"), Host: netip.IPv6Loopback()}} {
-		if _, err := Bind(w, 80, to, netip.Addr{}); !errdefs.IsInvalidArgument(err) {
+		if _, err := Bind(w, 80, Way{Four: Side{To: to}}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("without IPv6: %v", err)
 		}
 	}
@@ -290,7 +320,7 @@ func TestBindingsReadBackWhatIsShown(t *testing.T) {
 		{Inside: port("82/tcp"), Host: netip.MustParseAddrPort("[::1]:8082"), Target: netip.MustParseAddrPort("[fd00::2]:82")},
 		{Inside: port("90/udp"), Host: netip.MustParseAddrPort("0.0.0.0:90"), Target: netip.MustParseAddrPort("10.0.0.2:90")},
 	}
-	got := Bindings(address, six, Shown(nt.PortSet{port("99/tcp"): {}}, all))
+	got := Bindings(Way{Side{To: address}, Side{To: six}}, Shown(nt.PortSet{port("99/tcp"): {}}, all))
 	if len(got) != len(all) {
 		t.Fatalf("got %v", got)
 	}

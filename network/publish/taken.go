@@ -59,7 +59,8 @@ func newTaken(h host) *Taken {
 	return &Taken{host: h, held: map[held][]holding{}, left: map[held]time.Time{}}
 }
 
-// Take takes ports for all wishes, or none, in their order. refused is the wish that could not be met.
+// Take takes ports for all wishes, or none. Who can have only one port has it before who can have several, and wishes that differ in
+// the host's address alone have the same. refused is the wish that could not be met.
 func (p *Taken) Take(wanted []Wish) (at []uint16, refused Wish, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,17 +71,60 @@ func (p *Taken) Take(wanted []Wish) (at []uint16, refused Wish, err error) {
 		r.many = true
 		r.ask = err != nil
 	}
-	for i, w := range wanted {
-		one, err := r.take(w)
+	at = make([]uint16, len(wanted))
+	all := partiesOf(wanted)
+	for n, one := range all {
+		port, err := r.take(one)
 		if err != nil {
-			for j, port := range at {
-				p.giveBackAll(wanted[j], port)
+			for _, done := range all[:n] {
+				p.giveBackAll(done, at[done.places[0]])
 			}
-			return nil, wanted[i], err
+			return nil, one.Wish, err
 		}
-		at = append(at, one)
+		for _, i := range one.places {
+			at[i] = port
+		}
 	}
 	return at, Wish{}, nil
+}
+
+// party are wishes that are to have the same port, on the hosts of all of them; places are theirs among what is wanted.
+type party struct {
+	Wish
+	on     []netip.Addr
+	places []int
+}
+
+// partiesOf puts together wishes that differ in the host's address alone: first those for one port, then those for one of a range, then
+// those for any.
+func partiesOf(wanted []Wish) []party {
+	var all []party
+	like := map[Wish]int{} // where the last of its kind is
+	for i, w := range wanted {
+		kind := w
+		kind.Host, kind.Both = netip.Addr{}, false
+		at, known := like[kind]
+		if known && w.From != w.UpTo || known && w.From == 0 {
+			if one := &all[at]; !slices.ContainsFunc(w.hosts(), func(a netip.Addr) bool {
+				return slices.ContainsFunc(one.on, func(b netip.Addr) bool { return clash(a, b) })
+			}) {
+				one.on, one.places = append(one.on, w.hosts()...), append(one.places, i)
+				continue
+			}
+		}
+		like[kind], all = len(all), append(all, party{w, w.hosts(), []int{i}})
+	}
+	slack := func(one party) int {
+		switch {
+		case one.From == 0:
+			return 2
+		case one.From < one.UpTo:
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(all, func(a, b party) int { return slack(a) - slack(b) })
+	return all
 }
 
 // Resume takes up the ports that a container which kept running has. What the host refuses is theirs all the same: it is
@@ -90,6 +134,9 @@ func (p *Taken) Resume(all []Binding) error {
 	defer p.mu.Unlock()
 	var refused error
 	for _, b := range partsOf(all) {
+		if b.routed() {
+			continue
+		}
 		key := held{b.Inside.Proto(), b.Host.Port()}
 		h := holding{address: b.Host.Addr()}
 		if len(all) <= mostHeld {
@@ -117,8 +164,11 @@ type round struct {
 	ask   bool    // they are not known
 }
 
-// take takes one port for w.
-func (r *round) take(w Wish) (uint16, error) {
+// take takes one port for all of them.
+func (r *round) take(w party) (uint16, error) {
+	if w.Routed {
+		return 0, nil
+	}
 	if w.From == 0 {
 		return r.takeAny(w)
 	}
@@ -133,7 +183,7 @@ func (r *round) take(w Wish) (uint16, error) {
 		}
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		for _, a := range w.hosts() {
+		for _, a := range w.on {
 			if who := r.host.owner(w.Inside.Proto(), netip.AddrPortFrom(a, w.From)); who != "" {
 				return 0, fmt.Errorf("%w by %s", err, who)
 			}
@@ -143,7 +193,7 @@ func (r *round) take(w Wish) (uint16, error) {
 }
 
 // takeAny goes round the range that the host uses for outgoing connections, so that a port just given back rests.
-func (r *round) takeAny(w Wish) (uint16, error) {
+func (r *round) takeAny(w party) (uint16, error) {
 	low, high := ephemeralRange()
 	if r.next < low || r.next > high {
 		r.next = low
@@ -168,10 +218,10 @@ func (r *round) takeAny(w Wish) (uint16, error) {
 var errAllocated = errors.New("port is already allocated")
 
 // holdAll takes exactly this port, on all addresses that w is for or on none.
-func (r *round) holdAll(w Wish, port uint16) error {
-	for i, a := range w.hosts() {
+func (r *round) holdAll(w party, port uint16) error {
+	for i, a := range w.on {
 		if err := r.hold(w.Inside.Proto(), netip.AddrPortFrom(a, port)); err != nil {
-			for _, done := range w.hosts()[:i] {
+			for _, done := range w.on[:i] {
 				r.giveBack(held{w.Inside.Proto(), port}, done)
 			}
 			return err
@@ -224,8 +274,8 @@ func (p *Taken) GiveBack(all []Binding) {
 	}
 }
 
-func (p *Taken) giveBackAll(w Wish, port uint16) {
-	for _, a := range w.hosts() {
+func (p *Taken) giveBackAll(w party, port uint16) {
+	for _, a := range w.on {
 		p.giveBack(held{w.Inside.Proto(), port}, a)
 	}
 }

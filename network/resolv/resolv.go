@@ -1,4 +1,6 @@
-package network
+// Package resolv writes the resolv.conf of containers from that of the host and what a user asked, and says whom the name servers of
+// containers ask.
+package resolv
 
 import (
 	"bufio"
@@ -11,8 +13,8 @@ import (
 	"github.com/cove-containers/cove/network/dns"
 )
 
-// ResolvInput is what a user asked of name resolution.
-type ResolvInput struct {
+// Input is what a user asked of name resolution.
+type Input struct {
 	Servers         []netip.Addr
 	Search, Options []string
 	// Host keeps the host's name servers also where they are on its loopback: the container is in the host's network.
@@ -26,11 +28,11 @@ type ResolvInput struct {
 // fallbackServers answer where the host names none that a container can reach; Docker's users expect these.
 var fallbackServers = []string{"8.8.8.8", "8.8.4.4"}
 
-// ResolvConf is the text of /etc/resolv.conf of a container whose host has the text host: the host's settings, with
+// Conf is the text of /etc/resolv.conf of a container whose host has the text host: the host's settings, with
 // what the user gave in their place. Name servers on the host's loopback are left out, for a container has a loopback
 // of its own; where none is left it gets public ones. A search list of only "." searches nowhere.
-func ResolvConf(host []byte, in ResolvInput) []byte {
-	c := parseResolv(host)
+func Conf(host []byte, in Input) []byte {
+	c := parse(host)
 	if len(in.Servers) > 0 {
 		c.servers = nil
 		for _, s := range in.Servers {
@@ -45,9 +47,8 @@ func ResolvConf(host []byte, in ResolvInput) []byte {
 	if len(in.Search) > 0 {
 		c.search = in.Search
 	}
-	if len(c.search) == 1 && c.search[0] == "." {
-		c.search = nil
-	}
+	// Some resolvers make names with two dots of it, and to search nowhere besides is what all do.
+	c.search = slices.DeleteFunc(slices.Clone(c.search), func(domain string) bool { return domain == "." })
 	if len(in.Options) > 0 {
 		c.options = in.Options
 	}
@@ -75,17 +76,17 @@ func ResolvConf(host []byte, in ResolvInput) []byte {
 
 // AsksOwnServer tells whether a container with this resolv.conf asks the name server of its own.
 func AsksOwnServer(text []byte) bool {
-	return slices.Contains(parseResolv(text).servers, dns.Address.String())
+	return slices.Contains(parse(text).servers, dns.Address.String())
 }
 
-// resolv is a resolv.conf taken apart.
-type resolv struct {
+// file is a resolv.conf taken apart.
+type file struct {
 	servers, search, options []string
 	others                   []string // lines of other keywords, such as sortlist
 }
 
-func parseResolv(text []byte) resolv {
-	var c resolv
+func parse(text []byte) file {
+	var c file
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -125,9 +126,9 @@ const (
 	resolvedPath = "/run/systemd/resolve/resolv.conf"
 )
 
-// HostResolvConf reads the host's resolv.conf. Where that only names systemd-resolved's own server, it reads what that
+// Host reads the host's resolv.conf. Where that only names systemd-resolved's own server, it reads what that
 // server asks. A host without the file has an empty one.
-func HostResolvConf() ([]byte, error) {
+func Host() ([]byte, error) {
 	text, err := os.ReadFile(resolvPath)
 	if err != nil {
 		if os.IsNotExist(err) {
@@ -135,7 +136,7 @@ func HostResolvConf() ([]byte, error) {
 		}
 		return nil, err
 	}
-	if servers := parseResolv(text).servers; len(servers) == 1 && (servers[0] == "127.0.0.53" || servers[0] == "127.0.0.54") {
+	if servers := parse(text).servers; len(servers) == 1 && (servers[0] == "127.0.0.53" || servers[0] == "127.0.0.54") {
 		if behind, err := os.ReadFile(resolvedPath); err == nil {
 			return behind, nil
 		}
@@ -143,28 +144,28 @@ func HostResolvConf() ([]byte, error) {
 	return text, nil
 }
 
-// families are those that a container has, and those by which it reaches the world.
-type families struct{ four, six, out4, out6 bool }
+// Families are those that a container has, and those by which it reaches the world.
+type Families struct{ Four, Six, Out4, Out6 bool }
 
-// forwardTo is whom a container's name server asks for what no container is called, in order: whom the user named, else
+// ForwardTo is whom a container's name server asks for what no container is called, in order: whom the user named, else
 // the host's own. Those that only the host reaches are asked from there, those of a family that the container does not have, too.
-func forwardTo(in ResolvInput, has families) []dns.Server {
+func ForwardTo(in Input, has Families) []dns.Server {
 	var out []dns.Server
 	for _, a := range in.Servers {
 		if a = a.Unmap(); a != dns.Address { // itself, without end
-			out = append(out, dns.Server{Address: netip.AddrPortFrom(a, 53), Host: a.Is4() && !has.four && !a.IsLoopback() || a.Is6() && !has.six && !a.IsLoopback()})
+			out = append(out, dns.Server{Address: netip.AddrPortFrom(a, 53), Host: a.Is4() && !has.Four && !a.IsLoopback() || a.Is6() && !has.Six && !a.IsLoopback()})
 		}
 	}
 	if len(in.Servers) > 0 {
 		return out
 	}
-	host, err := HostResolvConf()
+	host, err := Host()
 	if err != nil {
 		return nil
 	}
-	for _, text := range parseResolv(host).servers {
+	for _, text := range parse(host).servers {
 		if a, err := netip.ParseAddr(text); err == nil && !a.Unmap().IsUnspecified() {
-			out = append(out, dns.Server{Address: netip.AddrPortFrom(a.Unmap(), 53), Host: onlyTheHosts(text, has.out4, has.out6)})
+			out = append(out, dns.Server{Address: netip.AddrPortFrom(a.Unmap(), 53), Host: onlyTheHosts(text, has.Out4, has.Out6)})
 		}
 	}
 	return out
