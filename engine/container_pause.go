@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
@@ -31,6 +33,9 @@ func (e *Engine) ContainerPause(ctx context.Context, ref string) error {
 	group, err := runtime.OpenCgroup(e.cgroupPath(c))
 	if err == nil {
 		err = group.Freeze()
+	}
+	if errors.Is(err, fs.ErrNotExist) { // it has just ended
+		return errdefs.ErrConflict.WithMessage("Container " + c.ID + " is not running")
 	}
 	if err != nil {
 		return fmt.Errorf("cannot pause container %s: %w", c.ID, err)

@@ -138,7 +138,7 @@ func (e *Engine) runCommand(ctx context.Context, c *container.Container, r *run,
 			(*stream).Close()
 		}
 		r.sup.ExecDelete(ctx, x.ID)
-		return err
+		return r.lost(c.ID, err)
 	}
 	x.started(pid)
 	e.work.Go(func() { e.watchCommand(e.closing, c, r, x) })

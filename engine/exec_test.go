@@ -3,11 +3,14 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
+
+	"github.com/cove-containers/cove/runtime"
 )
 
 func TestExec(t *testing.T) {
@@ -102,5 +105,22 @@ func TestDraft(t *testing.T) {
 	saved := *c
 	if saved.Wished["bridge"] == nil {
 		t.Error("no endpoint on the default network")
+	}
+}
+
+// TestCommandInAnEndingContainer: what the kernel says of a command whose container has just ended is no failure of the engine.
+func TestCommandInAnEndingContainer(t *testing.T) {
+	r := &run{over: make(chan struct{})}
+	odd := errors.New("clone: cannot allocate memory")
+	if err := r.lost("web", odd); err != odd {
+		t.Error("the container goes on:", err)
+	}
+	close(r.over)
+	if err := r.lost("web", odd); !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "container web is not running") {
+		t.Error(err)
+	}
+	absent := fmt.Errorf("exec: %w", &runtime.StartError{Code: 127, Err: errors.New("no such file")})
+	if err := r.lost("web", absent); err != absent {
+		t.Error("the program is to blame:", err)
 	}
 }

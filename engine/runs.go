@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/cove-containers/cove/runtime"
 )
 
 const (
@@ -74,6 +77,20 @@ type run struct {
 
 	mu         sync.Mutex
 	stopHealth func()
+}
+
+// lost is what a command that could not be started in a container failed of: that its container was just ending, if it was.
+func (r *run) lost(id string, err error) error {
+	var program *runtime.StartError
+	if errors.As(err, &program) {
+		return err
+	}
+	select {
+	case <-r.over:
+		return notRunning(id)
+	case <-time.After(closeTime):
+		return err
+	}
 }
 
 // runs are the runs by container.
