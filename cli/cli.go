@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/cove-containers/cove/cli/command"
 	"github.com/cove-containers/cove/cli/terminal"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Main runs the command line args (without the program's name) and returns the exit code. A program that can build images
@@ -27,10 +29,13 @@ func Main(args []string, build func(*command.App) *cobra.Command) int {
 }
 
 func main(ctx context.Context, a *command.App, args []string) int {
-	a.Args = args
+	a.Args = slices.Clone(args) // cobra writes over its own when it completes
 	root := root(a, args)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if invalid := new(pflag.InvalidValueError); errors.As(err, &invalid) && !errors.As(err, new(*command.StatusError)) {
+		err = command.FlagError(root, err) // of a flag before the command
+	}
 	a.Close()
 	if err == nil {
 		return 0

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
+	"github.com/cove-containers/cove/cli/command"
 	"github.com/spf13/cobra"
 )
 
@@ -10,7 +12,7 @@ import (
 // what blanks part, and of what is offered only goes in what stands behind the last colon.
 const bareBash = `
 if ! declare -F _get_comp_words_by_ref >/dev/null 2>&1; then
-    __cove_init_completion() {
+    __NAME_init_completion() {
         COMPREPLY=()
         read -ra words <<<"${COMP_LINE:0:COMP_POINT}"
         [[ ${COMP_LINE:0:COMP_POINT} == *[[:space:]] ]] && words+=("")
@@ -37,7 +39,7 @@ func completeBare(root *cobra.Command) {
 		if err := write(cmd, args); err != nil {
 			return err
 		}
-		_, err := fmt.Fprint(cmd.OutOrStdout(), bareBash)
+		_, err := fmt.Fprint(cmd.OutOrStdout(), strings.ReplaceAll(bareBash, "NAME", command.Name))
 		return err
 	}
 }

@@ -47,7 +47,7 @@ type Client struct {
 // New returns a Client for the daemon of config. It does not connect.
 func New(config Config) (*Client, error) {
 	network, rest, ok := strings.Cut(config.Host, "://")
-	if !ok || rest == "" {
+	if !ok || rest == "" && network != "ssh" {
 		return nil, errors.New("unable to parse docker host `" + config.Host + "`")
 	}
 	c := &Client{config: config, network: network, address: rest}

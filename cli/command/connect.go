@@ -89,8 +89,10 @@ func (a *App) Client() (*client.Client, error) {
 	if settings.Header, err = a.headers(); err != nil {
 		return nil, fmt.Errorf("Failed to initialize: %w", err) //nolint:staticcheck // docker's words
 	}
-	a.daemon, err = client.New(settings)
-	return a.daemon, err
+	if a.daemon, err = client.New(settings); err != nil {
+		return nil, fmt.Errorf("Failed to initialize: %w", err) //nolint:staticcheck // docker's words
+	}
+	return a.daemon, nil
 }
 
 // headers are those that the user wants sent with every request: of the environment if there are any, else of the configuration.

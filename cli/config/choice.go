@@ -1,11 +1,16 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/cove-containers/cove/api"
 )
 
 // Choice is what the command line says of the daemon to talk to.
@@ -61,25 +66,50 @@ func (f *File) Address(c Choice) (host string, secure *tls.Config, err error) {
 	case 1:
 		host = c.Hosts[0]
 	default:
-		return "", nil, errors.New("specify only one -H")
+		return "", nil, errors.New("Specify only one -H") //nolint:staticcheck // docker's words
 	}
 	secure, err = f.tlsConfig(c)
-	return ParseHost(host, secure != nil), secure, err
+	if err != nil {
+		return "", nil, err
+	}
+	host, err = ParseHost(host, secure != nil)
+	return host, secure, err
 }
 
-// ParseHost completes a daemon address: "" is the default one, "1.2.3.4" a tcp one.
-func ParseHost(host string, secure bool) string {
+// ParseHost completes a daemon address: "" is the default one, "1.2.3.4" a tcp one. What is no address is refused in docker's words.
+func ParseHost(host string, secure bool) (string, error) {
 	host = strings.TrimSpace(host)
 	if host == "" {
-		return DefaultHost()
+		return DefaultHost(), nil
 	}
 	scheme, rest, ok := strings.Cut(host, "://")
 	if !ok {
 		scheme, rest = "tcp", host
 	}
-	if scheme != "tcp" {
-		return host
+	switch scheme {
+	case "tcp", "unix", "npipe":
+		if strings.Contains(rest, "://") {
+			return "", fmt.Errorf("invalid proto, expected %s: %s", scheme, rest)
+		}
+	case "http", "https", "ssh", "fd":
+		return host, nil
+	default:
+		return "", fmt.Errorf("invalid bind address format: %s", host)
 	}
+	switch {
+	case scheme == "unix":
+		return "unix://" + cmp.Or(rest, api.DefaultSocket), nil
+	case scheme == "npipe":
+		return "npipe://" + cmp.Or(rest, defaultPipe), nil
+	}
+	return tcpHost(rest, secure)
+}
+
+// defaultPipe is where a daemon on Windows listens.
+const defaultPipe = "//./pipe/cove_engine"
+
+// tcpHost completes HOST[:PORT][/PATH].
+func tcpHost(rest string, secure bool) (string, error) {
 	port := ":2375"
 	if secure {
 		port = ":2376"
@@ -91,10 +121,13 @@ func ParseHost(host string, secure bool) string {
 	if strings.HasPrefix(address, ":") || address == "" {
 		address = "localhost" + address
 	}
+	address = strings.TrimSuffix(address, ":")
 	if i := strings.LastIndexByte(address, ':'); i < 0 || strings.HasSuffix(address, "]") {
 		address += port
 	}
-	return "tcp://" + address + path
+	host := "tcp://" + address + path
+	_, err := url.Parse(host)
+	return host, err
 }
 
 // tlsConfig gives the TLS settings of flags and environment, nil when none is wanted.

@@ -8,14 +8,23 @@ import (
 func TestHosts(t *testing.T) {
 	for host, want := range map[string]string{
 		"": DefaultHost(), "unix:///x": "unix:///x", "1.2.3.4": "tcp://1.2.3.4:2375", "tcp://h:1": "tcp://h:1", ":2375": "tcp://localhost:2375",
-		"tcp://[::1]": "tcp://[::1]:2375", "tcp://h/p": "tcp://h:2375/p", "npipe:////./x": "npipe:////./x", "ssh://u@h": "ssh://u@h",
+		"tcp://[::1]": "tcp://[::1]:2375", "tcp://[::1]:": "tcp://[::1]:2375", "tcp://h/p": "tcp://h:2375/p", "ssh://u@h": "ssh://u@h", "tcp://": "tcp://localhost:2375",
+		" unix:///x ": "unix:///x", "unix://": "unix:///run/cove/cove.sock", "npipe:////./x": "npipe:////./x", `npipe://\\.\pipe\x`: `npipe://\\.\pipe\x`,
+		"npipe://": "npipe:////./pipe/cove_engine", "http://h:1": "http://h:1",
+		"nope://x": "! invalid bind address format: nope://x", "unix://a://b": "! invalid proto, expected unix: a://b",
+		"npipe://a://b": "! invalid proto, expected npipe: a://b", "tcp://a://b": "! invalid proto, expected tcp: a://b",
+		"tcp://h:x": `! parse "tcp://h:x": invalid port ":x" after host`, "npipe:\\\\.\\pipe": "! parse",
 	} {
-		if got := ParseHost(host, false); got != want {
+		got, err := ParseHost(host, false)
+		if err != nil {
+			got = "! " + err.Error()
+		}
+		if got != want && (want != "! parse" || !strings.HasPrefix(got, want)) {
 			t.Errorf("%q: got %q, want %q", host, got, want)
 		}
 	}
-	if got := ParseHost("tcp://h", true); got != "tcp://h:2376" {
-		t.Error(got)
+	if got, err := ParseHost("tcp://h", true); got != "tcp://h:2376" || err != nil {
+		t.Error(got, err)
 	}
 }
 
@@ -49,7 +58,7 @@ func TestWhichDaemon(t *testing.T) {
 	if got := host(Choice{Hosts: []string{"unix:///f"}}); got != "unix:///f" {
 		t.Error(got)
 	}
-	if got := host(Choice{Hosts: []string{"a", "b"}}); got != "specify only one -H" {
+	if got := host(Choice{Hosts: []string{"a", "b"}}); got != "Specify only one -H" {
 		t.Error(got)
 	}
 	if got := host(Choice{Hosts: []string{"a"}, Context: "far"}); got != "conflicting options: cannot specify both --host and --context" {

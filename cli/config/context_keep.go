@@ -92,10 +92,15 @@ func (f *File) standard(c Choice) (Metadata, Certificates, error) {
 	c.Context = ""
 	m := Metadata{Name: "default"}
 	files, secure := f.tlsFiles(c)
-	e := Endpoint{Host: ParseHost(FirstEnv("COVE_HOST", "DOCKER_HOST"), secure), SkipTLSVerify: secure && !files.Verify}
+	host := FirstEnv("COVE_HOST", "DOCKER_HOST")
 	if len(c.Hosts) == 1 {
-		e.Host = ParseHost(c.Hosts[0], secure)
+		host = c.Hosts[0]
 	}
+	host, err := ParseHost(host, secure)
+	if err != nil {
+		return m, nil, err
+	}
+	e := Endpoint{Host: host, SkipTLSVerify: secure && !files.Verify}
 	certificates, err := files.Read()
 	if !secure {
 		certificates, err = nil, nil

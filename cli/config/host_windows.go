@@ -1,4 +1,4 @@
 package config
 
 // DefaultHost is where the daemon listens when nothing else is said.
-func DefaultHost() string { return "npipe:////./pipe/cove_engine" }
+func DefaultHost() string { return "npipe://" + defaultPipe }

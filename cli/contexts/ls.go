@@ -2,6 +2,7 @@ package contexts
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cove-containers/cove/cli/command"
 	"github.com/cove-containers/cove/cli/config"
@@ -37,6 +38,15 @@ func Ls(a *command.App) *cobra.Command {
 				}
 				rows = append(rows, row)
 			}
+			if !slices.ContainsFunc(rows, func(r format.Context) bool { return r.Current }) {
+				_, err := a.ConfigFile().Context(current)
+				row := format.Context{Name: current, Title: current + " *", Current: true}
+				if err != nil {
+					row.Error = format.Ellipsis(err.Error(), 45)
+				}
+				rows = append(rows, row)
+			}
+			slices.SortFunc(rows, func(x, y format.Context) int { return format.Natural(x.Name, y.Name) })
 			if quiet {
 				return format.Lines(a.Out, "Name", rows)
 			}
