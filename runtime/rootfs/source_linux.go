@@ -288,6 +288,9 @@ func (m *mount) narrow() error {
 
 // attach moves a finished mount to its place.
 func (r *Root) attach(m *mount) error {
+	if err := m.checkPlace(); err != nil {
+		return m.failed(err)
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(m.source.Fd()), &st); err != nil {
 		return m.failed(err)
@@ -298,6 +301,9 @@ func (r *Root) attach(m *mount) error {
 		return m.failed(err)
 	}
 	defer target.Close()
+	if err := m.checkProc(target); err != nil {
+		return m.failed(err)
+	}
 	if err := sys.AttachMount(m.source, target); err != nil {
 		return m.failed(err)
 	}
