@@ -125,6 +125,11 @@ func (s *Store) checkLoaded(l *loaded, platforms []ocispec.Platform, hold *Lease
 	} else if err := checkSize(l.target, n); err != nil {
 		return err
 	}
+	for _, n := range l.names {
+		if n.Digest != "" && n.Digest != l.target.Digest {
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid archive: it calls %s %s", l.target.Digest, n.Familiar()))
+		}
+	}
 	doc, err := s.document(l.target)
 	if err != nil {
 		return fmt.Errorf("invalid archive: %w", err)
