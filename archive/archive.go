@@ -15,6 +15,16 @@ import "os"
 // Owner is a numeric user and group.
 type Owner struct{ UID, GID int }
 
+// Numbers translates those of users and groups; nil leaves them as they are.
+type Numbers func(uid, gid int) (int, int, error)
+
+func (n Numbers) of(uid, gid int) (int, int, error) {
+	if n == nil {
+		return uid, gid, nil
+	}
+	return n(uid, gid)
+}
+
 // Options tells how Unpack treats an archive.
 type Options struct {
 	// Whiteouts reads the archive as an image's layer: names starting with ".wh." hide what lies below.
@@ -30,6 +40,8 @@ type Options struct {
 	KeepTypes bool
 	// Owner, when set, owns everything unpacked, whatever the archive says.
 	Owner *Owner
+	// Numbers turns the numbers of the archive into those of the file system, Owner's as well.
+	Numbers Numbers
 	// MaxBytes limits the bytes of file content written, MaxEntries the entries read and the directories that they imply.
 	// Zero is no limit; going beyond one is errdefs.ErrInvalidArgument.
 	MaxBytes, MaxEntries int64
@@ -68,6 +80,8 @@ type PackOptions struct {
 	Base string
 	// Fraction keeps the times' fractions of a second, at the cost of one more block for each entry.
 	Fraction bool
+	// Numbers turns the numbers of the file system into those of the archive.
+	Numbers Numbers
 }
 
 // CopyOptions tells how CopyTree copies.

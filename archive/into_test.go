@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -80,6 +82,41 @@ func TestPackBase(t *testing.T) {
 		r.Next()
 		if h, err := r.Next(); err != nil || h.Linkname != strings.TrimSuffix(base, "/")+"/a" {
 			t.Errorf("%s: %+v %v", base, h, err)
+		}
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	needRoot(t)
+	root := outer(t)
+	in := func(uid, gid int) (int, int, error) {
+		if uid > 9 {
+			return 0, 0, errors.New("nobody")
+		}
+		return uid + 100, gid + 200, nil
+	}
+	mine := file("f", "1").with(func(h *tar.Header) { h.Uid, h.Gid = 3, 4 })
+	if _, err := unpackInto(t, root, pack(t, mine, hard("g", "f")), Options{Into: "var/w", KeepTypes: true, Numbers: in}); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, root, "l at->/var/w", "d755 etc", "l loop->loop", "f644 plain=", "d755 var", "d750 7:0 var/w", "l var/w/abs->/etc", "f644 103:204 var/w/f=1", "f644 103:204 var/w/g=1", "l var/w/up->../../etc")
+	if _, err := unpackInto(t, root, pack(t, file("f", "1").with(func(h *tar.Header) { h.Uid = 10 })), Options{Numbers: in}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("an owner who has no number: %v", err)
+	}
+	dir, err := os.Open(filepath.Join(root, "var/w"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	var packed bytes.Buffer
+	out := func(uid, gid int) (int, int, error) { return uid - 100, gid - 200, nil }
+	if err := Pack(context.Background(), &packed, dir, PackOptions{Numbers: out}, "f", "g"); err != nil {
+		t.Fatal(err)
+	}
+	r := tar.NewReader(&packed)
+	for range 2 {
+		if h, err := r.Next(); err != nil || h.Uid != 3 || h.Gid != 4 {
+			t.Errorf("packed %+v, %v", h, err)
 		}
 	}
 }

@@ -354,9 +354,12 @@ func (p *packer) link(path string, st *sys.Stat) (done bool, err error) {
 		p.links[id] = path
 		return false, nil
 	}
+	uid, gid, err := p.o.Numbers.of(int(st.UID), int(st.GID))
+	if err != nil {
+		return true, err
+	}
 	return true, p.w.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeLink, Name: path, Linkname: first, Mode: int64(st.Mode & 0o7777),
-		Uid: int(st.UID), Gid: int(st.GID), ModTime: p.time(st),
+		Typeflag: tar.TypeLink, Name: path, Linkname: first, Mode: int64(st.Mode & 0o7777), Uid: uid, Gid: gid, ModTime: p.time(st),
 	})
 }
 
@@ -365,7 +368,11 @@ func (p *packer) header(dir sys.FD, name, path string, st *sys.Stat) (*tar.Heade
 	if err != nil {
 		return nil, err
 	}
-	h := &tar.Header{Name: path, Mode: int64(a.mode), Uid: a.uid, Gid: a.gid, ModTime: p.time(st)}
+	uid, gid, err := p.o.Numbers.of(a.uid, a.gid)
+	if err != nil {
+		return nil, err
+	}
+	h := &tar.Header{Name: path, Mode: int64(a.mode), Uid: uid, Gid: gid, ModTime: p.time(st)}
 	if p.o.Fraction {
 		h.Format = tar.FormatPAX
 	}

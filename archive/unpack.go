@@ -141,6 +141,13 @@ func (u *unpacker) check(h *header) error {
 	if u.o.Owner != nil {
 		h.uid, h.gid = int64(u.o.Owner.UID), int64(u.o.Owner.GID)
 	}
+	if u.o.Numbers != nil {
+		uid, gid, err := u.o.Numbers(int(h.uid), int(h.gid))
+		if err != nil {
+			return invalid("%v", err)
+		}
+		h.uid, h.gid = int64(uid), int64(gid)
+	}
 	const none = 1<<32 - 1 // to the kernel this means: leave it as it is
 	if h.uid < 0 || h.uid >= none || h.gid < 0 || h.gid >= none {
 		return invalid("owner %d:%d", h.uid, h.gid)

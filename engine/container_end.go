@@ -68,8 +68,7 @@ func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
 	ran := exit.At.Sub(c.State.StartedAt)
 	r.attached.wait(deliverTime) // Compose closes its connections at the last end it hears of
 	e.event(c, et.ActionDie, "exitCode", strconv.Itoa(exit.Code), "execDuration", strconv.Itoa(int(ran.Seconds())))
-	e.networkEvents(&left, et.ActionDisconnect)
-	e.volumeEvents(c, et.ActionUnmount)
+	e.tell(plan.Ended(&left))
 
 	switch {
 	case again:

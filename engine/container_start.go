@@ -10,6 +10,7 @@ import (
 	et "github.com/moby/moby/api/types/events"
 
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/engine/plan"
 	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/shim"
@@ -47,7 +48,7 @@ func (e *Engine) startHeld(ctx context.Context, c *container.Container, mode sta
 	if err == nil {
 		return nil
 	}
-	code, err := startFailure(err)
+	code, err := plan.StartFailure(err)
 	e.containers.Note(c.ID, func(c *container.Container) error {
 		c.State = c.State.Fail(code, err.Error())
 		return nil
@@ -75,35 +76,35 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	}
 	undo.push(func() { storage.Leave(c, e.volumes) })
 	launching := begin(func() (supervisor, error) { return e.shims.Launch(ctx, c.ID) })
-	joining := begin(func() (*network.Sandbox, error) { return e.join(ctx, c) })
+	joining := begin(func() (sandbox, error) { return e.join(ctx, c) })
 	document, documentErr := e.document(c)
 	sup, launchErr := launching.wait()
-	sandbox, joinErr := joining.wait()
+	box, joinErr := joining.wait()
 	if launchErr == nil {
 		undo.push(func() { sup.Delete(ctx) })
 	}
 	if joinErr == nil {
 		undo.push(func() { e.networks.Leave(c.ID) })
-		defer sandbox.Close()
+		defer box.Close()
 	}
 	if err := firstError(documentErr, joinErr, launchErr); err != nil {
 		return err
 	}
 
-	if err := e.WriteNames(c, sandbox); err != nil {
+	if err := e.WriteNames(c, box.Sandbox); err != nil {
 		return err
 	}
-	config, err := e.supervise(c, document, sandbox)
+	config, err := e.supervise(c, document, box.Sandbox)
 	if err != nil {
 		return err
 	}
-	if err := storage.Keep(ctx, document.Mounts, sup); err != nil {
+	if err := firstError(box.namespaces.Keep(ctx, sup), storage.Keep(ctx, document.Mounts, sup)); err != nil {
 		return err
 	}
-	keeping := begin(func() (struct{}, error) { return struct{}{}, keepNames(ctx, sup, sandbox.Names) })
+	keeping := begin(func() (struct{}, error) { return struct{}{}, keepNames(ctx, sup, box.Names) })
 
 	// Addresses and ports are durable before anything uses them, so that no later daemon gives them away again.
-	recording := begin(func() (*container.Container, error) { return e.recordJoin(c.ID, sandbox, mode) })
+	recording := begin(func() (*container.Container, error) { return e.recordJoin(c.ID, box.Sandbox, mode) })
 	undo.push(func() { e.forgetJoin(c) })
 	pid, err := sup.Create(ctx, config)
 	_, recordErr := recording.wait()
@@ -129,8 +130,7 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	if err := e.etc.Relink(started); err != nil {
 		e.log_.Warn("tell containers that are linked to one of its address", "container", c.ID, "error", err)
 	}
-	e.networkEvents(started, et.ActionConnect)
-	e.volumeEvents(started, et.ActionMount)
+	e.tell(plan.Begun(started))
 	e.event(started, et.ActionStart)
 	e.forward(started, run.over)
 	e.work.Go(func() { e.watch(e.closing, run) })

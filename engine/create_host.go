@@ -19,6 +19,7 @@ func (e *Engine) describeHost() plan.Host {
 		Mems:     line("/sys/devices/system/node/online"),
 		Runtimes: slices.Sorted(maps.Keys(e.runtimes())),
 		Realtime: line("/sys/fs/cgroup/cpu/cpu.rt_period_us") != "",
+		Remapped: cfg.Remap != nil,
 		Systemd:  strings.HasSuffix(cfg.CgroupParent, ".slice"),
 	}
 }

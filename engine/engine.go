@@ -22,6 +22,7 @@ import (
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/shim"
+	"github.com/cove-containers/cove/spec"
 )
 
 // Parts are the keepers an engine conducts, opened, and its settings.
@@ -72,6 +73,8 @@ type Config struct {
 	// NoNewPrivileges is the default of that security option, SeccompProfile the JSON of a profile of the user's.
 	NoNewPrivileges bool
 	SeccompProfile  string
+	// Remap has containers live in user namespaces of their own, unless they ask for the host's; nil: all have the host's.
+	Remap *spec.Users
 	// InsecureRegistries and Mirrors are shown by info.
 	InsecureRegistries, Mirrors []string
 	// Debug and Listeners are shown by info.

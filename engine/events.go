@@ -20,6 +20,12 @@ func (e *Engine) log(kind et.Type, action et.Action, id string, attrs map[string
 	e.bus.Publish(et.Message{Type: kind, Action: action, Actor: et.Actor{ID: id, Attributes: attrs}})
 }
 
+func (e *Engine) tell(all []et.Message) {
+	for _, m := range all {
+		e.bus.Publish(m)
+	}
+}
+
 // event tells what happened to a container: its labels, image and name go with it, then extra in pairs.
 func (e *Engine) event(c *container.Container, action et.Action, extra ...string) {
 	attrs := maps.Clone(c.Config.Labels)

@@ -111,7 +111,7 @@ func (e *Engine) runCommand(ctx context.Context, c *container.Container, r *run,
 	defer func() {
 		if err != nil {
 			var code int
-			if code, err = startFailure(err); code != 127 {
+			if code, err = plan.StartFailure(err); code != 127 {
 				code = 126
 			}
 			x.end(code)

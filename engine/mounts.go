@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 
 	"github.com/containerd/errdefs"
-	et "github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
 	vt "github.com/moby/moby/api/types/volume"
 
@@ -142,18 +140,4 @@ func (e *Engine) copyUp(ctx context.Context, c *container.Container, mounts []pl
 // Mounts are the container's mounts for its runtime document. Missing sources of -v are made.
 func (e *Engine) Mounts(c *container.Container) ([]spec.Mount, error) {
 	return storage.Mounts(context.Background(), c, e.volumes, e.layers)
-}
-
-// volumeEvents tells which volumes a container began or ceased to use.
-func (e *Engine) volumeEvents(c *container.Container, action et.Action) {
-	for _, m := range c.Mounts {
-		if m.Type != mount.TypeVolume {
-			continue
-		}
-		attrs := map[string]string{"container": c.ID, "driver": m.Driver}
-		if action == et.ActionMount {
-			attrs["destination"], attrs["propagation"], attrs["read/write"] = m.Target, string(m.Propagation), strconv.FormatBool(m.RW)
-		}
-		e.log(et.VolumeEventType, action, m.Name, attrs)
-	}
 }

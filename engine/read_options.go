@@ -24,7 +24,7 @@ func (e *Engine) newView() *view.View {
 			Root: cfg.Root, CgroupParent: cfg.CgroupParent, Name: cfg.Name, Labels: cfg.Labels, LogDriver: cfg.LogDriver,
 			Runtimes: e.runtimes(), DefaultRuntime: cfg.DefaultRuntime,
 			InsecureRegistries: cfg.InsecureRegistries, Mirrors: cfg.Mirrors, Debug: cfg.Debug,
-			SeccompProfile: cfg.SeccompProfile != "", NoNewPrivileges: cfg.NoNewPrivileges,
+			SeccompProfile: cfg.SeccompProfile != "", NoNewPrivileges: cfg.NoNewPrivileges, Remapped: cfg.Remap != nil,
 		},
 		CgroupPath: e.cgroupPath, Devices: p.Devices, ExecIDs: e.execIDs, Bus: e.bus, Closing: e.closing,
 		Told: func(c *container.Container, action string) { e.event(c, et.Action(action)) },

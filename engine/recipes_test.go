@@ -13,6 +13,7 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 	et "github.com/moby/moby/api/types/events"
 
+	"github.com/cove-containers/cove/engine/plan"
 	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/runtime"
 )
@@ -208,7 +209,7 @@ func TestStartFailureCodes(t *testing.T) {
 		{errors.New("mount: not a directory"), 127, "mount: not a directory: Are you trying to mount a directory onto a file"},
 		{errors.New("port is already allocated"), 128, "port is already allocated"},
 	} {
-		code, err := startFailure(tt.err)
+		code, err := plan.StartFailure(tt.err)
 		if code != tt.code || !strings.HasPrefix(err.Error(), tt.text) {
 			t.Errorf("%v: %d %v", tt.err, code, err)
 		}

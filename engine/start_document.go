@@ -1,13 +1,11 @@
 package engine
 
 import (
-	"errors"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
@@ -37,6 +35,7 @@ func (e *Engine) document(c *container.Container) (*document, error) {
 	if s.Mounts, err = e.Mounts(c); err != nil {
 		return nil, err
 	}
+	s.Users = e.usersOf(c)
 	files := e.etc.Paths(c)
 	s.Hosts, s.ResolvConf, s.HostnameFile = files.Hosts, files.ResolvConf, files.Hostname
 	doc, err := spec.Document(s)
@@ -205,21 +204,4 @@ func userOf(c *container.Container) string {
 		return "0"
 	}
 	return c.Config.User
-}
-
-// startFailure gives a failed start its exit code and the words that clients look for.
-func startFailure(err error) (code int, told error) {
-	var start *runtime.StartError
-	text := err.Error()
-	switch {
-	case strings.Contains(text, "mount") && strings.Contains(text, syscall.ENOTDIR.Error()):
-		const hint = ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
-		return 127, errdefs.ErrInvalidArgument.WithMessage(text + hint)
-	case !errors.As(err, &start) || start.Code == 0:
-		return 128, err
-	case strings.Contains(text, syscall.EISDIR.Error()):
-		// The docker client tells 126 by these words alone.
-		text += ": " + syscall.EACCES.Error()
-	}
-	return start.Code, errdefs.ErrInvalidArgument.WithMessage(text)
 }

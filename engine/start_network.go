@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"github.com/containerd/errdefs"
-	et "github.com/moby/moby/api/types/events"
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/container"
@@ -30,21 +29,31 @@ func (e *Engine) NetworkRequest(c *container.Container) network.Request {
 	return r
 }
 
-// join gives the container its network.
-func (e *Engine) join(ctx context.Context, c *container.Container) (*network.Sandbox, error) {
+// join gives the container its network, and the user namespace that this belongs to.
+func (e *Engine) join(ctx context.Context, c *container.Container) (box sandbox, err error) {
+	if box.namespaces, err = e.openNamespaces(c); err != nil {
+		return sandbox{}, err
+	}
+	defer func() {
+		if err != nil {
+			box.namespaces.Close()
+		}
+	}()
 	request := e.NetworkRequest(c)
+	request.Own = box.namespaces.Network
 	if c.HostConfig.NetworkMode.IsContainer() {
 		other, err := e.neighbour(c, c.HostConfig.NetworkMode.ConnectedContainer(), "network")
 		if err != nil {
-			return nil, err
+			return box, err
 		}
 		ns, err := os.Open(namespace(other, "net"))
 		if err != nil {
-			return nil, fmt.Errorf("open network namespace of %s: %w", other.Name, err)
+			return box, fmt.Errorf("open network namespace of %s: %w", other.Name, err)
 		}
 		request.NetNS = ns
 	}
-	return e.networks.Join(ctx, c.ID, request)
+	box.Sandbox, err = e.networks.Join(ctx, c.ID, request)
+	return box, err
 }
 
 // What a supervisor keeps open of a container's network, by name.
@@ -98,19 +107,5 @@ func (e *Engine) restoreNetwork(ctx context.Context, c *container.Container, sup
 	}
 	if err := e.networks.Restore(c.ID, was, e.NetworkRequest(c)); err != nil {
 		e.log_.Error("could not take up a container's network", "container", c.ID, "error", err)
-	}
-}
-
-// networkEvents tells which networks a container joined or left.
-func (e *Engine) networkEvents(c *container.Container, action et.Action) {
-	for name, endpoint := range c.Networks {
-		kind := name
-		if kind != nt.NetworkHost && kind != nt.NetworkNone {
-			kind = nt.NetworkBridge
-		}
-		if kind == nt.NetworkNone {
-			kind = "null"
-		}
-		e.log(et.NetworkEventType, action, endpoint.NetworkID, map[string]string{"container": c.ID, "name": name, "type": kind})
 	}
 }

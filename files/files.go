@@ -80,6 +80,9 @@ func (f *Copier) work(ctx context.Context, ref string, writes bool, line Line, d
 	}()
 	err = sys.WithPrivateMount(v.root, "/", func() error {
 		defer sys.DetachMount(v.root)
+		if err := v.numbers.actAsRoot(); err != nil {
+			return err
+		}
 		if err := v.assemble(); err != nil {
 			return fmt.Errorf("put together the files of container %s: %w", v.c.ID, err)
 		}

@@ -34,7 +34,7 @@ func (f *Copier) CopyIn(ctx context.Context, ref, name string, r io.Reader, o In
 		if err != nil {
 			return err
 		}
-		options := archive.Options{Into: into, KeepTypes: o.KeepTypes}
+		options := archive.Options{Into: into, KeepTypes: o.KeepTypes, Numbers: v.numbers.inward()}
 		if o.AsUser && v.c.Config.User != "" {
 			if options.Owner, err = v.owner(); err != nil {
 				return err

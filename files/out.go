@@ -26,7 +26,7 @@ func (f *Copier) CopyOut(ctx context.Context, ref, name string, begin func(ct.Pa
 		defer found.Close()
 		copied = v.c
 		if st.Mode.IsDir() {
-			return archive.Pack(ctx, begin(st), found, archive.PackOptions{Base: st.Name})
+			return archive.Pack(ctx, begin(st), found, archive.PackOptions{Base: st.Name, Numbers: v.numbers.outward()})
 		}
 		p := absolute(name)
 		parent, err := sys.OpenPathInRoot(v.root, path.Dir(p), true)
@@ -34,7 +34,7 @@ func (f *Copier) CopyOut(ctx context.Context, ref, name string, begin func(ct.Pa
 			return findError(ref, name, err)
 		}
 		defer parent.Close()
-		return archive.Pack(ctx, begin(st), parent, archive.PackOptions{}, path.Base(p))
+		return archive.Pack(ctx, begin(st), parent, archive.PackOptions{Numbers: v.numbers.outward()}, path.Base(p))
 	})
 	if err != nil {
 		return copyError("copy from", copied, err)
@@ -62,7 +62,7 @@ func (f *Copier) Export(ctx context.Context, ref string, begin func() io.Writer,
 			return err
 		}
 		defer bare.Close()
-		return archive.Pack(ctx, begin(), bare, archive.PackOptions{})
+		return archive.Pack(ctx, begin(), bare, archive.PackOptions{Numbers: v.numbers.outward()})
 	})
 	if err != nil {
 		return copyError("export", exported, err)

@@ -32,6 +32,7 @@ type view struct {
 	// mounts are detached, those that others lie on first.
 	mounts  []placed
 	running bool
+	numbers *numbers
 	base    *layer.Root // of a container that does not run
 	hold    *layer.Hold
 	making  *layer.Hold // while mount points may be made in a layer that nobody runs on
@@ -128,6 +129,9 @@ func (f *Copier) openRunning(c *container.Container, writes bool) (_ *view, err 
 			return nil, errAgain // the process has ended, and one of the host has its number
 		}
 		err = sys.InMountNamespace(ns, func() error { return v.copyInside(f.targets(c)) })
+	}
+	if err == nil {
+		v.numbers, err = readNumbers(c.State.Pid)
 	}
 	// A process that has ended meanwhile says nothing about the container, and its number may be another's by now.
 	if now, stateErr := f.parts.Containers.Get(c.ID); stateErr != nil || now.State.Pid != c.State.Pid || errors.Is(err, fs.ErrNotExist) {

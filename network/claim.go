@@ -2,6 +2,7 @@ package network
 
 import (
 	"net"
+	"os"
 
 	"github.com/containerd/errdefs"
 	nt "github.com/moby/moby/api/types/network"
@@ -105,8 +106,12 @@ func (k *Keeper) yield(l *lan, want ipam.Pair) ipam.Pair {
 	return had.Without(rest)
 }
 
-// takeReady gives a namespace that is on l: one made ahead, unless its device is to have a name of its own.
-func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string) (r *ready, err error) {
+// takeReady gives a namespace that is on l: one made ahead, unless it is the container's own or its device is to have a name of
+// its own.
+func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string, own *os.File) (r *ready, err error) {
+	if own != nil && device == "" {
+		device = l.settings.Prefix + "0"
+	}
 	if device == "" {
 		pool := k.warmed(l)
 		if r, err = pool.Take(want); err != nil && want != must {
@@ -125,7 +130,7 @@ func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string) (r *read
 	if err != nil {
 		return nil, err
 	}
-	return k.makeWith(l, addresses, device)
+	return k.makeWith(l, addresses, device, own)
 }
 
 // unhook takes a namespace off a network: its device goes at once, its addresses a moment later.

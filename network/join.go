@@ -14,7 +14,6 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
-	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/option"
 	"github.com/cove-containers/cove/network/publish"
 )
@@ -39,6 +38,8 @@ type Request struct {
 	// NetNS is the namespace of the other container for mode "container:ID", where it is handed back in the sandbox,
 	// and the container's own for Connect and Disconnect.
 	NetNS *os.File
+	// Own is a new namespace for the container, where it is not to have one of the keeper's. It stays the caller's.
+	Own *os.File
 	// Force has Disconnect take a container off a network whatever of it is in disorder.
 	Force bool
 }
@@ -180,12 +181,12 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	switch first {
 	case nt.NetworkHost:
 	case nt.NetworkNone: // or it was taken off all its networks
-		r, err := k.bare.Take(ipam.Pair{})
+		ns, err := k.bareNamespace(req.Own)
 		if err != nil {
 			return nil, err
 		}
-		r.ns.Seal()
-		box.NetNS = r.ns.File
+		ns.Seal()
+		box.NetNS = ns.File
 	default:
 		if err := k.joinLans(box, m, wanted, req); err != nil {
 			return nil, err
@@ -267,7 +268,7 @@ func (k *Keeper) joinLans(box *Sandbox, m *member, wanted []wished, req Request)
 	if err := k.forward(); err != nil {
 		return err
 	}
-	r, err := k.joinFirst(m, wanted[0])
+	r, err := k.joinFirst(m, wanted[0], req.Own)
 	if err != nil {
 		return fmt.Errorf("join network %s: %w", wanted[0].network, err)
 	}
@@ -334,7 +335,7 @@ func (k *Keeper) real(name string) (*lan, error) {
 }
 
 // joinFirst takes a namespace that is on the network already.
-func (k *Keeper) joinFirst(m *member, w wished) (*ready, error) {
+func (k *Keeper) joinFirst(m *member, w wished, own *os.File) (*ready, error) {
 	l, err := k.real(w.network)
 	if err != nil {
 		return nil, err
@@ -346,7 +347,7 @@ func (k *Keeper) joinFirst(m *member, w wished) (*ready, error) {
 	if want.IsValid() {
 		k.graves.hasten(l, want)
 	}
-	r, err := k.takeReady(l, want, must, wishedOptions(w.EndpointSettings).Device)
+	r, err := k.takeReady(l, want, must, wishedOptions(w.EndpointSettings).Device, own)
 	if err != nil {
 		return nil, err
 	}

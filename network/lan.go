@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -322,12 +323,12 @@ func (k *Keeper) makeOn(l *lan, want ipam.Pair) (*ready, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.makeWith(l, addresses, l.settings.Prefix+"0")
+	return k.makeWith(l, addresses, l.settings.Prefix+"0", nil)
 }
 
 // makeWith is makeOn with addresses that are taken; when it fails they are given back.
-func (k *Keeper) makeWith(l *lan, addresses ipam.Pair, inside string) (*ready, error) {
-	ns, err := bridge.NewNamespace()
+func (k *Keeper) makeWith(l *lan, addresses ipam.Pair, inside string, own *os.File) (*ready, error) {
+	ns, err := namespaceOf(own)
 	if err != nil {
 		l.space.Free(addresses)
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -344,6 +345,34 @@ func (k *Keeper) makeBare(ipam.Pair) (*ready, error) {
 		return nil, err
 	}
 	return &ready{ns: ns}, nil
+}
+
+// bareNamespace gives a namespace that is on no network.
+func (k *Keeper) bareNamespace(own *os.File) (*bridge.Namespace, error) {
+	if own != nil {
+		return namespaceOf(own)
+	}
+	r, err := k.bare.Take(ipam.Pair{})
+	if err != nil {
+		return nil, err
+	}
+	return r.ns, nil
+}
+
+// namespaceOf sets up a container's own namespace, or a new one where it has none.
+func namespaceOf(own *os.File) (*bridge.Namespace, error) {
+	if own == nil {
+		return bridge.NewNamespace()
+	}
+	file, err := bridge.Duplicate(own)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := bridge.Furnish(file)
+	if err != nil {
+		file.Close()
+	}
+	return ns, err
 }
 
 // drop lets go of a namespace that no container got.

@@ -38,7 +38,7 @@ func OpenBundles(root string) *Bundles { return &Bundles{root: root} }
 
 // warn tells of what the process asks for in vain.
 func (b *Bundles) warn(p *specs.Process) {
-	if unknown := unknownCapabilities(p); len(unknown) > 0 && b.Warn != nil {
+	if unknown := document.UnknownCapabilities(p); len(unknown) > 0 && b.Warn != nil {
 		b.Warn("ignoring unknown capabilities: " + strings.Join(unknown, ", "))
 	}
 }

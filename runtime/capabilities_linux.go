@@ -1,11 +1,10 @@
 package runtime
 
 import (
-	"slices"
-
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/cove-containers/cove/runtime/document"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -30,11 +29,11 @@ type capabilityBounds struct {
 }
 
 // capabilitySets reads the document's sets; a document without them takes all capabilities away. What this system
-// does not know nobody can have: see unknownCapabilities.
+// does not know nobody can have: see document.UnknownCapabilities.
 func capabilitySets(c *specs.LinuxCapabilities) capabilityBounds {
 	var b capabilityBounds
 	into := []*capabilitySet{&b.bounding, &b.effective, &b.permitted, &b.inheritable, &b.ambient}
-	for i, names := range nameLists(c) {
+	for i, names := range document.CapabilityLists(c) {
 		for _, name := range names {
 			if n, known := sys.CapabilityNumber(name); known {
 				*into[i] |= 1 << uint(n)
@@ -42,28 +41,6 @@ func capabilitySets(c *specs.LinuxCapabilities) capabilityBounds {
 		}
 	}
 	return b
-}
-
-// nameLists are the five sets in the order bounding, effective, permitted, inheritable, ambient.
-func nameLists(c *specs.LinuxCapabilities) [][]string {
-	if c == nil {
-		return nil
-	}
-	return [][]string{c.Bounding, c.Effective, c.Permitted, c.Inheritable, c.Ambient}
-}
-
-// unknownCapabilities lists what the process asks for and this system does not know: the specification wants a warning
-// for those, and nothing else.
-func unknownCapabilities(p *specs.Process) []string {
-	var unknown []string
-	for _, names := range nameLists(p.Capabilities) {
-		for _, name := range names {
-			if _, known := sys.CapabilityNumber(name); !known && !slices.Contains(unknown, name) {
-				unknown = append(unknown, name)
-			}
-		}
-	}
-	return unknown
 }
 
 // outsideBounding lists what has to be dropped from the bounding set.

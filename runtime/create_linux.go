@@ -187,7 +187,7 @@ func (c *creation) openInit() error {
 
 func (c *creation) openNamespaces() error {
 	var err error
-	if c.namespaces, err = readNamespaces(c.spec.Linux.Namespaces, c.cfg.NetNS); err != nil {
+	if c.namespaces, err = readNamespaces(c.spec.Linux.Namespaces, c.cfg.NetNS, c.cfg.UserNS); err != nil {
 		return err
 	}
 	c.undo.push(c.namespaces.Close)
@@ -224,7 +224,7 @@ func (c *creation) startGroup() error {
 // placeholder is a process that does nothing until it is stopped.
 func placeholder() (pid int, stop func(), err error) { return holder(0, nil) }
 
-// holder is a placeholder in new namespaces, or in a user namespace that is there.
+// holder is a placeholder in new namespaces, which belong to a user namespace that is there where one is given.
 func holder(flags uintptr, users *os.File) (pid int, stop func(), err error) {
 	pipes, err := openPipes()
 	if err != nil {
@@ -234,6 +234,8 @@ func holder(flags uintptr, users *os.File) (pid int, stop func(), err error) {
 	if users != nil {
 		wait.add("hide the runtime", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 		wait.add("enter", unix.SYS_SETNS, users.Fd(), unix.CLONE_NEWUSER)
+		wait.add("make namespaces", unix.SYS_UNSHARE, flags)
+		flags = 0
 	}
 	wait.mark(markPrepared)
 	start := int(pipes.childStart.Fd())

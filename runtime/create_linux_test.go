@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/cove-containers/cove/runtime/document"
 )
 
 // sh is a container that runs a shell script.
@@ -238,7 +240,7 @@ func TestAmbientCapabilities(t *testing.T) {
 	expect(t, cfg, 0, "1000\n0000000000000400")
 	cfg = sh(t, "true")
 	cfg.Spec.Process.Capabilities.Bounding = []string{"CAP_NONE"}
-	if unknown := unknownCapabilities(cfg.Spec.Process); !slices.Equal(unknown, []string{"CAP_NONE"}) {
+	if unknown := document.UnknownCapabilities(cfg.Spec.Process); !slices.Equal(unknown, []string{"CAP_NONE"}) {
 		t.Errorf("unknown capabilities: %q", unknown)
 	}
 	expect(t, cfg, 0, "")

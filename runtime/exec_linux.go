@@ -155,7 +155,7 @@ func (e *execution) join() error {
 		}
 	}
 	if owner := ownerOf(e.container.users); owner != nil {
-		return rootfs.ActAs(*owner)
+		return sys.ActAs(owner.UID, owner.GID)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/cove-containers/cove/runtime/account"
 )
@@ -161,5 +162,40 @@ func TestBundleInUserNamespace(t *testing.T) {
 	}
 	if err := b.Delete(id, true); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestMappedLayers has a root whose layers lie on the disk with the container's own numbers, below it and in what it writes.
+func TestMappedLayers(t *testing.T) {
+	users := usersToJoin(t)
+	more := t.TempDir()
+	for name, owner := range map[string]int{"roots": 0, "fives": 5} {
+		writeFile(t, filepath.Join(more, name), name, 0o600)
+		if err := os.Chown(filepath.Join(more, name), owner, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(more, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cfg := sh(t, `stat -c '%u:%g %n' / /bin /roots /fives; cat /fives; echo; echo more >>/roots; touch /new; chown 7:8 /new; mkdir /d; stat -c '%u:%g %n' /roots /new /d /image/roots /image/bin; cat /image/fives`)
+	join(&cfg, pathOf(users))
+	cfg.Overlay.Lower = append([]string{more}, cfg.Overlay.Lower...)
+	cfg.Overlay.Mapped = true
+	cfg.Spec.Mounts = append(cfg.Spec.Mounts, specs.Mount{
+		Destination: "/image", Type: "overlay", Source: "overlay", Options: []string{"lowerdir+=" + cfg.Overlay.Lower[0], "lowerdir+=" + cfg.Overlay.Lower[1], "idmap", "ro"},
+	})
+	expect(t, cfg, 0, "0:0 /\n0:0 /bin\n0:0 /roots\n5:5 /fives\nfives\n0:0 /roots\n7:8 /new\n0:0 /d\n0:0 /image/roots\n0:0 /image/bin\nfives")
+	for name, want := range map[string]string{"roots": "0:0", "new": "7:8", "d": "0:0"} {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(cfg.Overlay.Upper, name), &st); err != nil || fmt.Sprintf("%d:%d", st.Uid, st.Gid) != want {
+			t.Errorf("%s is %d:%d's on the disk, want %s: %v", name, st.Uid, st.Gid, want, err)
+		}
+	}
+	cfg = sh(t, "true")
+	join(&cfg, pathOf(users))
+	cfg.Overlay.Lower, cfg.Overlay.Mapped = append([]string{"/proc/self"}, cfg.Overlay.Lower...), true
+	if _, err := Create(cfg, IO{}); err == nil || !strings.Contains(err.Error(), "cannot do it for the file system below") {
+		t.Errorf("a file system that maps nobody: %v", err)
 	}
 }

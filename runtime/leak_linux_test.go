@@ -112,7 +112,12 @@ func TestCreateLeavesNothing(t *testing.T) {
 		"terminal": func() (Config, IO) { return sh(t, "true"), IO{Terminal: true} },
 		"init":     func() (Config, IO) { c := sh(t, "true"); c.Init = true; return c, IO{} },
 		"users":    func() (Config, IO) { c := sh(t, "true"); mapUsers(&c); chownUpper(t, &c); return c, IO{} },
-		"joined":   func() (Config, IO) { c := sh(t, "true"); join(&c, pathOf(users)); chownUpper(t, &c); return c, IO{} },
+		"joined": func() (Config, IO) {
+			c := sh(t, "true")
+			join(&c, pathOf(users))
+			c.Overlay.Mapped = true
+			return c, IO{}
+		},
 	}
 	for name, make := range cfgs {
 		t.Run(name, func(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -37,7 +36,7 @@ var namespaceFlags = map[specs.LinuxNamespaceType]uintptr{
 }
 
 // readNamespaces opens the namespaces to join.
-func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces, err error) {
+func readNamespaces(list []specs.LinuxNamespace, network, users *os.File) (n namespaces, err error) {
 	defer func() {
 		if err != nil {
 			n.Close()
@@ -54,7 +53,7 @@ func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces
 		}
 		seen[ns.Type] = true
 		switch {
-		case ns.Type == specs.NetworkNamespace && network != nil:
+		case ns.Type == specs.NetworkNamespace && network != nil, ns.Type == specs.UserNamespace && users != nil:
 		case ns.Path == "":
 			n.create |= flag
 		default:
@@ -85,7 +84,10 @@ func readNamespaces(list []specs.LinuxNamespace, network *os.File) (n namespaces
 		}
 		n.join = append(n.join, joined{unix.CLONE_NEWNET, copied})
 	}
-	return n, nil
+	if users != nil {
+		n.users, err = aboveStandard(users, 0)
+	}
+	return n, err
 }
 
 // Close closes the namespaces' files.
@@ -169,7 +171,7 @@ func (n *namespaces) enter(offsets map[string]specs.LinuxTimeOffset) error {
 		}
 	}
 	if flags&unix.CLONE_NEWNET != 0 {
-		return raiseLoopback()
+		return sys.RaiseLoopback()
 	}
 	return nil
 }
@@ -184,7 +186,7 @@ func (n *namespaces) follow(pidfd int) error {
 		return fmt.Errorf("join the process's namespaces: %w", err)
 	}
 	if flags&unix.CLONE_NEWNET != 0 {
-		return raiseLoopback()
+		return sys.RaiseLoopback()
 	}
 	return nil
 }
@@ -199,33 +201,4 @@ func setTimeOffsets(offsets map[string]specs.LinuxTimeOffset) error {
 	}
 	// Only processes have the file, but a thread is found by its own number as well.
 	return os.WriteFile("/proc/"+strconv.Itoa(unix.Gettid())+"/timens_offsets", []byte(lines.String()), 0)
-}
-
-// interfaceRequest is struct ifreq with the flags filled in.
-type interfaceRequest struct {
-	name  [unix.IFNAMSIZ]byte
-	flags uint16
-	_     [22]byte
-}
-
-// raiseLoopback brings a new network namespace's only interface up.
-func raiseLoopback() error {
-	if err := raise("lo"); err != nil {
-		return fmt.Errorf("set up loopback interface: %w", err)
-	}
-	return nil
-}
-
-func raise(name string) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	r := interfaceRequest{flags: unix.IFF_UP}
-	copy(r.name[:], name)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&r))); errno != 0 {
-		return errno
-	}
-	return nil
 }

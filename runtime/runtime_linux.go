@@ -34,6 +34,8 @@ type Overlay struct {
 	Lower []string
 	// Upper and Work are the writable layer and its work folder; an empty Upper makes the root read-only.
 	Upper, Work string
+	// Mapped layers have the numbers that users have in the container, whatever those are outside.
+	Mapped bool
 }
 
 // Config says which container to make.
@@ -53,6 +55,8 @@ type Config struct {
 	Groups []string
 	// NetNS is the network namespace to join; nil: as the document says.
 	NetNS *os.File `json:"-"`
+	// UserNS is the user namespace to join; nil: as the document says.
+	UserNS *os.File `json:"-"`
 	// SeccompCache is a folder of compiled filters; empty: compile each time.
 	SeccompCache string
 	// Init runs a small reaper as process 1, which starts the program and forwards signals to it.

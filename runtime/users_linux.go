@@ -71,6 +71,27 @@ func openUsers(m *account.Map) (*os.File, error) {
 	return os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
 }
 
+// NewUserNamespace makes a user namespace in which nobody lives.
+func NewUserNamespace(userMap, groupMap []specs.LinuxIDMapping) (*os.File, error) {
+	return openUsers(&account.Map{Users: userMap, Groups: groupMap})
+}
+
+// NewNetworkNamespace makes a network namespace that belongs to a user namespace. Its loopback is down.
+func NewNetworkNamespace(users *os.File) (*os.File, error) {
+	pid, stop, err := holder(unix.CLONE_NEWNET, users)
+	if err != nil {
+		return nil, fmt.Errorf("make network namespace: %w", err)
+	}
+	defer stop()
+	return os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+}
+
+// UserMap is how a user namespace's users and groups are numbered outside.
+type UserMap = account.Map
+
+// ReadUserMap reads that of the user namespace that a process lives in.
+func ReadUserMap(pid int) (*UserMap, error) { return account.ReadMap(pid) }
+
 // mapIDs opens a user namespace for a mount's mappings; without any, the container's own count.
 func (c *creation) mapIDs(users, groups []specs.LinuxIDMapping) (*os.File, error) {
 	switch {

@@ -32,6 +32,9 @@ type external struct {
 
 // makeExternal writes the bundle and has the runtime create the container.
 func makeExternal(j job) (box, process, error) {
+	if j.cfg.users != nil {
+		return nil, nil, errdefs.ErrNotImplemented.WithMessage("a user namespace of its own: only Cove's own runtime can give it to a container")
+	}
 	if err := sys.BecomeSubreaper(); err != nil {
 		return nil, nil, fmt.Errorf("become subreaper: %w", err)
 	}

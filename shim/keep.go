@@ -47,6 +47,13 @@ func (s *supervisor) rooms() map[string]*os.File {
 	return all
 }
 
+// users is the user namespace that is kept, or nil.
+func (s *supervisor) users() *os.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept[keptUsers]
+}
+
 func (s *supervisor) keep(name string, file *os.File) error {
 	if file == nil {
 		return errFrame

@@ -16,10 +16,10 @@ func makeContainer(j job) (box, process, error) {
 	}
 	cfg := runtime.Config{
 		ID: j.id, Spec: j.cfg.Spec, User: j.cfg.User, Groups: j.cfg.Groups,
-		NetNS: j.cfg.NetNS, Rooms: j.cfg.rooms, SeccompCache: j.cfg.SeccompCache, Init: j.cfg.Init,
+		NetNS: j.cfg.NetNS, UserNS: j.cfg.users, Rooms: j.cfg.rooms, SeccompCache: j.cfg.SeccompCache, Init: j.cfg.Init,
 	}
 	if o := j.cfg.Overlay; o != nil {
-		cfg.Overlay = &runtime.Overlay{Lower: o.Lower, Upper: o.Upper, Work: o.Work}
+		cfg.Overlay = &runtime.Overlay{Lower: o.Lower, Upper: o.Upper, Work: o.Work, Mapped: j.cfg.users != nil}
 	}
 	c, err := runtime.Create(cfg, j.io)
 	if err != nil {

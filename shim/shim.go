@@ -49,6 +49,7 @@ type Config struct {
 	NetNS *os.File `json:"-"` // network namespace to join; the caller closes its own copy
 
 	rooms map[string]*os.File // see RoomOf
+	users *os.File            // see Namespaces
 
 	Stdin         bool // keep standard input open for attached clients; without it the process reads end of file
 	StdinOnce     bool // standard input ends with the first client that attached it

@@ -101,7 +101,7 @@ func (s *supervisor) create(cfg Config, netns *os.File) (any, error) {
 		_ = log.Close()
 		return nil, err
 	}
-	cfg.NetNS, cfg.rooms = netns, s.rooms()
+	cfg.NetNS, cfg.rooms, cfg.users = netns, s.rooms(), s.users()
 	b, p, err := s.make(job{s.id, s.dir, cfg, rio})
 	if err == nil {
 		err = s.main.streams.adopt(p.Console(), cfg.Stdin)
@@ -118,7 +118,7 @@ func (s *supervisor) create(cfg Config, netns *os.File) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.private = ownPIDs(cfg.Spec)
-	cfg.Spec, cfg.NetNS, cfg.rooms = nil, nil, nil
+	cfg.Spec, cfg.NetNS, cfg.rooms, cfg.users = nil, nil, nil, nil
 	s.box, s.log, s.cfg = b, log, cfg
 	s.main.process, s.main.pid = p, p.Pid()
 	return s.status(), nil

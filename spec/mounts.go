@@ -28,13 +28,17 @@ func mounts(s Settings, doc *specs.Spec) error {
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: readOnlyUnless(groupsWritable, "nosuid", "noexec", "nodev")},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 	}
+	if s.Users != nil && s.IPC.Host {
+		// Only who owns the namespace of the queues can mount them.
+		doc.Mounts = slices.DeleteFunc(doc.Mounts, func(m specs.Mount) bool { return m.Type == "mqueue" })
+	}
 	if !s.HostConfig.IpcMode.IsNone() {
 		doc.Mounts = append(doc.Mounts, shm(s))
 	}
 	// The user's mount replaces the engine's at the same place, as with -v /dev/shm:/dev/shm.
 	doc.Mounts = slices.DeleteFunc(doc.Mounts, func(m specs.Mount) bool { return targeted(s.Mounts, m.Destination) })
 	for _, m := range sorted(s.Mounts) {
-		doc.Mounts = append(doc.Mounts, specs.Mount{Destination: m.Target, Type: m.Type, Source: m.Source, Options: options(m)})
+		doc.Mounts = append(doc.Mounts, specs.Mount{Destination: m.Target, Type: m.Type, Source: m.Source, Options: options(s, m)})
 	}
 	return nil
 }
@@ -70,8 +74,15 @@ func sorted(all []Mount) []Mount {
 
 func depth(target string) int { return strings.Count(path.Clean(target), "/") }
 
-func options(m Mount) []string {
+func options(s Settings, m Mount) []string {
 	out := slices.Clone(m.Options)
+	switch {
+	case s.Users == nil:
+	case m.MayOwn:
+		out = append(out, "x-cove.mayidmap") // our runtime's own word
+	case m.Owned:
+		out = append(out, "idmap")
+	}
 	if m.Type == "bind" {
 		out = append(out, cmp.Or(map[bool]string{true: "bind"}[m.NonRecursive], "rbind"), cmp.Or(m.Propagation, "rprivate"))
 	}
@@ -97,8 +108,8 @@ func managedFiles(s Settings, doc *specs.Spec) error {
 		if f.source == "" || targeted(s.Mounts, f.target) {
 			continue
 		}
-		m := Mount{Type: "bind", Source: f.source, Target: f.target, ReadOnly: s.HostConfig.ReadonlyRootfs}
-		doc.Mounts = append(doc.Mounts, specs.Mount{Destination: m.Target, Type: m.Type, Source: m.Source, Options: options(m)})
+		m := Mount{Type: "bind", Source: f.source, Target: f.target, Owned: true, ReadOnly: s.HostConfig.ReadonlyRootfs}
+		doc.Mounts = append(doc.Mounts, specs.Mount{Destination: m.Target, Type: m.Type, Source: m.Source, Options: options(s, m)})
 	}
 	return nil
 }

@@ -18,6 +18,10 @@ func namespaces(s Settings, doc *specs.Spec) error {
 			doc.Linux.Namespaces = append(doc.Linux.Namespaces, specs.LinuxNamespace{Type: n.kind, Path: n.want.Path})
 		}
 	}
+	if s.Users != nil {
+		doc.Linux.Namespaces = append(doc.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		doc.Linux.UIDMappings, doc.Linux.GIDMappings = s.Users.Users, s.Users.Groups
+	}
 	// A name can only be set in a namespace of the container's own.
 	if s.UTS.Host || s.UTS.Path != "" {
 		doc.Hostname, doc.Domainname = "", ""

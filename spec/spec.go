@@ -20,6 +20,9 @@ type Namespace struct {
 	Path string
 }
 
+// Users is how a user namespace's users and groups are numbered outside.
+type Users struct{ Users, Groups []specs.LinuxIDMapping }
+
 // Mount is one resolved mount of a container: where it comes from on this host and how it appears inside.
 type Mount struct {
 	// Type is "bind" (a host path or a volume's folder) or a file system type such as "tmpfs" or "nfs".
@@ -34,6 +37,9 @@ type Mount struct {
 	Target string
 	// Options are extra mount options in the words of mount(8).
 	Options []string
+	// Owned tells that what is there lies on the disk with the numbers that users have in the container, as layers and
+	// volumes do; MayOwn leaves it as it is where the kernel cannot show it so.
+	Owned, MayOwn bool
 	// ReadOnly makes the mount and everything below it read-only.
 	ReadOnly bool
 	// ReadOnlyNonRecursive leaves mounts below a read-only bind as they are.
@@ -61,6 +67,8 @@ type Settings struct {
 	Mounts []Mount
 	// PID, IPC, UTS, Net and Cgroup tell which namespaces to use.
 	PID, IPC, UTS, Net, Cgroup Namespace
+	// Users is how the container's own user namespace is numbered; nil: it has the host's.
+	Users *Users
 	// ShmSource is a host path to bind at /dev/shm instead of a new tmpfs (shared IPC); empty: new.
 	ShmSource string
 	// CgroupPath is the container's cgroup, relative to the hierarchy ("/cove/ID").

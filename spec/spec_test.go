@@ -64,6 +64,36 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+func TestUsers(t *testing.T) {
+	ids := []specs.LinuxIDMapping{{HostID: 100000, Size: 65536}}
+	change := func(s *Settings) {
+		s.Mounts = []Mount{
+			{Type: "bind", Source: "/b", Target: "/b"}, {Type: "bind", Source: "/v", Target: "/v", Owned: true},
+			{Type: "bind", Source: "/m", Target: "/m", Owned: true, MayOwn: true},
+		}
+		s.Users = &Users{ids, ids}
+	}
+	doc := document(t, change)
+	if last := doc.Linux.Namespaces[len(doc.Linux.Namespaces)-1]; last.Type != specs.UserNamespace || !reflect.DeepEqual(doc.Linux.UIDMappings, ids) || !reflect.DeepEqual(doc.Linux.GIDMappings, ids) {
+		t.Errorf("%+v", doc.Linux)
+	}
+	for target, want := range map[string]string{"/b": "", "/v": "idmap", "/m": "x-cove.mayidmap", "/etc/hosts": "idmap", "/etc/resolv.conf": "idmap"} {
+		m, _ := mountAt(doc, target)
+		for _, word := range []string{"idmap", "x-cove.mayidmap"} {
+			if has := slices.Contains(m.Options, word); has != (word == want) {
+				t.Errorf("%s has the options %v", target, m.Options)
+			}
+		}
+	}
+	doc = document(t, func(s *Settings) { change(s); s.Users = nil })
+	if m, _ := mountAt(doc, "/v"); slices.Contains(m.Options, "idmap") {
+		t.Errorf("in the host's user namespace: %v", m.Options)
+	}
+	if doc = document(t, func(s *Settings) { change(s); s.IPC.Host = true }); slices.ContainsFunc(doc.Mounts, func(m specs.Mount) bool { return m.Type == "mqueue" }) {
+		t.Error("the host's queues cannot be mounted")
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	got := Environment("host", true, []string{"A=1", "TERM=foo", "A=2", "PATH", "B=", "NONE"})
 	if want := []string{"HOSTNAME=host", "TERM=foo", "A=2", "B="}; !slices.Equal(got, want) {

@@ -46,6 +46,16 @@ func ForbidWriting(m *os.File, recursive bool) error {
 	return unix.MountSetattr(int(m.Fd()), "", flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }
 
+// MapMount shows the files of a detached mount, and of those below it when recursive, as belonging to others, by the mappings
+// of a user namespace. A file system that cannot do so is EINVAL.
+func MapMount(m, users *os.File, recursive bool) error {
+	flags := uint(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	return unix.MountSetattr(int(m.Fd()), "", flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(users.Fd())})
+}
+
 // AttachMount puts a detached mount over target, which may be found by OpenPathInRoot.
 func AttachMount(m, target *os.File) error {
 	return unix.MoveMount(int(m.Fd()), "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)

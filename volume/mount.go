@@ -27,6 +27,8 @@ type Mount struct {
 	Source string
 	// Options in the words of mount(8).
 	Options []string
+	// Own tells that what is bound is the volume's own folder in the data root.
+	Own bool
 	// Room has the file system as containers that run have it mounted, in which case Type is "bind": see sys.CopyAlone. It
 	// is the store's, and open for as long as one of them runs.
 	Room *os.File
@@ -70,7 +72,7 @@ func (s *Store) Mount(name string) (Mount, error) {
 		return Mount{Type: "bind", Source: s.Path(name), Room: room.file}, nil
 	}
 	if len(r.Options) == 0 {
-		return Mount{Type: "bind", Source: s.Path(name)}, nil
+		return Mount{Type: "bind", Source: s.Path(name), Own: true}, nil
 	}
 	m, err := mountOf(r.Options)
 	if err != nil {

@@ -257,7 +257,7 @@ func TestMounts(t *testing.T) {
 		options map[string]string
 		want    Mount
 	}{
-		{nil, Mount{Type: "bind", Source: s.Path("v0")}},
+		{nil, Mount{Type: "bind", Source: s.Path("v0"), Own: true}},
 		{map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "size=100m,uid=1000"}, Mount{Type: "tmpfs", Source: "tmpfs", Options: []string{"size=100m", "uid=1000"}}},
 		{map[string]string{"type": "none", "device": host, "o": "bind,ro"}, Mount{Type: "bind", Source: host, Options: []string{"ro"}}},
 		{map[string]string{"type": "nfs", "device": ":/share", "o": "addr=10.0.0.9,rw"}, Mount{Type: "nfs", Source: ":/share", Options: []string{"addr=10.0.0.9", "rw"}}},

@@ -57,6 +57,7 @@ type settings struct {
 	execOptions, labels          []string
 	liveRestore, userlandProxy   bool
 	storageDriver                string
+	usernsRemap                  string
 	cdiDirs                      []string
 	builder                      builderSettings
 	features                     map[string]string
@@ -131,6 +132,7 @@ func newSettings() *settings {
 	f.BoolVar(&s.liveRestore, "live-restore", true, "Containers go on while the daemon is down (always so)")
 	f.BoolVar(&s.userlandProxy, "userland-proxy", false, "Accepted for compatibility: there is no proxy process")
 	f.StringVarP(&s.storageDriver, "storage-driver", "s", "overlay2", "Storage driver to use")
+	f.StringVar(&s.usernsRemap, "userns-remap", "", "User/Group setting for user namespaces")
 	f.StringArrayVar(&s.cdiDirs, "cdi-spec-dir", []string{"/etc/cdi", "/var/run/cdi"}, "Folders with descriptions of devices (Container Device Interface)")
 	f.StringArrayVar(&s.registry.listen, "registry-listen", nil, "Serve a registry of the daemon's own on this address, [HOST]:PORT")
 	s.registry.add(f, "registry-")

@@ -379,6 +379,13 @@ func engineConfig(s *settings) (engine.Config, error) {
 		}
 		c.SeccompProfile = string(profile)
 	}
+	var err error
+	if c.Remap, err = readRemap(s.usernsRemap); err != nil {
+		return c, err
+	}
+	if s.usernsRemap != "" && c.Remap == nil {
+		slog.Warn("User namespaces: root cannot be remapped with itself; user namespaces are OFF")
+	}
 	return c, nil
 }
 

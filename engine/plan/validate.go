@@ -23,6 +23,8 @@ type Host struct {
 	Cpus, Mems string
 	// Runtimes are the names --runtime accepts.
 	Runtimes []string
+	// Remapped tells that containers have user namespaces of their own, unless they ask for the host's.
+	Remapped bool
 	// Systemd tells that cgroups are slices.
 	Systemd bool
 	// Realtime tells that groups can be given real-time CPU.
@@ -36,6 +38,11 @@ func Validate(c *ct.Config, h *ct.HostConfig, host Host) (warnings []string, err
 		validateConfig, validateModes, validateNetworkMode, validateSecurity, validateUlimits, validateSysctls, validateHosts,
 	} {
 		if err := check(c, h); err != nil {
+			return nil, err
+		}
+	}
+	if host.Remapped && !h.UsernsMode.IsHost() {
+		if err := ValidateUsers(h); err != nil {
 			return nil, err
 		}
 	}

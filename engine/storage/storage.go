@@ -52,10 +52,12 @@ func Mounts(ctx context.Context, c *container.Container, volumes Volumes, layers
 			var v volume.Mount
 			v, err = volumes.Mount(m.Name)
 			s.Type, s.Source, s.Options, s.Room = v.Type, v.Source, v.Options, v.Room
+			s.Owned, s.MayOwn = v.Own || v.Room != nil, v.Room != nil
 		case m.Type == mount.TypeImage:
 			var lower []string
 			lower, err = layers.Stack(ctx, m.DiffIDs)
 			s = plan.OnLayers(s, lower)
+			s.Owned = true
 		case plan.Makes(m):
 			err = makeSource(m.Source)
 		}

@@ -108,6 +108,9 @@ func (v *View) securityOptions() []string {
 	if v.parts.Settings.SeccompProfile {
 		options[0] = "name=seccomp,profile=custom"
 	}
+	if v.parts.Settings.Remapped {
+		options = append(options, "name=userns")
+	}
 	if v.parts.Settings.NoNewPrivileges {
 		options = append(options, "name=no-new-privileges")
 	}

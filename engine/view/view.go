@@ -43,7 +43,7 @@ type Settings struct {
 	DefaultRuntime              string
 	InsecureRegistries, Mirrors []string
 	Debug, SeccompProfile       bool
-	NoNewPrivileges             bool
+	NoNewPrivileges, Remapped   bool
 }
 
 type described interface {

@@ -92,6 +92,20 @@ func enterNew() (*Namespace, error) {
 	return &Namespace{File: file, handle: handle}, nil
 }
 
+// Furnish sets up a namespace that somebody else has made, as NewNamespace leaves one. File is the caller's until it succeeds.
+func Furnish(file *os.File) (ns *Namespace, err error) {
+	err = Within(file, func() error {
+		ns, err = enterNew()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	ns.File.Close()
+	ns.File = file
+	return ns, nil
+}
+
 // EnterNamespace opens a namespace that is in use, to change it. File is the caller's and stays open.
 func EnterNamespace(file *os.File) (*Namespace, error) {
 	inside, err := file.Stat()

@@ -29,6 +29,29 @@ func (m *Map) Group(id uint32) (number uint32, known bool) {
 	return outside(m.Groups, id)
 }
 
+// UserInside is what a user's number outside is in the namespace; known tells that there is one.
+func (m *Map) UserInside(id uint32) (number uint32, known bool) { return inside(m.Users, id) }
+
+// GroupInside is the same of a group.
+func (m *Map) GroupInside(id uint32) (number uint32, known bool) { return inside(m.Groups, id) }
+
+// Whole tells that the namespace numbers everybody as the host does.
+func (m *Map) Whole() bool {
+	own := func(list []specs.LinuxIDMapping) bool {
+		return len(list) == 1 && list[0] == specs.LinuxIDMapping{Size: 1<<32 - 1}
+	}
+	return own(m.Users) && own(m.Groups)
+}
+
+func inside(list []specs.LinuxIDMapping, id uint32) (uint32, bool) {
+	for _, m := range list {
+		if id >= m.HostID && id-m.HostID < m.Size {
+			return m.ContainerID + id - m.HostID, true
+		}
+	}
+	return 0, false
+}
+
 func outside(list []specs.LinuxIDMapping, id uint32) (uint32, bool) {
 	for _, m := range list {
 		if id >= m.ContainerID && id-m.ContainerID < m.Size {

@@ -1,7 +1,13 @@
 // Package document writes what OCI documents begin with, and completes them as other runtimes do.
 package document
 
-import "github.com/opencontainers/runtime-spec/specs-go"
+import (
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/cove-containers/cove/sys"
+)
 
 // Example is a document to begin with: a shell in every namespace of its own, with few rights.
 func Example() *specs.Spec {
@@ -56,4 +62,26 @@ func GuardDevices(linux *specs.Linux) {
 	}
 	terminals := int64(136)
 	linux.Resources.Devices = append(rules, specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: &terminals, Access: "rwm"})
+}
+
+// CapabilityLists are the five sets in the order bounding, effective, permitted, inheritable, ambient.
+func CapabilityLists(c *specs.LinuxCapabilities) [][]string {
+	if c == nil {
+		return nil
+	}
+	return [][]string{c.Bounding, c.Effective, c.Permitted, c.Inheritable, c.Ambient}
+}
+
+// UnknownCapabilities lists what the process asks for and this system does not know: the specification wants a warning
+// for those, and nothing else.
+func UnknownCapabilities(p *specs.Process) []string {
+	var unknown []string
+	for _, names := range CapabilityLists(p.Capabilities) {
+		for _, name := range names {
+			if _, known := sys.CapabilityNumber(name); !known && !slices.Contains(unknown, name) {
+				unknown = append(unknown, name)
+			}
+		}
+	}
+	return unknown
 }

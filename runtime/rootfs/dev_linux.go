@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -110,18 +111,11 @@ func (r *Root) makeDevice(dev *os.File, d specs.LinuxDevice) error {
 
 // bindDevice shows the host's own node: no node in a file system of another user namespace can be opened.
 func (r *Root) bindDevice(dir *os.File, name, host string, kind uint32, number uint64) error {
-	node, err := sys.CopyMount(sys.WorkingDir, host, false)
+	node, err := hostDevice(host, kind, number)
 	if err != nil {
 		return err
 	}
 	defer node.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(node.Fd()), &st); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IFMT != kind || st.Rdev != number {
-		return fmt.Errorf("the host has another device there: %w", unix.ENODEV)
-	}
 	if err := setAttributes(node, false, unix.MountAttr{Propagation: unix.MS_PRIVATE}); err != nil {
 		return err
 	}
@@ -133,6 +127,31 @@ func (r *Root) bindDevice(dir *os.File, name, host string, kind uint32, number u
 		return err
 	}
 	return unix.MoveMount(int(node.Fd()), "", int(dir.Fd()), name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// hostDevice copies the mount of the host's node of a device: where the container has it, or where the kernel says.
+func hostDevice(at string, kind uint32, number uint64) (*os.File, error) {
+	places := []string{at}
+	class := map[uint32]string{unix.S_IFCHR: "char", unix.S_IFBLK: "block"}[kind]
+	if link, err := os.ReadFile(fmt.Sprintf("/sys/dev/%s/%d:%d/uevent", class, unix.Major(number), unix.Minor(number))); err == nil {
+		for line := range strings.Lines(string(link)) {
+			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVNAME="); ok {
+				places = append(places, path.Join("/dev", name))
+			}
+		}
+	}
+	for _, place := range places {
+		node, err := sys.CopyMount(sys.WorkingDir, place, false)
+		if err != nil {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(node.Fd()), &st); err == nil && st.Mode&unix.S_IFMT == kind && st.Rdev == number {
+			return node, nil
+		}
+		node.Close()
+	}
+	return nil, fmt.Errorf("the host has no node of it: %w", unix.ENODEV)
 }
 
 // isStub tells whether name is an empty file of dir's own file system, made to mount a device on.

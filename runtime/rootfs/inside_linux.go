@@ -1,10 +1,6 @@
 package rootfs
 
-import (
-	"os"
-
-	"golang.org/x/sys/unix"
-)
+import "os"
 
 // Filesystem is one that the container's first process makes, because only a process in a pid namespace can make that
 // namespace's proc, and because a file system belongs to the user namespace of whoever makes it.
@@ -44,20 +40,3 @@ func (r *Root) Inside() []Filesystem {
 
 // Deliver takes the mount that was made.
 func (f Filesystem) Deliver(made *os.File) { f.mount.source = made }
-
-// ActAs makes what the calling thread creates belong to owner; what the thread may do stays as it is.
-func ActAs(owner Owner) error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData
-	if err := unix.Capget(&header, &sets[0]); err != nil {
-		return err
-	}
-	if err := unix.Setfsgid(int(owner.GID)); err != nil {
-		return err
-	}
-	if err := unix.Setfsuid(int(owner.UID)); err != nil {
-		return err
-	}
-	// A user who is not root loses what has to do with files.
-	return unix.Capset(&header, &sets[0])
-}

@@ -14,8 +14,9 @@ type options struct {
 	bind, recursive bool
 	// copyUp fills a new file system with what it hides.
 	copyUp bool
-	// mapped shows a bind's files as belonging to others; mappedBelow those of the mounts below, too.
-	mapped, mappedBelow bool
+	// mapped shows a bind's files as belonging to others, or those of an overlay's layers; mappedBelow those of the mounts
+	// below, too. mayMap leaves them as they are where that cannot be.
+	mapped, mappedBelow, mayMap bool
 	// subpath is the part of a bind's source to show, looked up inside the source.
 	subpath string
 	// own are the attributes of the mount itself, below those of it and all mounts below it.
@@ -99,11 +100,13 @@ func parseOptions(kind string, words []string) (options, error) {
 			o.subpath = value
 		case w == "idmap" || w == "ridmap":
 			o.mapped, o.mappedBelow = true, w == "ridmap"
+		case w == "x-cove.mayidmap":
+			o.mapped, o.mayMap = true, true
 		default:
 			o.data = append(o.data, parameter{key, value, !hasValue})
 		}
 	}
-	if o.mapped && !o.bind {
+	if o.mapped && !o.bind && kind != "overlay" {
 		return o, fmt.Errorf("only binds can map users and groups: %w", errdefs.ErrInvalidArgument)
 	}
 	if o.bind && len(o.propagations) == 0 {

@@ -25,10 +25,12 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// Overlay is a root of stacked layers: Lower topmost first; without Upper it is read-only.
+// Overlay is a root of stacked layers: Lower topmost first; without Upper it is read-only. Mapped layers lie on the disk with
+// the numbers that users have in the container.
 type Overlay struct {
 	Lower       []string
 	Upper, Work string
+	Mapped      bool
 }
 
 // Hierarchy is one control group hierarchy as the container shall see it.
@@ -79,8 +81,10 @@ type Root struct {
 	settings Settings
 	dir      *os.File
 	made     []Stub
-	mounts   []*mount
-	null     *stamp
+	// mapped are directories of layers that show their files as belonging to the container's users.
+	mapped map[string]bool
+	mounts []*mount
+	null   *stamp
 	// hierarchies are what a cgroup mount shows.
 	hierarchies []Hierarchy
 }
@@ -115,7 +119,7 @@ func Open(s Settings) (*Root, error) {
 	}
 	before := false
 	for _, m := range r.mounts {
-		m.inside = !m.options.bind && (m.Type == "proc" && s.ProcInside || s.Owner != nil && m.Type != "cgroup")
+		m.inside = !m.options.bind && (m.Type == "proc" && s.ProcInside || s.Owner != nil && m.Type != "cgroup" && !m.options.mapped)
 		m.after = before
 		before = before || !m.inside
 		if !m.options.bind {
@@ -145,10 +149,8 @@ func Open(s Settings) (*Root, error) {
 // shows.
 func (r *Root) Mount(hierarchies []Hierarchy) error {
 	r.hierarchies = hierarchies
-	if r.settings.Owner != nil {
-		if err := ActAs(*r.settings.Owner); err != nil {
-			return fmt.Errorf("act as the container's root: %w", err)
-		}
+	if err := r.actAsOwner(); err != nil {
+		return err
 	}
 	for _, m := range r.mounts {
 		if err := r.put(m); err != nil {
@@ -156,6 +158,17 @@ func (r *Root) Mount(hierarchies []Hierarchy) error {
 		}
 	}
 	return r.makeDevices()
+}
+
+func (r *Root) actAsOwner() error {
+	o := r.settings.Owner
+	if o == nil {
+		return nil
+	}
+	if err := sys.ActAs(o.UID, o.GID); err != nil {
+		return fmt.Errorf("act as the container's root: %w", err)
+	}
+	return nil
 }
 
 // Place is where a root that is a folder of the host is mounted.
@@ -210,7 +223,13 @@ func (r *Root) MountRoot() error {
 			return fmt.Errorf("mount root: %w", err)
 		}
 	case o != nil:
-		if r.dir, err = sys.MountOverlay(o.Lower, o.Upper, o.Work); err != nil {
+		if o.Mapped {
+			err = r.mapOverlay(o)
+		}
+		if err == nil {
+			r.dir, err = sys.MountOverlay(o.Lower, o.Upper, o.Work)
+		}
+		if err != nil {
 			return fmt.Errorf("mount root: %w", err)
 		}
 	default:

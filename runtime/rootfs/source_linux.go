@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -109,11 +110,11 @@ func (m *mount) mapIDs() error {
 	if m.users == nil {
 		return nil
 	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(m.users.Fd())}
-	if err := setAttributes(m.source, m.options.mappedBelow, attr); err != nil {
-		return fmt.Errorf("map users and groups: %w", err)
+	err := mapUsers(m.source, m.users, m.options.mappedBelow)
+	if m.options.mayMap && errors.Is(err, unix.EINVAL) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // duplicate is another descriptor of the same open file, for a mount that the caller keeps.
@@ -237,11 +238,17 @@ func (r *Root) put(m *mount) error {
 			return err
 		}
 	} else {
-		if err := m.make(); err != nil {
+		if err := r.make(m); err != nil {
 			return m.failed(err)
 		}
 		if err := m.narrow(); err != nil {
 			return m.failed(err)
+		}
+		// The namespace of the queues is made before its maker is the container's root.
+		if o := r.settings.Owner; o != nil && m.Type == "mqueue" && m.inside {
+			if err := unix.Fchownat(int(m.source.Fd()), "", int(o.UID), int(o.GID), unix.AT_EMPTY_PATH); err != nil {
+				return m.failed(err)
+			}
 		}
 	}
 	if m.options.copyUp && !m.options.bind {
@@ -253,12 +260,23 @@ func (r *Root) put(m *mount) error {
 }
 
 // make makes a file system that the container's first process has not.
-func (m *mount) make() (err error) {
+func (r *Root) make(m *mount) (err error) {
 	if m.source != nil {
 		if m.after {
 			m.again()
 		}
 		return nil
+	}
+	if m.options.mapped { // layers, see parseOptions
+		var layers []string
+		for _, d := range m.options.data {
+			if d.key == "lowerdir+" {
+				layers = append(layers, d.value)
+			}
+		}
+		if err := r.mapLayers(layers); err != nil {
+			return err
+		}
 	}
 	attr := m.options.own
 	attr.Attr_set |= m.options.below.Attr_set
