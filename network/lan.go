@@ -106,7 +106,7 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 		return nil, err
 	}
 	l.spans = bridge.NewSpans(l.device, func(n int) (bridge.Device, error) {
-		further, err := l.device.Extend(k.cfg.spanName(r.ID, n), k.cfg.linkName(r.ID, n), tag, l.mtu, !set.ICC)
+		further, err := l.device.Extend(k.cfg.spanName(r.ID, n), k.cfg.linkName(r.ID, n), tag, l.mtu, l.isolates())
 		if err == nil && k.table != nil {
 			err = k.table.AddBridge(spanWall(further))
 		}
@@ -212,6 +212,18 @@ func (l *lan) hosts() (all []netip.Prefix) {
 // spanWall is what the firewall is told of a further bridge. Where the kernel has it look at bridged packets too, what
 // passes there goes to the first one, or stays; it is not on its way out.
 func spanWall(d bridge.Device) nft.Bridge { return nft.Bridge{Name: d.Name} }
+
+// gate is where containers that are kept apart may send to: the bridge itself. A bridge of somebody else may have another hardware address
+// tomorrow; there the kernel keeps them apart.
+func (l *lan) gate() net.HardwareAddr {
+	if l.settings.ICC || l.device.Foreign {
+		return nil
+	}
+	return l.device.MAC
+}
+
+// isolates tells whether the kernel keeps containers apart.
+func (l *lan) isolates() bool { return !l.settings.ICC && l.device.Foreign }
 
 // forgetWalls has the firewall forget the network.
 func (k *Keeper) forgetWalls(l *lan) error {
@@ -374,11 +386,6 @@ func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
 	return err
 }
 
-// memberOf is who the firewall is told that a device is.
-func memberOf(p bridge.Port) nft.Member {
-	return nft.Member{Device: p.Name, MAC: p.MAC, Addresses: p.Sends(), Routes: p.Routes}
-}
-
 // free gives addresses back, and the room on the bridge, when their device is gone.
 func (k *Keeper) free(l *lan, device string, addresses ipam.Pair) {
 	k.unplug(l, device)
@@ -402,7 +409,7 @@ func (l *lan) named() bool { return l.name != nt.NetworkBridge }
 // port is the device of an endpoint on l.
 func (k *Keeper) port(l *lan, addresses ipam.Pair, inside string) bridge.Port {
 	p := bridge.Port{
-		Name: k.vethName(addresses), Inside: inside, MTU: l.mtu, MAC: net.HardwareAddr(ipam.MAC(addresses.First())), Apart: !l.settings.ICC, Routes: l.settings.Routing,
+		Name: k.vethName(addresses), Inside: inside, MTU: l.mtu, MAC: net.HardwareAddr(ipam.MAC(addresses.First())), Apart: l.isolates(), Gate: l.gate(), Routes: l.settings.Routing,
 	}
 	if addresses.V4.IsValid() {
 		p.Addresses = append(p.Addresses, netip.PrefixFrom(addresses.V4, l.space.V4.Prefix().Bits()))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
+	"github.com/cove-containers/cove/network/nft"
 	"github.com/cove-containers/cove/network/publish"
 )
 
@@ -37,6 +38,11 @@ type endpoint struct {
 	aliases     []string
 	names       []string          // what others call it, without the network
 	links       map[string]string // alias, for this container alone, to the other's name
+}
+
+// memberOf is who the firewall is told that a device is.
+func memberOf(p bridge.Port) nft.Member {
+	return nft.Member{Device: p.Name, MAC: p.MAC, Addresses: p.Sends(), Routes: p.Routes, Gate: p.Gate}
 }
 
 func addressesOf(p bridge.Port) ipam.Pair { return (&ready{port: p}).Addresses() }

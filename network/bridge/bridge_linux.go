@@ -21,6 +21,7 @@ import (
 type Device struct {
 	Name  string
 	Index int
+	MAC   net.HardwareAddr
 	// Foreign tells that somebody else made it: it is used as it is, and never removed.
 	Foreign bool
 }
@@ -59,7 +60,7 @@ func Ensure(w Wish) (d Device, err error) {
 	if link.Type() != "bridge" {
 		return Device{}, fmt.Errorf("set up bridge %s: a device of kind %s has this name", name, link.Type())
 	}
-	d = Device{Name: name, Index: link.Attrs().Index, Foreign: w.Chosen && link.Attrs().Alias != w.Tag}
+	d = Device{Name: name, Index: link.Attrs().Index, MAC: link.Attrs().HardwareAddr, Foreign: w.Chosen && link.Attrs().Alias != w.Tag}
 	if d.Foreign {
 		return d, lodge(link, w.Addresses)
 	}

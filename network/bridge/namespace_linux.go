@@ -268,8 +268,9 @@ type Port struct {
 	Alias string
 	// Routes tells that it sends what is from others, for which it routes.
 	Routes bool
-	// Apart keeps it from talking to the bridge's other ports of this kind.
+	// Apart keeps it from talking to the bridge's other ports of this kind. Gate is instead the only hardware address that it may send to.
 	Apart bool
+	Gate  net.HardwareAddr
 }
 
 // Sends are the addresses that the one inside may send as.

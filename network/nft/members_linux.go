@@ -22,19 +22,29 @@ type Member struct {
 	Addresses []netip.Addr
 	// Routes lets it send, under its own hardware address, what is from others: it routes for them.
 	Routes bool
+	// Gate is the only hardware address that it may send to, the host's; nil for all.
+	Gate net.HardwareAddr
 }
 
-// membersSets are the names of the sets of members, by family, and of those that route.
-var membersSets = [3]string{"members", "members6", "routers"}
+// membersSets are the names of the sets of members, by family, of those that route, and of those that talk to the host alone.
+var membersSets = [5]string{"members", "members6", "routers", "gates", "apart"}
 
-// members are the sets of members, by family, and of those that route.
-type members [3]*nftables.Set
+// members are the sets of these names.
+type members [5]*nftables.Set
 
-// routers is the place of the set of members that route.
-const routers = 2
+// The places of sets that are of no family.
+const (
+	routers = 2
+	gates   = 3
+	apart   = 4
+)
 
 // elements are the member in the kernel's bytes, by set.
-func (m Member) elements() (out [3][]nftables.SetElement) {
+func (m Member) elements() (out [5][]nftables.SetElement) {
+	if m.Gate != nil {
+		out[apart] = []nftables.SetElement{{Key: ifname(m.Device)}}
+		out[gates] = []nftables.SetElement{{Key: append(append(ifname(m.Device), m.Gate...), 0, 0)}}
+	}
 	head := append(append(ifname(m.Device), m.MAC...), 0, 0)
 	for _, a := range m.Addresses {
 		key := append(bytes.Clone(head), a.AsSlice()...)
@@ -48,23 +58,42 @@ func (m Member) elements() (out [3][]nftables.SetElement) {
 
 // same tells whether two members may send as the same.
 func (m Member) same(o Member) bool {
-	return bytes.Equal(m.MAC, o.MAC) && m.Routes == o.Routes && len(m.Addresses) == len(o.Addresses) &&
+	return bytes.Equal(m.MAC, o.MAC) && bytes.Equal(m.Gate, o.Gate) && m.Routes == o.Routes && len(m.Addresses) == len(o.Addresses) &&
 		!slices.ContainsFunc(m.Addresses, func(a netip.Addr) bool { return !slices.Contains(o.Addresses, a) })
 }
 
-func memberOf(e nftables.SetElement) (Member, bool) {
+// memberOf reads an element of one of the sets but the last, which tells nothing that the one before does not.
+func memberOf(set int, e nftables.SetElement) (Member, bool) {
 	const head = unix.IFNAMSIZ + 8
 	if len(e.Key) < head {
 		return Member{}, false
 	}
 	name, _, _ := bytes.Cut(e.Key[:unix.IFNAMSIZ], []byte{0})
-	m := Member{Device: string(name), MAC: bytes.Clone(e.Key[unix.IFNAMSIZ:][:6])}
-	if a, ok := netip.AddrFromSlice(e.Key[head:]); ok {
-		m.Addresses = []netip.Addr{a}
-	} else {
-		m.Routes = true
+	m, address := Member{Device: string(name)}, net.HardwareAddr(bytes.Clone(e.Key[unix.IFNAMSIZ:][:6]))
+	switch set {
+	case gates:
+		m.Gate = address
+	case routers:
+		m.MAC, m.Routes = address, true
+	default:
+		m.MAC = address
+		if a, ok := netip.AddrFromSlice(e.Key[head:]); ok {
+			m.Addresses = []netip.Addr{a}
+		}
 	}
 	return m, true
+}
+
+// with is what is known by two elements together; the zero value knows nothing.
+func (m Member) with(o Member) Member {
+	m.Device, m.Addresses, m.Routes = o.Device, append(m.Addresses, o.Addresses...), m.Routes || o.Routes
+	if o.MAC != nil {
+		m.MAC = o.MAC
+	}
+	if o.Gate != nil {
+		m.Gate = o.Gate
+	}
+	return m
 }
 
 // buildBorder puts the table of the bridge family into the batch: what comes from a container's device must have its
@@ -89,6 +118,7 @@ func buildBorder(conn *nftables.Conn, name, prefix string) members {
 		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr),
 	}
 	conn.AddSet(sets[routers], nil)
+	sets.addGates(conn, table)
 	chain := conn.AddChain(&nftables.Chain{
 		Name: "border", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 	})
@@ -96,7 +126,7 @@ func buildBorder(conn *nftables.Conn, name, prefix string) members {
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte(prefix)},
 	}
-	rules := []rule{join(foreign, verdict(expr.VerdictAccept))}
+	rules := []rule{join(foreign, verdict(expr.VerdictAccept)), sets.beside()}
 	rules = append(append(rules, sets.border4()...), sets.border6()...)
 	for _, r := range append(rules, verdict(expr.VerdictDrop)) {
 		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: r})
@@ -171,7 +201,7 @@ func (m members) border6() []rule {
 }
 
 // admittedElements are those of all members, by set.
-func (t *Table) admittedElements() (all [3][]nftables.SetElement) {
+func (t *Table) admittedElements() (all [5][]nftables.SetElement) {
 	for _, m := range t.admitted {
 		for family, elements := range m.elements() {
 			all[family] = append(all[family], elements...)
@@ -257,7 +287,7 @@ func (t *Table) readMembers() (map[string]Member, error) {
 	if err != nil {
 		return there, nil
 	}
-	for _, name := range membersSets {
+	for i, name := range membersSets[:apart] {
 		set, err := t.conn.GetSetByName(table, name)
 		if err != nil {
 			continue // of an earlier engine that knew no such set
@@ -267,10 +297,8 @@ func (t *Table) readMembers() (map[string]Member, error) {
 			return nil, fmt.Errorf("read members of table %s: %w", t.name, err)
 		}
 		for _, e := range elements {
-			if m, ok := memberOf(e); ok {
-				m.Addresses = append(there[m.Device].Addresses, m.Addresses...)
-				m.Routes = m.Routes || there[m.Device].Routes
-				there[m.Device] = m
+			if m, ok := memberOf(i, e); ok {
+				there[m.Device] = there[m.Device].with(m)
 			}
 		}
 	}

@@ -34,7 +34,10 @@
 //	    set members        device . hardware address . IPv4 address of each endpoint
 //	    set members6       the same of IPv6
 //	    set routers        device . hardware address of endpoints that may send what is from others
+//	    set apart          devices of endpoints that talk to the host alone
+//	    set gates          the same . hardware address of the host on their bridge
 //	    chain border       what comes from a container's device: only what is its own
+//	    chain aside        where containers talk to the host alone: what else they may send, questions for the host's address
 package nft
 
 import (
@@ -234,8 +237,11 @@ func (t *Table) write() error {
 	t.members = buildBorder(t.conn, t.name, t.prefix)
 	admitted := t.admittedElements()
 	add := t.conn.SetAddElements
-	if err := errors.Join(t.fillPorts(), t.each(t.members[0], admitted[0], add), t.each(t.members[1], admitted[1], add),
-		t.each(t.members[routers], admitted[routers], add)); err != nil {
+	errs := []error{t.fillPorts()}
+	for i, set := range t.members {
+		errs = append(errs, t.each(set, admitted[i], add))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("fill nftables table %s: %w", t.name, err)
 	}
 	if err := t.flush(); err != nil {
