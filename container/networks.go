@@ -21,9 +21,20 @@ func (c *Container) LeaveNetworks() {
 	c.Networks, c.LastAddresses, c.LastAddresses6, c.Ports, c.SandboxID = endpoints, four, six, nil, ""
 }
 
-// AddressesHad are those the container has, or had when it ran, by network.
+// AddressesHad are those the container has, had when it ran, or has asked for and will have when it does, by network.
 func (c *Container) AddressesHad() (four, six map[string]netip.Addr) {
 	four, six = map[string]netip.Addr{}, map[string]netip.Addr{}
+	for name, wish := range c.Wished {
+		if wish == nil || wish.IPAMConfig == nil {
+			continue
+		}
+		if a := wish.IPAMConfig.IPv4Address; a.IsValid() {
+			four[name] = a
+		}
+		if a := wish.IPAMConfig.IPv6Address; a.IsValid() {
+			six[name] = a
+		}
+	}
 	maps.Copy(four, c.LastAddresses)
 	maps.Copy(six, c.LastAddresses6)
 	for name, endpoint := range c.Networks {

@@ -95,6 +95,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 		return answer, err
 	}
 	storage.Spare(dir)
+	e.keepAddresses(c)
 	e.event(c, et.ActionCreate)
 	return ct.CreateResponse{ID: c.ID, Warnings: warnings}, nil
 }

@@ -29,17 +29,22 @@ const (
 
 var errSilent = errors.New("the container's supervisor does not answer")
 
+// keepAddresses has the networks give nobody else what is the container's, as long as there are other addresses.
+func (e *Engine) keepAddresses(c *container.Container) {
+	four, six := c.AddressesHad()
+	e.networks.Remember(c.ID, four)
+	if len(six) > 0 {
+		e.networks.Remember(c.ID, six)
+	}
+}
+
 // reconcile brings records, supervisors, networks and files in step.
 func (e *Engine) reconcile(ctx context.Context) error {
 	all := e.containers.List()
 	for _, busy := range []bool{false, true} { // an address that two have had is his who had it when the daemon ended
 		for _, c := range all {
 			if c.State.Busy() == busy {
-				four, six := c.AddressesHad()
-				e.networks.Remember(c.ID, four)
-				if len(six) > 0 {
-					e.networks.Remember(c.ID, six)
-				}
+				e.keepAddresses(c)
 			}
 		}
 	}
