@@ -146,9 +146,6 @@ func (u *unpacker) hardLink(parent *directory, name string, h *header) error {
 
 // link links to file base of directory from; done is false when there is none.
 func (u *unpacker) link(parent *directory, name string, from *directory, base string) (done bool, err error) {
-	if from == parent && base == name {
-		return true, nil
-	}
 	if from.kids[base] != nil {
 		return false, invalid("hard link to a directory")
 	}
@@ -166,6 +163,10 @@ func (u *unpacker) link(parent *directory, name string, from *directory, base st
 		if st, err := sys.StatAt(dir, base); err == nil && st.Whiteout() {
 			return false, nil
 		}
+	}
+	if from == parent && base == name {
+		_, err := sys.StatAt(dir, base)
+		return err == nil, nil
 	}
 	err = u.place(parent, name, func(to sys.FD) error { return sys.LinkAt(dir, base, to, name) })
 	if errors.Is(err, fs.ErrNotExist) {

@@ -208,6 +208,12 @@ func TestUnpackBelow(t *testing.T) {
 			t.Errorf("hard link to %s: %v", target, err)
 		}
 	}
+	for name, wrong := range map[string]bool{"lib/none": true, "lib/a": false} { // links to themselves
+		_, err = unpackInto(t, t.TempDir(), pack(t, hard(name, name)), Options{Whiteouts: true, Below: openDir(t, base)})
+		if errdefs.IsInvalidArgument(err) != wrong || !wrong && err != nil {
+			t.Errorf("hard link of %s to itself: %v", name, err)
+		}
+	}
 }
 
 func TestUnpackKeepTypes(t *testing.T) {
