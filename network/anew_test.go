@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/option"
 )
 
@@ -157,6 +158,30 @@ func TestSmallSubnet(t *testing.T) {
 	}
 	if _, err := in.Join(context.Background(), "e", on("e", "bridge", "n")); err == nil || !strings.Contains(err.Error(), "no available IPv4 addresses") {
 		t.Errorf("one too many: %v", err)
+	}
+}
+
+// TestAddressOnItsWay: an address that somebody is just letting go of is waited for.
+func TestAddressOnItsWay(t *testing.T) {
+	in := start(t, testConfig(t, 0))
+	in.makeNet(t, "n", 0, func(r *nt.CreateRequest) {
+		r.IPAM.Config[0].Subnet = netip.PrefixFrom(userSubnet(0).Addr(), 29) // five addresses
+	})
+	for i := range 4 {
+		id := fmt.Sprint("c", i)
+		in.join(t, id, on(id, "n"))
+	}
+	l := in.lan("n")
+	for _, networks := range [][]string{{"n"}, {"bridge", "n"}} { // the first network, and a further one
+		held := in.yield(l, ipam.Pair{}) // the fifth is kept ready, or still going
+		for deadline := time.Now().Add(20 * time.Second); !held.IsValid() && time.Now().Before(deadline); in.graves.relieve(l) {
+			if held, _ = l.space.Take(ipam.Pair{}); !held.IsValid() {
+				held = in.yield(l, ipam.Pair{})
+			}
+		}
+		time.AfterFunc(100*time.Millisecond, func() { l.space.Free(held) })
+		in.join(t, "last", on("last", networks...))
+		in.Leave("last")
 	}
 }
 

@@ -3,6 +3,7 @@ package network
 import (
 	"net"
 	"os"
+	"time"
 
 	"github.com/containerd/errdefs"
 	nt "github.com/moby/moby/api/types/network"
@@ -54,7 +55,7 @@ func (k *Keeper) claim(l *lan, want, must ipam.Pair) (ipam.Pair, error) {
 		}
 	}
 	var have ipam.Pair
-	for {
+	for again := k.scarce(l); ; {
 		got, err := l.space.Complete(have, must)
 		if err == nil {
 			return got, nil
@@ -63,7 +64,7 @@ func (k *Keeper) claim(l *lan, want, must ipam.Pair) (ipam.Pair, error) {
 		if missing := must.Without(have); errdefs.IsAlreadyExists(err) && missing.IsValid() || errdefs.IsResourceExhausted(err) {
 			more = k.yield(l, missing)
 		}
-		if !more.IsValid() && errdefs.IsResourceExhausted(err) && k.graves.relieve(l) {
+		if !more.IsValid() && errdefs.IsResourceExhausted(err) && again() {
 			continue
 		}
 		if !more.IsValid() {
@@ -71,6 +72,21 @@ func (k *Keeper) claim(l *lan, want, must ipam.Pair) (ipam.Pair, error) {
 			return ipam.Pair{}, err
 		}
 		have = ipam.PairOf(append(have.All(), more.All()...)...)
+	}
+}
+
+// scarce is asked, each time that no address of l is free, whether there may be one now: that of a container that is going is had at
+// once, and one that is on its way from one to another is with somebody in a moment.
+func (k *Keeper) scarce(l *lan) (again func() bool) {
+	const moment, moments = 25 * time.Millisecond, 20
+	passed := 0
+	return func() bool {
+		if k.graves.relieve(l) {
+			return true
+		}
+		time.Sleep(moment)
+		passed++
+		return passed < moments
 	}
 }
 
@@ -117,7 +133,7 @@ func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string, own *os.
 		if r, err = pool.Take(want); err != nil && want != must {
 			r, err = pool.Take(must)
 		}
-		for errdefs.IsResourceExhausted(err) && k.graves.relieve(l) {
+		for again := k.scarce(l); errdefs.IsResourceExhausted(err) && again(); {
 			r, err = pool.Take(must)
 		}
 		// What is being made ahead at this moment may have the last address.
