@@ -201,8 +201,11 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	return box, nil
 }
 
-// forward has the host pass packets on for networks.
+// forward has the host pass packets on for networks. One after another: of two who write the kernel's switch at once both may be
+// answered that it is on, while it has reached no device (devinet_sysctl_forward changes it before it has the lock, and takes that back).
 func (k *Keeper) forward() error {
+	k.passing.Lock()
+	defer k.passing.Unlock()
 	if err := bridge.ForwardIPv4(); err != nil {
 		return err
 	}
