@@ -74,10 +74,10 @@ func TestBesideADropPolicy(t *testing.T) {
 	at := host + ":" + box.Ports[port("80/tcp")][0].HostPort
 	expect := func(when string, published, out bool) {
 		t.Helper()
-		if got := askFrom(t, world.File, at); fails(got) == published {
+		if got := asking(published)(t, world.File, at); fails(got) == published {
 			t.Errorf("%s: the world to the published port: %s", when, got)
 		}
-		if got := askFrom(t, box.NetNS, worlds+":8000"); fails(got) == out {
+		if got := asking(out)(t, box.NetNS, worlds+":8000"); fails(got) == out {
 			t.Errorf("%s: the container to the world: %s", when, got)
 		}
 		if got := ask("127.0.0.1:" + box.Ports[port("80/tcp")][0].HostPort); fails(got) {

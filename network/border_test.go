@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 
 	nt "github.com/moby/moby/api/types/network"
@@ -48,7 +49,7 @@ func TestMoreThanOneBridge(t *testing.T) {
 		}
 	}
 	for i, to := range apart[1:] {
-		if got := askFrom(t, apart[0].NetNS, to.Endpoints["alone"].IPAddress.String()+":80"); !fails(got) {
+		if got := shutFrom(t, apart[0].NetNS, to.Endpoints["alone"].IPAddress.String()+":80"); !fails(got) {
 			t.Errorf("kept apart, reaches %d", i+1)
 		}
 		if got := ask(to.Endpoints["alone"].IPAddress.String() + ":80"); fails(got) {
@@ -133,7 +134,7 @@ func TestNobodyPassesForAnother(t *testing.T) {
 		}
 		return netlink.AddrAdd(l, addr(victim))
 	})
-	if got := askFrom(t, thief.NetNS, address); !fails(got) {
+	if got := shutFrom(t, thief.NetNS, address); !fails(got) {
 		t.Errorf("with another's address: %s", got)
 	}
 	change("take a hardware address", func(l netlink.Link) error {
@@ -145,7 +146,7 @@ func TestNobodyPassesForAnother(t *testing.T) {
 		}
 		return netlink.LinkSetHardwareAddr(l, net.HardwareAddr(honest.Endpoints["n"].MacAddress))
 	})
-	if got := askFrom(t, thief.NetNS, address); !fails(got) {
+	if got := shutFrom(t, thief.NetNS, address); !fails(got) {
 		t.Errorf("with another's hardware address: %s", got)
 	}
 	if got := askFrom(t, honest.NetNS, address); fails(got) {
@@ -157,4 +158,18 @@ func TestNobodyPassesForAnother(t *testing.T) {
 	if got := askFrom(t, thief.NetNS, address); fails(got) {
 		t.Errorf("itself again: %s", got)
 	}
+}
+
+// shutFrom is askFrom where nobody is to answer.
+func shutFrom(t testing.TB, ns *os.File, address string) (answer string) {
+	inside(t, ns, func() { answer = askBy(net.Dialer{Timeout: shutTime}, address) })
+	return answer
+}
+
+// asking is how one asks where there is an answer or none.
+func asking(answered bool) func(t testing.TB, ns *os.File, address string) string {
+	if answered {
+		return askFrom
+	}
+	return shutFrom
 }

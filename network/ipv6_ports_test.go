@@ -89,18 +89,17 @@ func TestIPv6ToTheWorld(t *testing.T) {
 	}
 	routeFrom(t, ns, subnet6(0), host)
 	for _, network := range []string{"n", "shown"} {
-		if got := ask6From(t, ns.File, at(network), 80); !fails(got) {
+		if got := shut6From(t, ns.File, at(network), 80); !fails(got) {
 			t.Errorf("the world reaches a port of %s that is not published: %s", network, got)
 		}
 	}
 	for _, to := range []string{"o", "inner", "shown"} {
-		if got := ask6From(t, box["n"].NetNS, at(to), 80); !fails(got) {
+		if got := shut6From(t, box["n"].NetNS, at(to), 80); !fails(got) {
 			t.Errorf("from n to %s: %s", to, got)
 		}
 	}
-	began := time.Now()
-	if got := ask6From(t, box["inner"].NetNS, world, 8000); !fails(got) || time.Since(began) > 300*time.Millisecond {
-		t.Errorf("a closed network to the world, after %s: %s", time.Since(began), got)
+	if got := shut6From(t, box["inner"].NetNS, world, 8000); !fails(got) || strings.Contains(got, "timeout") {
+		t.Errorf("a closed network to the world, which is to be refused at once: %s", got)
 	}
 	if e := box["inner"].Endpoints["inner"]; e.IPv6Gateway.IsValid() {
 		t.Errorf("a closed network leads to %s", e.IPv6Gateway)
@@ -108,7 +107,7 @@ func TestIPv6ToTheWorld(t *testing.T) {
 	one, two := in.join(t, "one", on("one", "alone")), in.join(t, "two", on("two", "alone"))
 	serve6(t, two.NetNS, 80)
 	other := two.Endpoints["alone"].GlobalIPv6Address
-	if got := ask6From(t, one.NetNS, other, 80); !fails(got) {
+	if got := shut6From(t, one.NetNS, other, 80); !fails(got) {
 		t.Errorf("kept apart: %s", got)
 	}
 	if got := ask6(other, 80); fails(got) {
@@ -180,7 +179,7 @@ func TestIPv6Ports(t *testing.T) {
 				t.Errorf("%s: %s is answered %q, want %s", when, who, got, one.want)
 			}
 		}
-		if got := ask6From(t, ns.File, host, loop); !fails(got) {
+		if got := shut6From(t, ns.File, host, loop); !fails(got) {
 			t.Errorf("%s: the world reaches a port of the loopback: %s", when, got)
 		}
 	}
@@ -194,7 +193,7 @@ func TestIPv6Ports(t *testing.T) {
 	if err := conn.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Second); !in.table.Present() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); !in.table.Present() && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	check("after the table was deleted")
@@ -224,7 +223,7 @@ func TestIPv6Ports(t *testing.T) {
 	}
 	web.NetNS.Close()
 	in.Leave("web")
-	if got := ask6From(t, ns.File, host, number); !fails(got) {
+	if got := shut6From(t, ns.File, host, number); !fails(got) {
 		t.Errorf("after the container left: %s", got)
 	}
 	refused := on("old", "old")

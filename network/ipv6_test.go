@@ -50,13 +50,15 @@ func serveOn(t testing.TB, ns *os.File, network string, port int) {
 }
 
 // ask6 is ask for IPv6.
-func ask6(address netip.Addr, port int) string {
-	c, err := net.DialTimeout("tcp6", netip.AddrPortFrom(address, uint16(port)).String(), 700*time.Millisecond)
+func ask6(address netip.Addr, port int) string { return ask6For(dialTime, address, port) }
+
+func ask6For(patience time.Duration, address netip.Addr, port int) string {
+	c, err := net.DialTimeout("tcp6", netip.AddrPortFrom(address, uint16(port)).String(), patience)
 	if err != nil {
 		return "error: " + err.Error()
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Second))
+	c.SetDeadline(time.Now().Add(dialTime))
 	line, err := bufio.NewReader(c).ReadString('\n')
 	if err != nil {
 		return "error: " + err.Error()
@@ -66,6 +68,12 @@ func ask6(address netip.Addr, port int) string {
 
 func ask6From(t testing.TB, ns *os.File, address netip.Addr, port int) (answer string) {
 	inside(t, ns, func() { answer = ask6(address, port) })
+	return answer
+}
+
+// shut6From is ask6From where nobody is to answer.
+func shut6From(t testing.TB, ns *os.File, address netip.Addr, port int) (answer string) {
+	inside(t, ns, func() { answer = ask6For(shutTime, address, port) })
 	return answer
 }
 
@@ -163,7 +171,7 @@ func TestNetworkWithIPv6(t *testing.T) {
 	if _, err := in.Disconnect(context.Background(), "o", "n", Request{Networks: on("o", "old").Networks, NetNS: old.NetNS}); err != nil {
 		t.Fatal(err)
 	}
-	if got := ask6From(t, old.NetNS, e.GlobalIPv6Address, 80); !fails(got) {
+	if got := shut6From(t, old.NetNS, e.GlobalIPv6Address, 80); !fails(got) {
 		t.Errorf("after it was disconnected: %s", got)
 	}
 }
@@ -398,7 +406,7 @@ func TestNobodyPassesForAnotherOfIPv6(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if got := ask6From(t, thief.NetNS, address, 80); !fails(got) {
+	if got := shut6From(t, thief.NetNS, address, 80); !fails(got) {
 		t.Errorf("with another's address: %s", got)
 	}
 	if got := ask6From(t, honest.NetNS, address, 80); fails(got) {

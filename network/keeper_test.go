@@ -132,8 +132,12 @@ func serve(t testing.TB, ns *os.File, port int) {
 // ask connects and returns what the server answers, or the error.
 func ask(address string) string { return askBy(net.Dialer{Timeout: dialTime}, address) }
 
-// dialTime lets one packet be lost: it is sent again after a second.
-const dialTime = 2500 * time.Millisecond
+const (
+	// dialTime lets one packet be lost: it is sent again after a second.
+	dialTime = 2500 * time.Millisecond
+	// shutTime is for those who are not to be let in: what is let through is there at once.
+	shutTime = 700 * time.Millisecond
+)
 
 func askBy(d net.Dialer, address string) string {
 	c, err := d.Dial("tcp4", address)
@@ -141,7 +145,7 @@ func askBy(d net.Dialer, address string) string {
 		return "error: " + err.Error()
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Second))
+	c.SetDeadline(time.Now().Add(dialTime))
 	line, err := bufio.NewReader(c).ReadString('\n')
 	if err != nil {
 		return "error: " + err.Error()
@@ -245,7 +249,7 @@ func TestWhatLeavesHasTheHostsAddress(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if got := askFrom(t, world.File, box.Endpoints["bridge"].IPAddress.String()+":80"); !strings.HasPrefix(got, "error") {
+	if got := shutFrom(t, world.File, box.Endpoints["bridge"].IPAddress.String()+":80"); !strings.HasPrefix(got, "error") {
 		t.Errorf("the world reaches a port that is not published: %s", got)
 	}
 }
@@ -254,7 +258,7 @@ func TestInstancesAreApart(t *testing.T) {
 	one, two := start(t, testConfig(t, 0)), start(t, testConfig(t, 1))
 	a, b := one.join(t, "a", Request{}), two.join(t, "b", Request{})
 	serve(t, b.NetNS, 80)
-	if got := askFrom(t, a.NetNS, b.Endpoints["bridge"].IPAddress.String()+":80"); !strings.HasPrefix(got, "error") {
+	if got := shutFrom(t, a.NetNS, b.Endpoints["bridge"].IPAddress.String()+":80"); !strings.HasPrefix(got, "error") {
 		t.Errorf("a container reaches another engine's: %s", got)
 	}
 }
@@ -300,7 +304,7 @@ func TestPublishedPorts(t *testing.T) {
 		if tc.from == nil {
 			got = ask(tc.to)
 		} else {
-			got = askFrom(t, tc.from, tc.to)
+			got = asking(tc.fine)(t, tc.from, tc.to)
 		}
 		if fine := !strings.HasPrefix(got, "error"); fine != tc.fine {
 			t.Errorf("%s: %s", tc.who, got)
@@ -314,7 +318,7 @@ func TestPublishedPorts(t *testing.T) {
 		t.Errorf("after leaving: %s (was %s)", got, own)
 	}
 	box.NetNS.Close()
-	for range 100 {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		flows, err := os.ReadFile("/proc/net/nf_conntrack")
 		if err != nil || !strings.Contains(string(flows), "="+own+" ") {
 			return
@@ -439,7 +443,7 @@ func TestTableComesBack(t *testing.T) {
 	}
 	address := "127.0.0.1:" + box.Ports[port("80/tcp")][0].HostPort
 	var got string
-	for range 50 {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond)
 		if got = ask(address); !strings.HasPrefix(got, "error") {
 			return

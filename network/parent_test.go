@@ -166,7 +166,7 @@ func TestNetworksOnAParent(t *testing.T) {
 		if _, err := in.Disconnect(ctx, "c", "n", req); err != nil {
 			t.Errorf("%s: disconnect: %v", what, err)
 		}
-		if got := askFrom(t, box.NetNS, c.router+":8000"); !fails(got) {
+		if got := shutFrom(t, box.NetNS, c.router+":8000"); !fails(got) {
 			t.Errorf("%s: after it left: %s", what, got)
 		}
 		in.Leave("c")

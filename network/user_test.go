@@ -89,7 +89,7 @@ func TestUserNetworksAreApart(t *testing.T) {
 		{"neighbours kept apart", x, at(y, "alone"), false},
 		{"kept apart, out", x, address + ":8000", true},
 	} {
-		if got := askFrom(t, tc.from.NetNS, tc.to); fails(got) == tc.fine {
+		if got := asking(tc.fine)(t, tc.from.NetNS, tc.to); fails(got) == tc.fine {
 			t.Errorf("%s: %s", tc.who, got)
 		}
 	}

@@ -319,7 +319,7 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		missed := false
-		for deadline := time.After(2 * time.Second); !missed; {
+		for deadline := time.After(20 * time.Second); !missed; {
 			select {
 			case present := <-gone:
 				missed = !present
