@@ -207,7 +207,7 @@ func TestNoteIsWrittenBehind(t *testing.T) {
 	if _, err := s.Note("a1", func(c *Container) error { c.RestartCount = 3; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	for range 100 {
+	for range 1000 {
 		if c, _ := reopen(t, db).Get("a1"); c.RestartCount == 3 {
 			return
 		}

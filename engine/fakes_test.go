@@ -437,7 +437,7 @@ func engineOn(t *testing.T, w *world, db *state.DB, root string) *Engine {
 	})
 	e.images, e.layers, e.networks, e.volumes, e.shims = fakeImages{w}, fakeLayers{w}, fakeNetworks{w}, fakeVolumes{w}, fakeShims{w}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := e.Shutdown(ctx); err != nil {
 			t.Error(err)

@@ -134,7 +134,7 @@ func TestCancelledPull(t *testing.T) {
 	res.Body.Close()
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("still pulling")
 	}
 }

@@ -37,7 +37,7 @@ func TestKilledDaemon(t *testing.T) {
 
 	k := w.open()
 	left, err := k.Leftovers()
-	for late := time.Now().Add(10 * time.Second); len(left) > 2 && time.Now().Before(late); left, err = k.Leftovers() {
+	for late := time.Now().Add(30 * time.Second); len(left) > 2 && time.Now().Before(late); left, err = k.Leftovers() {
 		time.Sleep(20 * time.Millisecond) // what was half made goes by itself, later where the machine has much to do
 	}
 	if err != nil || slices.Contains(left, ids["half"]) || len(left) != 2 {
@@ -129,7 +129,7 @@ func TestKilledSupervisor(t *testing.T) {
 func TestSpareEnds(t *testing.T) {
 	w := newWorld(t)
 	w.killedDaemon(played{Dir: w.Keeper.dir})
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for len(w.spares()) > 1 { // our own Keeper has one
 		if time.Now().After(deadline) {
 			t.Fatalf("spares %v", w.spares())
@@ -203,7 +203,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	time.Sleep(10 * refillAfterStart)
 	// With the race detector a program takes a second to end.
-	for late := time.Now().Add(5 * time.Second); len(w.spares()) > max(processes, 1) && time.Now().Before(late); {
+	for late := time.Now().Add(30 * time.Second); len(w.spares()) > max(processes, 1) && time.Now().Before(late); {
 		time.Sleep(refillAfterStart)
 	}
 	if now := count("/proc/self/fd"); now > files+2 {

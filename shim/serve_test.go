@@ -172,7 +172,7 @@ func (in *inside) supervisorEnds() {
 		if err != nil {
 			in.t.Error(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		in.t.Error("the supervisor does not end")
 	}
 	select {

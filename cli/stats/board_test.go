@@ -81,7 +81,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Wait()
-	for deadline := time.Now().Add(5 * time.Second); ids(b) != "an cn"; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ids(b) != "an cn"; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(ids(b))
 		}
