@@ -132,8 +132,9 @@ func TestCheck(t *testing.T) {
 // strayCgroup makes a group below the engine's own that no container has, as one left behind would be.
 func (e *Engine) strayCgroup(id string) string {
 	e.t.Helper()
+	// It fails when a group of somebody else goes while it looks.
 	out, err := exec.Command("sh", "-c", "find /sys/fs/cgroup -type d -name "+e.Run("cove", "ps", "-q", "--no-trunc")).Output()
-	if err != nil || len(out) == 0 {
+	if len(out) == 0 {
 		e.t.Fatalf("no cgroup of a container: %v", err)
 	}
 	var path string

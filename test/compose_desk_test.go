@@ -56,11 +56,10 @@ func (o *transcript) end() {
 // hears waits until a command beside the test has printed text.
 func (p *project) hears(o *transcript, text string) {
 	p.Helper()
-	for range 300 {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if strings.Contains(o.String(), text) {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	p.Errorf("%q never says %q: %s", o.cmd.Args, text, o.String())
 }
@@ -70,7 +69,7 @@ func (p *project) hears(o *transcript, text string) {
 func (p *project) turnsTo(path, want string, again func()) {
 	p.Helper()
 	got := ""
-	for i := range 150 {
+	for i := range 300 {
 		if i%25 == 0 && again != nil {
 			again()
 		}
@@ -136,7 +135,7 @@ func composeDesk(t *testing.T, e *Engine) {
 
 	p.deskWatch()
 	p.run("--profile", "mail", "up", "-d", "mail")
-	p.says([]string{"mail to "}, "logs", "mail")
+	p.eventually("mail to ", "logs", "mail")
 	p.run("restart", "-t", "5", "db") // takes web along, which depends on it
 	p.turnsTo("/answered", "2 answered by the desk at home", nil)
 	p.run("--profile", "*", "down", "-t", "5", "--remove-orphans")
@@ -190,9 +189,11 @@ func (p *project) deskVerbs() {
 	}
 	p.exits(3, "--profile", "report", "wait", "report")
 	attached := p.beside("attach", "--no-stdin", "--sig-proxy=false", "--index", "1", "worker")
-	time.Sleep(time.Second)
-	for range 4 { // of two workers the one attached to answers some
-		p.page("web", "3000", "/new")
+	for range 60 { // of two workers the one attached to answers some, once it is attached to
+		if p.page("web", "3000", "/new"); strings.Contains(attached.String(), "answered") {
+			break
+		}
+		time.Sleep(500 * time.Millisecond)
 	}
 	p.hears(attached, "answered")
 	attached.cmd.Process.Kill()

@@ -69,15 +69,26 @@ func (p *project) says(words []string, args ...string) {
 	}
 }
 
+// eventually runs compose until what it prints has a word in it: what a container prints comes when it comes.
+func (p *project) eventually(word string, args ...string) {
+	p.Helper()
+	out := p.run(args...)
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(out, word) && time.Now().Before(deadline); {
+		out = p.run(args...)
+	}
+	if !strings.Contains(out, word) {
+		p.Errorf("compose %s never says %q:\n%s", strings.Join(args, " "), word, out)
+	}
+}
+
 // page is what a service answers at its published port.
 func (p *project) page(service, port, path string) string {
 	p.Helper()
 	at := strings.TrimSpace(p.run("port", service, port))
-	for range 50 {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if body, ok := ask(at, path); ok {
 			return body
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	p.Fatalf("%s does not answer at %s%s\n%s", service, at, path, p.run("logs"))
 	return ""
@@ -166,7 +177,7 @@ func (p *project) watch() {
 	}
 	defer func() { watcher.Process.Signal(os.Interrupt); watcher.Wait() }()
 	got := ""
-	for i := range 100 {
+	for i := range 300 {
 		if i%10 == 0 { // it may not have looked before
 			if err := os.WriteFile(filepath.Join(p.dir, "app/pages/index.txt"), []byte("the second page\n"), 0o644); err != nil {
 				p.Fatal(err)
@@ -207,7 +218,7 @@ func TestComposeNotes(t *testing.T) {
 	if got := p.page("proxy", "8080", "/cgi-bin/notes"); got != "made\n" {
 		t.Errorf("the notes are %q", got)
 	}
-	p.says([]string{"made"}, "logs", "--no-log-prefix", "after")
+	p.eventually("made", "logs", "--no-log-prefix", "after")
 	names := map[string]bool{}
 	for range 60 {
 		names[p.page("proxy", "8080", "/name")] = true

@@ -106,12 +106,7 @@ func TestPlainTCP(t *testing.T) {
 	if err == nil || !strings.Contains(strings.ToLower(string(out)), "tls") {
 		t.Errorf("plain TCP on every address: %v: %s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := freeAddress()
 	e.Args = append(e.Args, "-H", "tcp://"+addr)
 	e.Start()
 	resp, err := http.Get("http://" + addr + "/_ping")

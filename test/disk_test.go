@@ -110,7 +110,7 @@ func TestSmallDisk(t *testing.T) {
 		if out, errOut, code := e.Try(client, "pull", r.Host()+"/x:bomb"); code != 1 || !strings.Contains(out+errOut, "no space left") {
 			t.Errorf("%s pull: status %d: %s%s", client, code, out, errOut)
 		}
-		for deadline := time.Now().Add(5 * time.Second); used(t, mount) > before+2 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); used(t, mount) > before+2 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		}
 		if after := used(t, mount); after > before+2 {
 			t.Errorf("%s: the failed pull left %d MB", client, after-before)
@@ -219,7 +219,7 @@ func TestKilledPulls(t *testing.T) {
 	e.Run("cove", "rmi", "busybox")
 	clean(t, e, "all removed")
 	for _, dir := range []string{"containers", "layers/writable", "layers/fixes"} {
-		if left := list(filepath.Join(e.DataRoot, dir)); len(left) > 0 {
+		if left := e.emptied(dir); len(left) > 0 {
 			t.Errorf("%s holds %v", dir, left)
 		}
 	}

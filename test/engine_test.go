@@ -83,7 +83,7 @@ type Engine struct {
 	// Subnet6 is the same of IPv6, such as "fd10:40:1".
 	Subnet6 string
 	exited  chan struct{}
-	log     bytes.Buffer
+	log     lockedBuffer
 }
 
 var subnets atomic.Int32
@@ -164,7 +164,7 @@ func (e *Engine) TryStart() error {
 	}
 	e.exited = make(chan struct{})
 	go func(cmd *exec.Cmd, done chan struct{}) { cmd.Wait(); close(done) }(e.daemon, e.exited)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		select {
 		case <-e.exited:
 			return fmt.Errorf("coved ended: %s: %s", e.daemon.ProcessState, e.log.String())
@@ -204,7 +204,7 @@ func (e *Engine) end(sig syscall.Signal) {
 	e.daemon.Process.Signal(sig)
 	select {
 	case <-e.exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		e.t.Errorf("coved does not end on %v", sig)
 		e.daemon.Process.Kill()
 		<-e.exited
@@ -292,8 +292,9 @@ func (e *Engine) finish() {
 		}
 		e.Stop()
 	}
+	// The kernel takes network namespaces down one after another, those of all engines in one queue.
 	var left []string
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		if left = e.leftovers(); len(left) == 0 || time.Now().After(deadline) {
 			break
 		}

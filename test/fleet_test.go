@@ -43,12 +43,7 @@ func newReplica(t *testing.T, env []string, args ...string) *replica {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := freeAddress()
 	r := &replica{t: t, addr: addr, env: env, log: filepath.Join(t.TempDir(), "log")}
 	r.args = append([]string{filepath.Join(bin, "coved"), "registry", "serve", "--listen", addr}, args...)
 	r.start()

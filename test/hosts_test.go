@@ -159,7 +159,7 @@ func addressIn(line string) string {
 func (s *station) expect(what string, to netip.Addr, port int, want string) {
 	s.t.Helper()
 	var got string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if got = s.ask(to, port); got == want {
 			return
 		}
@@ -187,6 +187,7 @@ func TestHostsApart(t *testing.T) {
 	w := newWire(t)
 	a, b, c := w.host("a"), w.host("b"), w.host("c")
 	one, two := a.engine("--ipv6"), b.engine("--ipv6")
+	t.Cleanup(a.tell)
 	for _, e := range []*Engine{one, two} {
 		e.Start()
 		e.Load("busybox")
@@ -250,6 +251,16 @@ func TestHostsApart(t *testing.T) {
 	}
 }
 
+// tell writes what a host's network is like into the log of a test that has failed.
+func (s *station) tell() {
+	if !s.t.Failed() {
+		return
+	}
+	out, _ := exec.Command("ip", "netns", "exec", s.name, "sh", "-c", `grep . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv[46]/conf/*/forwarding
+		ip -br addr; ip route; ip neigh; nft list tables; for t in ip ip6 bridge; do nft list table $t $(nft list tables | sed -n "s/table $t //p" | head -1); done`).CombinedOutput()
+	s.t.Logf("%s:\n%s", s.name, out)
+}
+
 // loseEverything takes from an engine what a host loses when its power goes: processes, the state of the kernel, /run.
 func loseEverything(t *testing.T, on *station, e *Engine) {
 	t.Helper()
@@ -284,14 +295,20 @@ func loseEverything(t *testing.T, on *station, e *Engine) {
 	if err := os.RemoveAll(filepath.Join(e.Dir, "run")); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("ip", "netns", "exec", on.name, "sh", "-c", `nft flush ruleset
-		for l in $(ip -o link show type bridge | cut -d: -f2); do ip link del $l; done
-		echo 0 > /proc/sys/net/ipv6/conf/all/forwarding; echo 0 > /proc/sys/net/ipv4/ip_forward; ip -o link`).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if strings.Contains(string(out), ": cv") {
-		t.Fatalf("devices are left: %s", out)
+	// The kernel takes the devices of namespaces away when it comes to that.
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		out, err := exec.Command("ip", "netns", "exec", on.name, "sh", "-c", `nft flush ruleset
+			for l in $(ip -o link show type bridge | cut -d: -f2); do ip link del $l; done
+			echo 0 > /proc/sys/net/ipv6/conf/all/forwarding; echo 0 > /proc/sys/net/ipv4/ip_forward; ip -o link`).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if !strings.Contains(string(out), ": cv") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("devices are left: %s", out)
+		}
 	}
 }
 

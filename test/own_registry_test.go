@@ -51,10 +51,7 @@ func onDisk(t *testing.T, folders ...string) int64 {
 func TestOwnRegistryStoresNothingTwice(t *testing.T) {
 	needRoot(t)
 	images(t)
-	address, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
+	address := freeAddress()
 	e := newEngine(t, "--registry-listen", address, "--registry-gc-grace", "1ms")
 	e.Start()
 	e.Load("busybox")

@@ -19,7 +19,27 @@ import (
 // meter stands before a registry and counts what passes.
 type meter struct {
 	host     string
-	up, down atomic.Int64
+	up, down flow
+}
+
+// flow is what has passed one way.
+type flow struct {
+	atomic.Int64
+	stop atomic.Int64 // where nothing more passes, 0 for never
+}
+
+// until has only about n bytes more pass, and waits for them. Then, with the rest held back, it does something, and lets all pass again.
+func (f *flow) until(t *testing.T, n int64, then func()) {
+	t.Helper()
+	n += f.Load()
+	f.stop.Store(n)
+	defer f.stop.Store(0)
+	for deadline := time.Now().Add(time.Minute); f.Load() < n; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes after a minute, waited for %d", f.Load(), n)
+		}
+	}
+	then()
 }
 
 // newMeter begins counting before the registry at addr.
@@ -51,24 +71,17 @@ func newMeter(t *testing.T, addr string) *meter {
 }
 
 // pass copies until one side ends, and ends the other.
-func pass(to, from net.Conn, count *atomic.Int64) {
+func pass(to, from net.Conn, f *flow) {
 	defer to.Close()
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		count.Add(int64(n))
+		f.Add(int64(n))
+		for stop := f.stop.Load(); stop > 0 && f.Load() >= stop; stop = f.stop.Load() {
+			time.Sleep(5 * time.Millisecond)
+		}
 		if _, failed := to.Write(buf[:n]); err != nil || failed != nil {
 			return
-		}
-	}
-}
-
-// until waits for a counter to pass n.
-func until(t *testing.T, count *atomic.Int64, n int64) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); count.Load() < n; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes after half a minute, waited for %d", count.Load(), n)
 		}
 	}
 }
@@ -85,15 +98,14 @@ func TestTransfersSurviveKill(t *testing.T) {
 	e.Start()
 	for _, direction := range []struct {
 		verb, name string
-		count      *atomic.Int64
+		count      *flow
 	}{{"pull", m.host + "/x:1", &m.down}, {"push", m.host + "/y:1", &m.up}} {
 		began := direction.count.Load()
 		c := e.Command("cove", direction.verb, direction.name)
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, direction.count, began+size/2)
-		e.Kill()
+		direction.count.until(t, size/2, e.Kill)
 		c.Wait()
 		time.Sleep(time.Second) // what is under way arrives
 		before := direction.count.Load() - began
@@ -205,8 +217,7 @@ func TestPushAfterKillToDebianRegistry(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, &m.up, began+20_000_000)
-		e.Kill()
+		m.up.until(t, 20_000_000, e.Kill)
 		c.Wait()
 		e.Start()
 		t.Logf("round %d: %d bytes", round, m.up.Load()-began)
@@ -276,14 +287,13 @@ func TestPushToOwnRegistry(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, &m.up, began+size/2)
 		if round == 0 {
-			e.Kill()
+			m.up.until(t, size/2, e.Kill)
 			c.Wait()
 			e.Start()
 			e.Run("cove", "push", name)
 		} else {
-			own.Kill()
+			m.up.until(t, size/2, own.Kill)
 			time.Sleep(time.Second)
 			if err := own.Start(); err != nil {
 				t.Fatal(err)

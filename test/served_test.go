@@ -68,22 +68,12 @@ func startServed(root string, args ...string) (*served, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	s := &served{Host: port, Root: root, bin: bin, args: args}
+	s := &served{Host: freeAddress(), Root: root, bin: bin, args: args}
 	return s, s.Start()
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
+// freeAddress is an address on loopback that nobody has.
+func freeAddress() string { return fmt.Sprintf("127.0.0.1:%d", freePorts(1)[0]) }
 
 // Start starts the registry, for the first time or again, and waits until it answers.
 func (s *served) Start() error {
@@ -100,7 +90,7 @@ func (s *served) Start() error {
 		s.cmd.Wait()
 		close(done)
 	}()
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-done:
 			return fmt.Errorf("the registry ended: %s", s.log.String())

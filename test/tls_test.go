@@ -3,7 +3,6 @@ package test
 import (
 	"crypto/x509"
 	"encoding/pem"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,12 +32,7 @@ func identity(t *testing.T) string {
 func TestMutualTLS(t *testing.T) {
 	needRoot(t)
 	images(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := "tcp://" + l.Addr().String()
-	l.Close()
+	addr := "tcp://" + freeAddress()
 	own, strange := identity(t), identity(t)
 	file := func(dir, name string) string { return filepath.Join(dir, name) }
 	e := newEngine(t, "-H", addr, "--tlsverify", "--tlscacert", file(own, "ca.pem"), "--tlscert", file(own, "cert.pem"), "--tlskey", file(own, "key.pem"))
