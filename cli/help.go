@@ -93,8 +93,11 @@ func helpCommand(a *command.App, root *cobra.Command) *cobra.Command {
 		Hidden: true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)
-			if err != nil || len(rest) > 0 {
-				return fmt.Errorf("unknown help topic: %s", strings.Join(args, " "))
+			if err != nil {
+				rest = args
+			}
+			if len(rest) > 0 {
+				return fmt.Errorf("unknown help topic: %s", strings.Join(rest, " "))
 			}
 			if command.IsElsewhere(cmd) {
 				return a.RunElsewhere(cmd)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/cove-containers/cove/cli/command"
@@ -66,8 +67,8 @@ func (k *copying) run(ctx context.Context, from, to string) error {
 	case to == "":
 		return errors.New("destination can not be empty")
 	}
-	source, sourcePath := splitPlace(from)
-	target, targetPath := splitPlace(to)
+	source, sourcePath := splitPlace(from, runtime.GOOS == "windows")
+	target, targetPath := splitPlace(to, runtime.GOOS == "windows")
 	switch {
 	case source != "" && target != "":
 		return errors.New("copying between containers is not supported")
@@ -83,8 +84,8 @@ func (k *copying) run(ctx context.Context, from, to string) error {
 
 // splitPlace cuts CONTAINER:PATH. A path from the root or one that starts with a dot is one of this machine, whatever
 // colons it has.
-func splitPlace(arg string) (container, p string) {
-	if filepath.IsAbs(arg) || arg[0] == '.' {
+func splitPlace(arg string, windows bool) (container, p string) {
+	if fromRoot(arg, windows) || arg[0] == '.' {
 		return "", arg
 	}
 	container, p, inside := strings.Cut(arg, ":")
@@ -92,6 +93,17 @@ func splitPlace(arg string) (container, p string) {
 		return "", arg
 	}
 	return container, p
+}
+
+// fromRoot tells whether a path begins at the root: on Windows at that of a drive, of a share or of the drive in use. No
+// container has a name of one letter, so "c:/x" is never one.
+func fromRoot(p string, windows bool) bool {
+	if !windows {
+		return strings.HasPrefix(p, "/")
+	}
+	slash := func(i int) bool { return len(p) > i && (p[i] == '/' || p[i] == '\\') }
+	letter := len(p) > 1 && p[1] == ':' && ('a' <= p[0]|0x20 && p[0]|0x20 <= 'z')
+	return slash(0) || letter && slash(2)
 }
 
 // out copies from the container.

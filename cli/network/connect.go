@@ -2,7 +2,9 @@ package network
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"strings"
 
 	"github.com/cove-containers/cove/cli/command"
 	"github.com/cove-containers/cove/cli/opts"
@@ -14,7 +16,7 @@ import (
 // Connect builds "network connect".
 func Connect(a *command.App) *cobra.Command {
 	var ip4, ip6 string
-	var linkLocal []string
+	var linkLocal, options []string
 	e := &network.EndpointSettings{}
 	cmd := &cobra.Command{
 		Use:               "connect [OPTIONS] NETWORK CONTAINER",
@@ -25,6 +27,16 @@ func Connect(a *command.App) *cobra.Command {
 			if err := addresses(e, ip4, ip6, linkLocal); err != nil {
 				return err
 			}
+			for _, o := range options {
+				key, value, given := strings.Cut(o, "=")
+				if key = strings.TrimSpace(key); !given || key == "" {
+					return errors.New("invalid key/value pair format in driver options")
+				}
+				if e.DriverOpts == nil {
+					e.DriverOpts = map[string]string{}
+				}
+				e.DriverOpts[key] = strings.TrimSpace(value)
+			}
 			return daemon.NetworkConnect(ctx, args[0], network.ConnectRequest{Container: args[1], EndpointConfig: e})
 		}),
 	}
@@ -34,7 +46,7 @@ func Connect(a *command.App) *cobra.Command {
 	opts.List(fs, &e.Links, "link", "", "Add link to another container", opts.CheckLink)
 	opts.List(fs, &e.Aliases, "alias", "", "Add network-scoped alias for the container", nil)
 	opts.List(fs, &linkLocal, "link-local-ip", "", "Add a link-local address for the container", nil)
-	opts.Map(fs, &e.DriverOpts, "driver-opt", "", "Options of the network's driver", nil)
+	opts.List(fs, &options, "driver-opt", "", "Options of the network's driver", nil)
 	fs.IntVar(&e.GwPriority, "gw-priority", 0, "Highest gw-priority provides the default gateway. Accepts positive and negative values")
 	return cmd
 }

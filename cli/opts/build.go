@@ -81,8 +81,14 @@ func (c *Container) ports() (network.PortSet, network.PortMap, error) {
 		return nil, nil, err
 	}
 	for _, spec := range c.expose {
+		if strings.Contains(spec, ":") {
+			return nil, nil, fmt.Errorf("invalid port format for --expose: %s", spec)
+		}
 		numbers, proto, _ := strings.Cut(spec, "/")
 		first, last, err := portRange(numbers)
+		if numbers == "" {
+			err = errors.New("empty string specified for ports")
+		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("invalid range format for --expose: %s, error: %w", spec, err)
 		}

@@ -54,8 +54,8 @@ func Create(a *command.App) *cobra.Command {
 }
 
 // folder gives the folder of a plugin, if it is one and its config.json can be read.
-func folder(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
+func folder(given string) (string, error) {
+	dir, err := filepath.Abs(given)
 	if err != nil {
 		return "", err
 	}
@@ -66,7 +66,7 @@ func folder(dir string) (string, error) {
 	if !info.IsDir() {
 		return "", errors.New("context must be a directory")
 	}
-	f, err := os.Open(filepath.Join(dir, "config.json"))
+	f, err := os.Open(filepath.Join(given, "config.json"))
 	if err != nil {
 		return "", err
 	}
