@@ -2,6 +2,7 @@ package files
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/cove-containers/cove/archive"
 	"github.com/cove-containers/cove/runtime"
@@ -12,10 +13,18 @@ import (
 // container that does not run lie on the disk with the container's own numbers.
 type numbers struct{ *runtime.UserMap }
 
-// readNumbers reads those of a process; nil where they are the host's.
+// readNumbers reads those of a process; nil where it lives in the engine's own user namespace.
 func readNumbers(pid int) (*numbers, error) {
+	its, err := os.Stat(fmt.Sprintf("/proc/%d/ns/user", pid))
+	if err != nil {
+		return nil, err
+	}
+	own, err := os.Stat("/proc/self/ns/user")
+	if err != nil || os.SameFile(its, own) {
+		return nil, err
+	}
 	m, err := runtime.ReadUserMap(pid)
-	if err != nil || m.Whole() {
+	if err != nil {
 		return nil, err
 	}
 	return &numbers{m}, nil

@@ -88,7 +88,7 @@ func TestUserNamespaces(t *testing.T) {
 	}{
 		{"numbers", userNumbers}, {"copies", userCopies}, {"apart", usersApart}, {"host", usersOfTheHost}, {"refused", usersRefused},
 		{"daemon", usersOutliveTheDaemon}, {"networks", userNetworks}, {"shared", sharedUsers}, {"mounts", userMounts},
-		{"processes", userProcesses}, {"builds", userBuilds},
+		{"processes", userProcesses}, {"builds", userBuilds}, {"snapshots", userSnapshots}, {"check", usersChecked},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			whole := e.t
@@ -381,6 +381,29 @@ func TestUsersThatAreNot(t *testing.T) {
 	e.Start()
 	if info := e.Run("docker", "info", "-f", "{{.SecurityOptions}}"); strings.Contains(info, "userns") {
 		t.Errorf("info shows %s", info)
+	}
+}
+
+func userSnapshots(t *testing.T, e *Engine) {
+	e.Run("docker", "run", "-d", "--name", "s", "busybox", "sh", "-c", "touch /first; sleep 1000")
+	e.Run("docker", "exec", "s", "sh", "-c", "until [ -e /first ]; do sleep 0.1; done; chown 5:6 /first")
+	e.Run("cove", "snapshot", "create", "s", "one")
+	e.Run("docker", "exec", "s", "sh", "-c", "chown 7:8 /first; touch /second")
+	e.Run("docker", "restart", "-t", "0", "s")
+	same(t, e, "0:0", "docker", "exec", "s", "stat", "-c", "%u:%g", "/second")
+	e.Run("docker", "stop", "-t", "0", "s")
+	e.Run("cove", "snapshot", "rollback", "s", "one")
+	e.Run("docker", "start", "s")
+	same(t, e, "5:6", "docker", "exec", "s", "stat", "-c", "%u:%g", "/first")
+	refused(t, e, 1, "No such file", "docker", "exec", "s", "stat", "/second")
+	e.Run("cove", "commit", "--snapshot", "one", "s", "snapped")
+	same(t, e, "5:6", "docker", "run", "--rm", "snapped", "stat", "-c", "%u:%g", "/first")
+}
+
+// usersChecked holds everything the other parts have left against what the engine knows of it.
+func usersChecked(t *testing.T, e *Engine) {
+	if out, stderr, code := e.Try("cove", "system", "check", "--deep"); code != 0 {
+		t.Errorf("status %d: %s%s", code, out, stderr)
 	}
 }
 

@@ -35,14 +35,6 @@ func (m *Map) UserInside(id uint32) (number uint32, known bool) { return inside(
 // GroupInside is the same of a group.
 func (m *Map) GroupInside(id uint32) (number uint32, known bool) { return inside(m.Groups, id) }
 
-// Whole tells that the namespace numbers everybody as the host does.
-func (m *Map) Whole() bool {
-	own := func(list []specs.LinuxIDMapping) bool {
-		return len(list) == 1 && list[0] == specs.LinuxIDMapping{Size: 1<<32 - 1}
-	}
-	return own(m.Users) && own(m.Groups)
-}
-
 func inside(list []specs.LinuxIDMapping, id uint32) (uint32, bool) {
 	for _, m := range list {
 		if id >= m.HostID && id-m.HostID < m.Size {
