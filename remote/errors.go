@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/containerd/errdefs"
 )
@@ -70,10 +71,21 @@ func refusal(resp *http.Response) *Error {
 			e.Code, e.Message = "UNAUTHORIZED", document.Details
 		}
 	}
+	e.Code, e.Message = harmless(e.Code), harmless(e.Message)
 	if e.Code == "" {
 		e.Code = defaultCode(e.Status)
 	}
 	return e
+}
+
+// harmless is text that does nothing but be read: what a registry says ends up in terminals and logs.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // defaultCode names the refusals whose meaning is plain without words.
