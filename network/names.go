@@ -47,7 +47,8 @@ func (n names) remove(e *endpoint) {
 
 // Lookup finds the addresses that a name has for a container: those of the containers so called on the networks it is
 // on, also by "name.network", and of those it is linked to. known is false for a name that nobody has. The container
-// itself is among them. Names are compared without regard to case.
+// itself is among them. Where it is kept apart from its neighbours on one of the networks, those on the others count. Names
+// are compared without regard to case.
 func (k *Keeper) Lookup(containerID, name string) (addresses []netip.Addr, known bool) {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	k.mu.Lock()
@@ -56,10 +57,15 @@ func (k *Keeper) Lookup(containerID, name string) (addresses []netip.Addr, known
 	if m == nil {
 		return nil, false
 	}
+	var apart []netip.Addr // of neighbours that it can talk to on another network at most
 	for network, own := range m.endpoints {
 		l := k.lans[network]
 		if l == nil {
 			continue
+		}
+		to := &addresses
+		if !l.settings.ICC {
+			to = &apart
 		}
 		for _, asked := range []string{name, strings.TrimSuffix(name, "."+strings.ToLower(network))} {
 			if other, linked := own.links[asked]; linked {
@@ -68,12 +74,15 @@ func (k *Keeper) Lookup(containerID, name string) (addresses []netip.Addr, known
 			for _, e := range l.names.called[asked] {
 				known = true
 				for _, a := range e.addresses.All() {
-					if !slices.Contains(addresses, a) {
-						addresses = append(addresses, a)
+					if !slices.Contains(*to, a) {
+						*to = append(*to, a)
 					}
 				}
 			}
 		}
+	}
+	if len(addresses) == 0 {
+		addresses = apart
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	return addresses, known

@@ -99,8 +99,8 @@ func (m Member) with(o Member) Member {
 // buildBorder puts the table of the bridge family into the batch: what comes from a container's device must have its
 // hardware address and one of its addresses, as sender of packets and in answers to who has an address. All else from there
 // is dropped, so that no container can pass for another or for the host, nor tell others where their router is. It returns
-// the sets of members, empty.
-func buildBorder(conn *nftables.Conn, name, prefix string) members {
+// the sets of members, empty. Only where gated is who has a gate looked for: it costs every packet of all the others.
+func buildBorder(conn *nftables.Conn, name, prefix string, gated bool) members {
 	table := &nftables.Table{Name: name, Family: nftables.TableFamilyBridge}
 	conn.AddTable(table)
 	conn.DelTable(table)
@@ -126,7 +126,10 @@ func buildBorder(conn *nftables.Conn, name, prefix string) members {
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte(prefix)},
 	}
-	rules := []rule{join(foreign, verdict(expr.VerdictAccept)), sets.beside()}
+	rules := []rule{join(foreign, verdict(expr.VerdictAccept))}
+	if gated {
+		rules = append(rules, sets.beside())
+	}
 	rules = append(append(rules, sets.border4()...), sets.border6()...)
 	for _, r := range append(rules, verdict(expr.VerdictDrop)) {
 		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: r})
@@ -221,8 +224,10 @@ func (t *Table) Admit(m Member) error {
 		return err
 	}
 	t.admitted[m.Device] = m
-	err := t.members.change(m, t.conn.SetAddElements)
-	if err == nil {
+	var err error
+	if m.Gate != nil && !t.gated {
+		err = t.write()
+	} else if err = t.members.change(m, t.conn.SetAddElements); err == nil {
 		err = t.flush()
 	}
 	if err = t.heal(err); err != nil {

@@ -66,7 +66,8 @@ type Table struct {
 	// admitted is what is in the kernel's set of members, by device.
 	admitted map[string]Member
 	members  members
-	rules    int // how many there are in all
+	gated    bool // a member has a gate
+	rules    int  // how many there are in all
 	conn     *nftables.Conn
 	closed   bool
 	sets     [2]sets // by family
@@ -234,7 +235,10 @@ func (t *Table) write() error {
 		}
 		t.sets[i] = build(t.conn, f, t.name, t.bridges)
 	}
-	t.members = buildBorder(t.conn, t.name, t.prefix)
+	for _, m := range t.admitted {
+		t.gated = t.gated || m.Gate != nil
+	}
+	t.members = buildBorder(t.conn, t.name, t.prefix, t.gated)
 	admitted := t.admittedElements()
 	add := t.conn.SetAddElements
 	errs := []error{t.fillPorts()}
