@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -34,6 +35,9 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 	req, from, err := k.configured(req)
 	if err != nil {
 		return nt.CreateResponse{}, err
+	}
+	if from == "" {
+		k.cfg.complete(&req)
 	}
 	if err := families(&req); err != nil {
 		return nt.CreateResponse{}, err
@@ -150,6 +154,26 @@ func draft(req nt.CreateRequest) (record, error) {
 		err = errdefs.ErrInvalidArgument.WithMessage("gateway mode 'isolated' can only be used for an internal network")
 	}
 	return r, err
+}
+
+// complete gives a request the options that the driver's networks have by default.
+func (c Config) complete(req *nt.CreateRequest) {
+	options := maps.Clone(c.Defaults[cmp.Or(req.Driver, "bridge")])
+	if len(options) == 0 {
+		return
+	}
+	maps.Copy(options, req.Options)
+	req.Options = options
+}
+
+// CheckDefaults refuses options of networks that cannot be, by driver.
+func CheckDefaults(all map[string]map[string]string) error {
+	for driver, options := range all {
+		if _, err := option.Read(driver, options); err != nil {
+			return fmt.Errorf("default options of networks with the driver %s: %w", driver, err)
+		}
+	}
+	return nil
 }
 
 // families takes from the options which families the network is to have, where the request does not say.

@@ -454,3 +454,31 @@ func TestFamiliesByOption(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDefaultOptions: what the engine is told of networks in general holds where who makes one says nothing else, and the address that
+// the default network publishes on is that network's alone.
+func TestDefaultOptions(t *testing.T) {
+	cfg := testConfig(t, 0)
+	cfg.HostIP = netip.MustParseAddr("127.0.0.2")
+	cfg.Defaults = map[string]map[string]string{"bridge": {option.Enable6: "true", option.HostIP: "127.0.0.3"}, "macvlan": {"macvlan_mode": "private"}}
+	in := start(t, cfg)
+	in.makeNet(t, "n", 0, nil)
+	in.makeNet(t, "own", 1, func(r *nt.CreateRequest) {
+		no := false
+		r.EnableIPv6, r.Options = &no, map[string]string{option.HostIP: "0.0.0.0"}
+	})
+	if n, err := in.Inspect("n"); err != nil || !n.EnableIPv6 || n.Options[option.HostIP] != "127.0.0.3" || n.Options["macvlan_mode"] != "" {
+		t.Errorf("%v %+v", err, n)
+	}
+	for network, want := range map[string]string{"n": "127.0.0.3", "own": "0.0.0.0", "bridge": "127.0.0.2"} {
+		req := on(network, network)
+		req.Ports = nt.PortMap{port("80/tcp"): {{}}}
+		box := in.join(t, network, req)
+		if got := box.Ports[port("80/tcp")]; len(got) != 1 || got[0].HostIP.String() != want {
+			t.Errorf("%s: %+v, want %s", network, got, want)
+		}
+	}
+	if err := CheckDefaults(map[string]map[string]string{"bridge": {option.ICC: "so"}}); !errdefs.IsInvalidArgument(err) {
+		t.Error(err)
+	}
+}

@@ -60,8 +60,10 @@ type Config struct {
 	Pools []Pool
 	// MTU of the containers' devices; 0 takes the host's.
 	MTU int
-	// HostIP is where ports are published that name no host address; the zero value is 0.0.0.0.
+	// HostIP is where ports are published from the default network that name no host address; the zero value is 0.0.0.0.
 	HostIP netip.Addr
+	// Defaults are options that networks have where who makes them says nothing else, by driver.
+	Defaults map[string]map[string]string
 	// PublishAllow are who may connect to published ports from outside; nil for everybody.
 	PublishAllow []netip.Prefix
 	// HostGateway is what "host-gateway" means in extra hosts; the zero value is the bridge's address.

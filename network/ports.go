@@ -106,7 +106,10 @@ func (w way) routeLocal() error {
 // wishes are the ports that a request wants published, and who may connect to them. Those that name no address of the host are
 // on every one by which there is a way, unless the network or the engine has another one for them.
 func (k *Keeper) wishes(w way, req Request) ([]publish.Wish, publish.Sources, error) {
-	hostIP, both := k.defaultHostIP(), false
+	hostIP, both := netip.IPv4Unspecified(), false
+	if !w.first.lan.named() {
+		hostIP = k.defaultHostIP() // which is for the default network alone
+	}
 	if named := w.first.lan.settings.HostIP; named.IsValid() {
 		hostIP = named
 	}

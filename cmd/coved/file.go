@@ -99,6 +99,8 @@ func flagTexts(key string, raw json.RawMessage) ([]string, error) {
 		return runtimeTexts(raw)
 	case "default-ulimits":
 		return ulimitTexts(raw)
+	case "default-network-opts":
+		return networkTexts(raw)
 	case "builder":
 		return []string{string(raw)}, nil
 	}
@@ -144,6 +146,20 @@ func poolTexts(raw json.RawMessage) ([]string, error) {
 	var out []string
 	for _, p := range list {
 		out = append(out, fmt.Sprintf("base=%s,size=%d", p.Base, p.Size))
+	}
+	return out, nil
+}
+
+func networkTexts(raw json.RawMessage) ([]string, error) {
+	var all map[string]map[string]string
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, driver := range slices.Sorted(maps.Keys(all)) {
+		for _, name := range slices.Sorted(maps.Keys(all[driver])) {
+			out = append(out, driver+"="+name+"="+all[driver][name])
+		}
 	}
 	return out, nil
 }

@@ -40,7 +40,7 @@ type settings struct {
 	ipv6, ip6tables              bool
 	bip6, fixedCIDR6             string
 	mtu                          int
-	pools                        []string
+	pools, networkOptions        []string
 	dns, dnsSearch, dnsOptions   []string
 	publishAllow                 []string
 	insecure, mirrors, certsDirs []string
@@ -70,7 +70,7 @@ type settings struct {
 // keys names the file's key of each flag where the two differ.
 var keys = map[string]string{
 	"host": "hosts", "insecure-registry": "insecure-registries", "registry-mirror": "registry-mirrors", "log-opt": "log-opts",
-	"dns-opt": "dns-opts", "default-address-pool": "default-address-pools", "exec-opt": "exec-opts", "label": "labels",
+	"dns-opt": "dns-opts", "default-address-pool": "default-address-pools", "default-network-opt": "default-network-opts", "exec-opt": "exec-opts", "label": "labels",
 	"default-ulimit": "default-ulimits", "add-runtime": "runtimes", "cdi-spec-dir": "cdi-spec-dirs",
 }
 
@@ -109,6 +109,7 @@ func newSettings() *settings {
 	f.StringVar(&s.hostGateway, "host-gateway-ip", "", "IP address that the special 'host-gateway' string in --add-host resolves to")
 	f.IntVar(&s.mtu, "mtu", 0, "Set the MTU for the default network (default: the host's)")
 	f.StringArrayVar(&s.pools, "default-address-pool", nil, "Default address pools for networks (base=CIDR,size=BITS)")
+	f.StringArrayVar(&s.networkOptions, "default-network-opt", nil, "Default options of networks that are made (driver=option=value)")
 	f.StringSliceVar(&s.dns, "dns", nil, "DNS server to use")
 	f.StringSliceVar(&s.dnsSearch, "dns-search", nil, "DNS search domains to use")
 	f.StringSliceVar(&s.dnsOptions, "dns-opt", nil, "DNS options to use")
@@ -189,6 +190,7 @@ func (s *settings) check() error {
 	}
 	for _, step := range []func() error{
 		func() error { _, err := s.poolList(); return err },
+		func() error { _, err := s.networkDefaults(); return err },
 		func() error { _, err := s.ulimitList(); return err },
 		func() error { _, err := units.RAMInBytes(s.shmSize); return err },
 		func() error { _, err := prefix(s.bip); return err },
@@ -302,6 +304,23 @@ func pairs(list []string) (map[string]string, error) {
 		out[name] = value
 	}
 	return out, nil
+}
+
+// networkDefaults are the options that networks have where their users say nothing else, by driver.
+func (s *settings) networkDefaults() (map[string]map[string]string, error) {
+	out := map[string]map[string]string{}
+	for _, entry := range s.networkOptions {
+		driver, option, _ := strings.Cut(entry, "=")
+		name, value, ok := strings.Cut(option, "=")
+		if !ok || driver == "" || name == "" {
+			return nil, fmt.Errorf("invalid option %q of networks: it must be driver=option=value", entry)
+		}
+		if out[driver] == nil {
+			out[driver] = map[string]string{}
+		}
+		out[driver][name] = value
+	}
+	return out, network.CheckDefaults(out)
 }
 
 func (s *settings) ulimitList() ([]*units.Ulimit, error) {

@@ -30,7 +30,8 @@ func TestFileAndFlags(t *testing.T) {
 		"runtimes": {"runc": {"path": "/usr/bin/runc"}}, "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 64, "Hard": 128}},
 		"max-concurrent-downloads": 3, "max-concurrent-uploads": 5, "dns": ["1.1.1.1"], "exec-opts": ["native.cgroupdriver=systemd"],
 		"registry-listen": ["localhost"], "registry-htpasswd": "/h", "registry-token": true, "registry-gc-interval": "1h",
-		"registry-quota": ["1GB", "team/**=2GB"]
+		"registry-quota": ["1GB", "team/**=2GB"],
+		"default-network-opts": {"bridge": {"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1", "a": "b=c"}}
 	}`, "--exec-root", "/e", "--insecure-registry", "h:2")
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +52,8 @@ func TestFileAndFlags(t *testing.T) {
 	if !slices.Equal(s.insecure, []string{"h:2", "h:1"}) {
 		t.Errorf("insecure %q", s.insecure)
 	}
-	if n := networkConfig(s, nil); n.Pools[0].Size != 24 || len(n.PublishAllow) != 2 || n.Mark == "" {
+	if n := networkConfig(s, nil); n.Pools[0].Size != 24 || len(n.PublishAllow) != 2 || n.Mark == "" ||
+		n.Defaults["bridge"]["com.docker.network.bridge.host_binding_ipv4"] != "127.0.0.1" || n.Defaults["bridge"]["a"] != "b=c" {
 		t.Errorf("%+v", n)
 	}
 	if r := s.registry; !slices.Equal(r.listen, []string{"localhost:5000"}) || r.htpasswd != "/h" || !r.token || r.gcInterval != time.Hour {

@@ -349,6 +349,7 @@ func networkConfig(s *settings, log *slog.Logger) network.Config {
 	}
 	c.PublishAllow, _ = network.ParseRanges(strings.Join(s.publishAllow, ","))
 	c.HostIP, _ = netip.ParseAddr(s.ip)
+	c.Defaults, _ = s.networkDefaults()
 	c.HostGateway, _ = netip.ParseAddr(s.hostGateway)
 	return c
 }
