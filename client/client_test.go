@@ -128,6 +128,9 @@ func TestErrors(t *testing.T) {
 	if err := c.ContainerStop(t.Context(), "stopped", StopOptions{}); err != nil {
 		t.Error("nothing to do is no error:", err)
 	}
+	if _, _, err := c.ContainerInspect(t.Context(), "", false); !errdefs.IsInvalidArgument(err) || err.Error() != "invalid container name or ID: value is empty" {
+		t.Error("no name:", err)
+	}
 	if err := c.ContainerStart(t.Context(), "x"); !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "check if the server supports") {
 		t.Error(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/common"
 )
 
@@ -54,7 +55,20 @@ func (c *Client) do(ctx context.Context, k call) (*http.Response, error) {
 	}
 }
 
+// checkNamed refuses a call for something without a name: its path would be that of another call.
+func checkNamed(path string) error {
+	for _, kind := range []string{"container", "volume", "network"} {
+		if name, ok := strings.CutPrefix(path, "/"+kind+"s/"); ok && (name == "" || name[0] == '/') {
+			return errdefs.ErrInvalidArgument.WithMessage("invalid " + kind + " name or ID: value is empty")
+		}
+	}
+	return nil
+}
+
 func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
+	if err := checkNamed(k.path); err != nil {
+		return nil, err
+	}
 	body, header := k.stream, http.Header{}
 	if k.body != nil {
 		raw, err := json.Marshal(k.body)

@@ -65,10 +65,14 @@ func readFiles(files, more []string, lookup func(string) (string, bool)) ([]stri
 	return append(all, more...), nil
 }
 
+// maxLine is the longest line of such a file, more than the kernel lets a variable be.
+const maxLine = 1 << 20
+
 // parseLines reads "NAME=value" lines. Values are taken as they are: no quotes, no trimming at the end.
 func parseLines(r io.Reader, lookup func(string) (string, bool)) ([]string, error) {
 	var out []string
 	scanner := bufio.NewScanner(r)
+	scanner.Buffer(nil, maxLine)
 	for number := 1; scanner.Scan(); number++ {
 		raw := scanner.Bytes()
 		if !utf8.Valid(raw) {

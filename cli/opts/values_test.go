@@ -16,6 +16,10 @@ func TestEnvironmentFile(t *testing.T) {
 	if err != nil || strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got %q, %v\nwant %q", got, err, want)
 	}
+	long := "KEY=" + strings.Repeat("x", 100_000)
+	if got, err := parseLines(strings.NewReader(long), nil); err != nil || len(got) != 1 || got[0] != long {
+		t.Errorf("a long line: %d lines, %v", len(got), err)
+	}
 	for bad, message := range map[string]string{
 		"export T=1": "variable 'export T' contains whitespaces",
 		"A B=1":      "variable 'A B' contains whitespaces",
