@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -58,6 +61,46 @@ func TestConfirm(t *testing.T) {
 	_, _, code = f.cove(t.Context(), "Y\n", "container", "prune")
 	if f.seen() != "POST /containers/prune" || code != 1 {
 		t.Errorf("%d %s", code, f.seen())
+	}
+}
+
+// TestPruneFilters: what the configuration says of every prune holds too, unless the command line says the contrary.
+func TestPruneFilters(t *testing.T) {
+	f := newFake(t)
+	text := `{"pruneFilters":["label!=keep","label=old","until=24h","rubbish"]}`
+	if err := os.WriteFile(filepath.Join(os.Getenv("COVE_CONFIG"), "config.json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"containers", "images", "networks", "volumes", "build"} {
+		f.answers["POST /"+kind+"/prune"] = "{}"
+	}
+	for line, want := range map[string]string{
+		"container prune -f":                     `{"label":{"old":true},"label!":{"keep":true},"until":{"24h":true}}`,
+		"container prune -f --filter label=keep": `{"label":{"keep":true,"old":true},"until":{"24h":true}}`,
+		"network prune -f --filter label!=old":   `{"label!":{"keep":true,"old":true},"until":{"24h":true}}`,
+		"image prune -f":                         `{"dangling":{"true":true},"label":{"old":true},"label!":{"keep":true},"until":{"24h":true}}`,
+		"volume prune -f":                        `{"label":{"old":true},"label!":{"keep":true},"until":{"24h":true}}`,
+		"builder prune -f":                       `{"label":{"old":true},"label!":{"keep":true},"until":{"24h":true}}`,
+		"system prune -f":                        `{"label":{"old":true},"label!":{"keep":true},"until":{"24h":true}}`,
+	} {
+		clear(f.asked)
+		if _, errs, code := f.cove(t.Context(), "", strings.Fields(line)...); errs != "" || code != 0 {
+			t.Errorf("%s: %d %q", line, code, errs)
+		}
+		if len(f.asked) == 0 {
+			t.Errorf("%s has asked for nothing", line)
+		}
+		for call := range f.asked {
+			_, query, _ := strings.Cut(call, "?")
+			values, _ := url.ParseQuery(query)
+			got := values.Get("filters")
+			if strings.HasPrefix(line, "system") && strings.Contains(call, "images") {
+				got = strings.Replace(got, `"dangling":{"true":true},`, "", 1)
+			}
+			if got != want {
+				t.Errorf("%s: %s\n got %s\nwant %s", line, call, got, want)
+			}
+		}
 	}
 }
 

@@ -49,7 +49,7 @@ func (a *App) PruneCommand(short string, all *bool, allUsage string, p func() Pr
 		Short: short,
 		Args:  NoArgs,
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, _ []string) error {
-			p := p()
+			p, filters := p(), a.PruneFilters(filters)
 			if !force {
 				yes, err := a.Confirm(ctx, "WARNING! This will remove "+p.Warning+".\nAre you sure you want to continue?")
 				if err != nil {
@@ -79,6 +79,18 @@ func (a *App) PruneCommand(short string, all *bool, allUsage string, p func() Pr
 	opts.Filters(fs, &filters, "", `Prune only what these conditions hold for (e.g. "until=<timestamp>")`)
 	fs.BoolVarP(&force, "force", "f", false, "Do not ask for confirmation")
 	return cmd
+}
+
+// PruneFilters gives f with the conditions that the user's configuration adds to every prune, but for those on labels that f says the contrary of.
+func (a *App) PruneFilters(f api.Filters) api.Filters {
+	contrary := map[string]string{"label": "label!", "label!": "label"}
+	for _, condition := range a.ConfigFile().PruneFilters {
+		name, value, ok := strings.Cut(condition, "=")
+		if ok && !f[contrary[name]][value] {
+			f = WithFilter(f, name, value)
+		}
+	}
+	return f
 }
 
 // Listing puts a heading over lines; no lines need none.

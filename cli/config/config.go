@@ -36,6 +36,7 @@ type File struct {
 	VolumesFormat  string            `json:"volumesFormat"`
 	PluginsFormat  string            `json:"pluginsFormat"`
 	StatsFormat    string            `json:"statsFormat"`
+	PruneFilters   []string          `json:"pruneFilters"` // conditions that every prune has besides
 
 	auths  map[string]entry
 	all    map[string]json.RawMessage

@@ -20,6 +20,7 @@ func BuilderPrune(a *command.App) *cobra.Command {
 		Short: "Remove build cache",
 		Args:  command.NoArgs,
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, _ []string) error {
+			o.Filters = a.PruneFilters(o.Filters)
 			if !force {
 				yes, err := a.Confirm(ctx, "WARNING! This will remove "+BuilderPruning(o.All).Warning+". Are you sure you want to continue?")
 				if err != nil || !yes {

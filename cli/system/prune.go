@@ -26,6 +26,7 @@ func Prune(a *command.App) *cobra.Command {
 		Short: "Remove unused data",
 		Args:  command.NoArgs,
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, _ []string) error {
+			filters := a.PruneFilters(filters)
 			if volumes && filters.Has("until") {
 				return errors.New(`ERROR: The "until" filter is not supported with "--volumes"`)
 			}
