@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -200,8 +201,22 @@ func TestBesideDockerd(t *testing.T) {
 	for i, saved := range []map[string]string{a, b} {
 		saved["subnet"] = fmt.Sprintf("%s.%d", e.Subnet, 64*i) // both stand on one host
 	}
+	var late []step // for a plugin that is not there dockerd looks for a quarter of a minute
 	for _, p := range slices.Concat(lifeSteps(), keeperSteps(), badSteps()) {
+		if slices.Contains([]string{"create bad log driver", "volume bad driver", "network bad driver"}, p.name) {
+			late = append(late, p)
+			continue
+		}
 		differ(p.name, ours.play(p, a), theirs.play(p, b), excuses.add)
+	}
+	answers := make([]reply, len(late))
+	var all sync.WaitGroup
+	for i, p := range late {
+		all.Go(func() { answers[i] = theirs.play(p, nil) })
+	}
+	all.Wait()
+	for i, p := range late {
+		differ(p.name, ours.play(p, nil), answers[i], excuses.add)
 	}
 	excuses.done()
 }
