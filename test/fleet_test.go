@@ -377,7 +377,7 @@ func (f *fleet) empty(s *testkit.S3) {
 		f.remove(r, p)
 	}
 	var left []string
-	for deadline := time.Now().Add(150 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
 		left = s.Keys("blobs/")
 		if len(left) == 0 {
 			return
