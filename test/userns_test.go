@@ -126,7 +126,8 @@ func userNumbers(t *testing.T, e *Engine) {
 }
 
 func userCopies(t *testing.T, e *Engine) {
-	e.Run("docker", "run", "-d", "--name", "c", "-v", "copies:/vol", "busybox", "sh", "-c", "mkdir -p /d && touch /d/roots /d/fives && chown 5:6 /d/fives && touch /d/ready && sleep 1000")
+	host := openFolder(t, e, "copies")
+	e.Run("docker", "run", "-d", "--name", "c", "-v", host+":/host", "-v", "copies:/vol", "busybox", "sh", "-c", "mkdir -p /d && touch /d/roots /d/fives && chown 5:6 /d/fives && touch /d/ready && sleep 1000")
 	e.Run("docker", "exec", "c", "sh", "-c", "until [ -e /d/ready ]; do sleep 0.1; done")
 	in := filepath.Join(e.Dir, "in")
 	if err := os.WriteFile(in, []byte("in"), 0o640); err != nil {
@@ -151,7 +152,7 @@ func userCopies(t *testing.T, e *Engine) {
 		if got := list("docker export c"); !strings.Contains(got, "5/6 d/fives") || strings.Contains(got, "100") {
 			t.Errorf("exported while it is %s: %s", state, got)
 		}
-		for _, into := range []string{"/copied", "/vol/copied"} {
+		for _, into := range []string{"/copied", "/vol/copied", "/host/copied"} {
 			e.Run("docker", "cp", "-a", in, "c:"+into+state)
 			if got := list("docker cp c:" + into + state + " -"); !strings.HasPrefix(got, "33/44 ") {
 				t.Errorf("%s, copied in while it is %s: %s", into, state, got)
@@ -171,6 +172,12 @@ func userCopies(t *testing.T, e *Engine) {
 	}
 	e.Run("docker", "start", "c")
 	same(t, e, "33:44", "docker", "exec", "c", "stat", "-c", "%u:%g", "/copiedstopped")
+	// A bind is shown with the container's numbers while there is one that has them.
+	for state, want := range map[string]string{"running": "100033:200044", "stopped": "33:44"} {
+		if got := ownerOf(t, host+"/copied"+state); got != want {
+			t.Errorf("copied into a bind while it is %s, it belongs to %s, want %s", state, got, want)
+		}
+	}
 }
 
 func usersApart(t *testing.T, e *Engine) {
@@ -231,8 +238,9 @@ func usersOutliveTheDaemon(t *testing.T, e *Engine) {
 	same(t, e, "0:0\n0:0", "docker", "exec", "d", "stat", "-c", "%u:%g", "/copied", "/before")
 	same(t, e, "100000", "docker", "exec", "d", "sh", "-c", "set -- $(cat /proc/self/uid_map); echo $2")
 	// A process that dies is started again by the policy, in a namespace of its own again.
-	e.Run("docker", "exec", "d", "sh", "-c", "touch /again; kill -9 -1 || true")
-	same(t, e, "0:0", "docker", "exec", "d", "stat", "-c", "%u:%g", "/again")
+	e.Run("docker", "exec", "d", "touch", "/again")
+	e.Run("sh", "-c", "kill -9 $(docker inspect -f '{{.State.Pid}}' d); until [ \"$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' d)\" = '1 running' ]; do sleep 0.1; done")
+	same(t, e, "0:0 100000", "docker", "exec", "d", "sh", "-c", "set -- $(cat /proc/self/uid_map); echo $(stat -c %u:%g /again) $2")
 }
 
 func userNetworks(t *testing.T, e *Engine) {
