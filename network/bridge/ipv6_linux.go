@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -111,7 +112,7 @@ func readSysctl(name string) string {
 }
 
 // Announce waits until the device of the namespace hears who asks for its IPv6 addresses, which the kernel sees to after it
-// gave it the addresses, and tells its neighbours that these are at its hardware address now: who spoke to the last one
+// gave it the addresses, and tells its neighbours that its addresses are at its hardware address now: who spoke to the last one
 // that had an address would go on sending to nobody for some seconds, and who asked in vain asks again after one.
 func (n *Namespace) Announce(p Port) error {
 	var addresses []netip.Addr
@@ -120,12 +121,12 @@ func (n *Namespace) Announce(p Port) error {
 			addresses = append(addresses, a)
 		}
 	}
-	if len(addresses) == 0 {
-		return nil
-	}
 	link, err := n.handle.LinkByName(p.Inside)
 	if err != nil {
 		return fmt.Errorf("find %s in network namespace: %w", p.Inside, err)
+	}
+	if err := n.announceIPv4(link.Attrs().Index, p); err != nil || len(addresses) == 0 {
+		return err
 	}
 	err = Within(n.File, func() error {
 		listening(addresses)
@@ -133,6 +134,21 @@ func (n *Namespace) Announce(p Port) error {
 	})
 	if err != nil {
 		return fmt.Errorf("announce the addresses of %s: %w", p.Inside, err)
+	}
+	return nil
+}
+
+// announceIPv4 has the kernel ask on the link, three times within three seconds, who has the device's own address. Nobody answers, but who
+// knows the address by another hardware address learns the new one.
+func (n *Namespace) announceIPv4(device int, p Port) error {
+	for _, a := range p.Addresses {
+		if six(a) {
+			continue
+		}
+		ask := &netlink.Neigh{LinkIndex: device, Family: netlink.FAMILY_V4, Flags: netlink.NTF_USE, IP: a.Addr().AsSlice()}
+		if err := n.handle.NeighSet(ask); err != nil {
+			return fmt.Errorf("announce the address of %s: %w", p.Inside, err)
+		}
 	}
 	return nil
 }
