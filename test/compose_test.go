@@ -109,6 +109,7 @@ func ask(at, path string) (body string, ok bool) {
 // TestComposeOnDebian has projects whose images are built on Debian's packages; the second uses images of the first.
 func TestComposeOnDebian(t *testing.T) {
 	needRoot(t)
+	t.Parallel() // much of it is waiting for packages
 	archive := debianImage(t)
 	e := newEngine(t)
 	e.Start()

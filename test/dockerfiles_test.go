@@ -16,6 +16,7 @@ const certificates = "id=ca,src=/etc/ssl/certs/ca-certificates.crt"
 // TestRealDockerfiles builds what people build, with packages of Debian, Go and npm, and runs it.
 func TestRealDockerfiles(t *testing.T) {
 	needRoot(t)
+	t.Parallel() // much of it is waiting for packages
 	e := newEngine(t)
 	archive := debianImage(t)
 	e.Start()

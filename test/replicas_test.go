@@ -30,6 +30,7 @@ func s3Server(t *testing.T) (s *testkit.S3, env []string) {
 // TestReplicas: two registries on one bucket; every call of a push goes to any of the two, and what was pushed is pulled from both. One of them,
 // at random, is killed again and again, while both collect garbage. Nothing is lost and nothing is corrupt, and at last nothing is left over.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	s, env := s3Server(t)
 	args := []string{"--s3-endpoint", s.URL, "--s3-bucket", s.Bucket, "--gc-interval", "1s", "--gc-grace", "6s"}
 	f := &fleet{t: t, replicas: []*replica{newReplica(t, env, args...), newReplica(t, env, args...)}}
@@ -65,6 +66,7 @@ func TestReplicas(t *testing.T) {
 // TestOneUploadAtTwoReplicas: two clients write one upload at the same time, each at a registry of its own, and both say that it is finished, with
 // what each of them sent. Whatever comes of it, a blob that is there has the bytes of its digest, and one that was confirmed is there.
 func TestOneUploadAtTwoReplicas(t *testing.T) {
+	t.Parallel()
 	s, env := s3Server(t)
 	args := []string{"--s3-endpoint", s.URL, "--s3-bucket", s.Bucket}
 	replicas := []*replica{newReplica(t, env, args...), newReplica(t, env, args...)}
@@ -122,6 +124,7 @@ func TestOneUploadAtTwoReplicas(t *testing.T) {
 // TestRegistryOnFailingS3: half of all calls to the store fail, in all the ways that calls fail. Pushes and pulls succeed or say that they did
 // not; what was confirmed is there, byte for byte.
 func TestRegistryOnFailingS3(t *testing.T) {
+	t.Parallel()
 	s, env := s3Server(t)
 	bad, err := testkit.NewFlaky(s.URL, 0, 3)
 	if err != nil {
