@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -95,4 +96,32 @@ func TestImagesTree(t *testing.T) {
 	same("docker images --tree")
 	list = nil
 	same("docker images --tree")
+}
+
+// TestImagesTreeOfEngine has the tree of real images shown, one of them in use.
+func TestImagesTreeOfEngine(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox", "alpine")
+	e.Run("cove", "tag", "busybox", "app:1")
+	e.Run("cove", "create", "busybox")
+	got := e.Run("cove", "images", "--tree")
+	if want := e.Run(docker29(t), "images", "--tree"); got != want {
+		t.Errorf("docker\n%s\ncove\n%s", want, got)
+	}
+	lines := strings.Split(got, "\n")
+	used := func(name string) bool {
+		for _, line := range lines {
+			if fields := strings.Fields(line); len(fields) > 1 && fields[0] == name {
+				return fields[len(fields)-1] == "U"
+			}
+		}
+		t.Errorf("%s is not in\n%s", name, got)
+		return false
+	}
+	if !used("busybox:latest") || used("alpine:3.20") || !strings.Contains(got, "─ linux/"+runtime.GOARCH) {
+		t.Errorf("got\n%s", got)
+	}
 }
