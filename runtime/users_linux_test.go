@@ -178,7 +178,7 @@ func TestJoinedMountNamespace(t *testing.T) {
 	if !inOwnMounts(t) {
 		return
 	}
-	other := exec.Command("unshare", "--mount", "sh", "-c", "mount -t tmpfs other /mnt && echo x >/mnt/x && echo ready && sleep 1000")
+	other := exec.Command("unshare", "--mount", "sh", "-c", "mount -t tmpfs other /mnt && echo x >/mnt/x && echo ready && exec sleep 1000")
 	out, err := other.StdoutPipe()
 	if err == nil {
 		err = other.Start()
