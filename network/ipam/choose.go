@@ -47,14 +47,12 @@ func Check(p Pool) error {
 }
 
 // Choose cuts the first subnet from pools, all of one family, that overlaps nothing of taken. A taken range that is everything (a default
-// route) counts for nothing. Without a free one the error is errdefs.ErrResourceExhausted, in Docker's words.
+// route) counts for nothing. Without a free one the error is errdefs.ErrInvalidArgument, in Docker's words.
 func Choose(pools []Pool, taken []netip.Prefix) (netip.Prefix, error) {
-	which := "IP"
 	for _, p := range pools {
 		if err := Check(p); err != nil {
 			return netip.Prefix{}, err
 		}
-		which = family(p.Base.Addr())
 		for subnet := netip.PrefixFrom(p.Base.Masked().Addr(), p.Size); p.Base.Contains(subnet.Addr()); {
 			blocker, blocked := Overlap(subnet, taken)
 			if !blocked {
@@ -72,8 +70,7 @@ func Choose(pools []Pool, taken []netip.Prefix) (netip.Prefix, error) {
 			subnet = netip.PrefixFrom(next, p.Size)
 		}
 	}
-	return netip.Prefix{}, errdefs.ErrResourceExhausted.WithMessage(
-		"could not find an available, non-overlapping " + which + " address pool among the defaults to assign to the network")
+	return netip.Prefix{}, errdefs.ErrInvalidArgument.WithMessage("all predefined address pools have been fully subnetted")
 }
 
 func family(a netip.Addr) string {

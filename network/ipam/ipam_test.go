@@ -44,7 +44,7 @@ func TestChooseStepsAroundWhatIsTaken(t *testing.T) {
 
 func TestChooseWithoutRoom(t *testing.T) {
 	_, err := Choose([]Pool{{netip.MustParsePrefix("255.255.255.0/24"), 25}}, prefixes("255.0.0.0/8"))
-	if !errdefs.IsResourceExhausted(err) {
+	if !errdefs.IsInvalidArgument(err) || err.Error() != "all predefined address pools have been fully subnetted" {
 		t.Errorf("got %v", err)
 	}
 	for _, bad := range []Pool{{netip.MustParsePrefix("10.0.0.0/16"), 8}, {netip.MustParsePrefix("10.0.0.0/16"), 31}, {netip.MustParsePrefix("fd00::/120"), 127}, {}} {
