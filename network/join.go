@@ -201,18 +201,15 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	return box, nil
 }
 
-// forward has the host pass packets on for networks. One after another: of two who write the kernel's switch at once both may be
-// answered that it is on, while it has reached no device (devinet_sysctl_forward changes it before it has the lock, and takes that back).
+// forward has the host pass packets on for networks.
 func (k *Keeper) forward() error {
-	k.passing.Lock()
-	defer k.passing.Unlock()
 	if err := bridge.ForwardIPv4(); err != nil {
 		return err
 	}
 	if !k.hasIPv6() {
 		return nil
 	}
-	raised, err := bridge.ForwardIPv6()
+	raised, err := bridge.ForwardIPv6(k.cfg.vethPrefix())
 	if len(raised) > 0 {
 		k.log.Info("devices of the host go on listening to IPv6 routers while it forwards: accept_ra is 2", "devices", raised)
 	}

@@ -116,8 +116,7 @@ type Keeper struct {
 	graves *graves
 	tell   func(action, id string, attributes map[string]string)
 
-	making  sync.Mutex // networks are made and removed one at a time
-	passing sync.Mutex // held by who has the host pass packets on
+	making sync.Mutex // networks are made and removed one at a time
 
 	mu      sync.Mutex // guards what follows
 	records map[string]record

@@ -2,17 +2,20 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
 	nt "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 
+	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/option"
 )
 
@@ -217,4 +220,44 @@ func TestIntoTheClosed(t *testing.T) {
 	if got := in.faults(t); got != "" {
 		t.Error(got)
 	}
+}
+
+// TestForwardingIsWhole: when several containers start at once on a host that forwards nothing, all its devices forward afterwards.
+func TestForwardingIsWhole(t *testing.T) {
+	if !inOwnNamespace(t) {
+		return
+	}
+	done := make(chan struct{})
+	var busy, all sync.WaitGroup
+	busy.Go(func() { // the kernel has a setting written again when it is busy with devices
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			one := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "busy"}}
+			if err := errors.Join(netlink.LinkAdd(one), netlink.LinkDel(one)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 300 {
+		settings(t, map[string]string{"ipv4/ip_forward": "0"})
+		for range 8 {
+			all.Go(func() {
+				if err := bridge.ForwardIPv4(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if text, err := os.ReadFile("/proc/sys/net/ipv4/conf/lo/forwarding"); err != nil || string(text) != "1\n" {
+			t.Errorf("the host forwards, its device does not: %q, %v", text, err)
+			break
+		}
+	}
+	close(done)
+	busy.Wait()
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -81,12 +82,25 @@ func isDefault(r netlink.Route) bool {
 	return !ok || p.Bits() == 0
 }
 
+// forwarding is held while it is switched on.
+var forwarding sync.Mutex
+
 // ForwardIPv4 has the host pass packets on between its devices. It changes nothing where that is on already.
+//
+// The setting of all devices stands for those of each, which the kernel sets after it. Of two who write it at once one can make the
+// kernel believe that it has been on before: then no device forwards. So one writes at a time; where an other program did, it is
+// written once more.
 func ForwardIPv4() error {
-	if now, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err == nil && strings.TrimSpace(string(now)) == "1" {
+	forwarding.Lock()
+	defer forwarding.Unlock()
+	const all, later = "ipv4/ip_forward", "ipv4/conf/default/forwarding"
+	if readSysctl(all) == "1" {
 		return nil
 	}
-	return setSysctl("ipv4/ip_forward", "1")
+	if err := setSysctl(all, "1"); err != nil || readSysctl(later) == "1" {
+		return err
+	}
+	return errors.Join(setSysctl(all, "0"), setSysctl(all, "1"))
 }
 
 // RoomForNeighbours sees to it that the host's tables of neighbours, one for each family and all network namespaces, have room for n

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,9 +71,11 @@ func setAll(prefix string, settings ...string) error {
 //
 // A host that forwards does not listen to routers any more, unless told to (accept_ra 2, not 1), and so would lose its own
 // addresses and default route: the devices that listen now are told to, and their names returned. Devices that come later
-// are left what they would have been.
-func ForwardIPv6() (raised []string, err error) {
-	if readSysctl("all/forwarding") == "1" {
+// are left what they would have been, and so are the engine's own, whose names begin with own: nobody there is listened to.
+func ForwardIPv6(own string) (raised []string, err error) {
+	forwarding.Lock()
+	defer forwarding.Unlock()
+	if readSysctl("ipv6/conf/all/forwarding") == "1" {
 		return nil, nil
 	}
 	devices, err := os.ReadDir("/proc/sys/net/ipv6/conf")
@@ -81,17 +84,18 @@ func ForwardIPv6() (raised []string, err error) {
 	}
 	for _, d := range devices {
 		name := d.Name()
-		if slices.Contains([]string{"all", "default", "lo"}, name) {
+		if slices.Contains([]string{"all", "default", "lo"}, name) || strings.HasPrefix(name, own) {
 			continue
 		}
-		if hears(name) && readSysctl(name+"/accept_ra") == "1" && readSysctl(name+"/forwarding") == "0" && readSysctl(name+"/disable_ipv6") == "0" {
-			if err := setSysctl("ipv6/conf/"+name+"/accept_ra", "2"); err != nil {
+		of := "ipv6/conf/" + name
+		if hears(name) && readSysctl(of+"/accept_ra") == "1" && readSysctl(of+"/forwarding") == "0" && readSysctl(of+"/disable_ipv6") == "0" {
+			if err := setSysctl(of+"/accept_ra", "2"); err != nil {
 				return raised, err
 			}
 			raised = append(raised, name)
 		}
 	}
-	later := readSysctl("default/forwarding") // which goes with that of all
+	later := readSysctl("ipv6/conf/default/forwarding") // which goes with that of all
 	return raised, setAll("ipv6/conf/", "all/forwarding", "1", "default/forwarding", later)
 }
 
@@ -102,9 +106,9 @@ func hears(device string) bool {
 	return err == nil && err2 == nil && flags&unix.IFF_NOARP == 0
 }
 
-// readSysctl is a setting below net.ipv6.conf, "" where there is none.
+// readSysctl is a setting below /proc/sys/net, "" where there is none.
 func readSysctl(name string) string {
-	text, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name)
+	text, err := os.ReadFile(filepath.Join("/proc/sys/net", name))
 	if err != nil {
 		return ""
 	}
