@@ -92,23 +92,31 @@ func findGroups(file io.Reader, match func(group) bool) (found []group, err erro
 	return found, err
 }
 
-// number reads a number leniently: what is none is 0, as in the files' other readers.
+// number reads a number of a file. One that is not there is 0, as in the files' other readers; what is none is not valid, for
+// else it were root's.
 func number(s string) int {
+	if s == "" {
+		return 0
+	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		return 0
+		return -1
 	}
 	return n
 }
 
 // lookUp finds the user "name[:group]", each part a name or number; an empty name is user 0. passwd and group are
-// the container's files, nil where it has none. A name the files do not know is errdefs.ErrInvalidArgument.
+// the container's files, nil where it has none. What is a number is no name, though the files may have it for one: who says
+// 1000 has never meant the account, root's perhaps, that an image calls so. A name the files do not know is errdefs.ErrInvalidArgument.
 func lookUp(user string, passwd, groups io.Reader) (Identity, error) {
 	name, groupName, _ := strings.Cut(user, ":")
 	uid, uidErr := strconv.Atoi(name)
 	gid, gidErr := strconv.Atoi(groupName)
 	a, known, err := findAccount(passwd, func(a account) bool {
-		return name == "" && a.uid == 0 || name != "" && a.name == name || uidErr == nil && a.uid == uid
+		if name == "" || uidErr == nil {
+			return a.uid == uid
+		}
+		return a.name == name
 	})
 	if err != nil {
 		return Identity{}, fmt.Errorf("read passwd file: %w", err)
@@ -137,7 +145,7 @@ func lookUp(user string, passwd, groups io.Reader) (Identity, error) {
 			return false
 		}
 		if groupName != "" {
-			return g.name == groupName || gidErr == nil && g.gid == gid
+			return g.is(groupName, gid, gidErr == nil)
 		}
 		return isMember(g, a.name)
 	})
@@ -162,6 +170,14 @@ func lookUp(user string, passwd, groups io.Reader) (Identity, error) {
 
 // validID refuses numbers the kernel does not take as they stand: -1 leaves an identity as it is, which is root's.
 func validID(n int) bool { return n >= 0 && n <= maxID }
+
+// is tells whether the group is the one with a number or, where that is none, with a name.
+func (g group) is(name string, number int, isNumber bool) bool {
+	if isNumber {
+		return g.gid == number
+	}
+	return g.name == name
+}
 
 func isMember(g group, user string) bool {
 	for _, m := range g.members {
@@ -195,7 +211,7 @@ func lookUpGroups(names []string, file io.Reader) ([]uint32, error) {
 func groupID(name string, all []group) (uint32, error) {
 	gid, err := strconv.Atoi(name)
 	for _, g := range all {
-		if validID(g.gid) && (g.name == name || err == nil && g.gid == gid) {
+		if validID(g.gid) && g.is(name, gid, err == nil) {
 			return uint32(g.gid), nil
 		}
 	}

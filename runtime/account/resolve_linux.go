@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -46,8 +47,18 @@ func Resolve(root *os.File, document specs.User, user string, groups []string) (
 	if err != nil {
 		return Identity{}, err
 	}
-	id.Groups = append(id.Groups, more...)
+	id.Groups = once(append(id.Groups, more...))
 	return id, nil
+}
+
+// once gives each group once, in the order they come in.
+func once(groups []uint32) []uint32 {
+	seen := map[uint32]bool{}
+	return slices.DeleteFunc(slices.Clone(groups), func(g uint32) bool {
+		was := seen[g]
+		seen[g] = true
+		return was
+	})
 }
 
 // accounts is a passwd or group file, or none.
