@@ -37,6 +37,7 @@ func TestSmallestSubnets(t *testing.T) {
 				}
 			}
 		}
+		t.Cleanup(func() { in.leave("late") })
 		_, err := in.Join(context.Background(), "late", on("late", "n"))
 		if err == nil || !strings.Contains(err.Error(), "no available IPv") || !strings.Contains(err.Error(), "addresses on this network's address pools") {
 			t.Errorf("/%d and /%d: one more: %v", tc.four, tc.six, err)
