@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -213,5 +214,33 @@ func TestText(t *testing.T) {
 	}
 	if ShortID("sha256:0123456789abcdef") != "0123456789ab" || ShortID("x") != "x" {
 		t.Error("ShortID")
+	}
+}
+
+// countingWriter counts how often it is written to.
+type countingWriter struct{ writes int }
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	c.writes++
+	return len(p), nil
+}
+
+// TestWritesAreFew: a table reaches a pipe in large parts, not a cell at a time.
+func TestWritesAreFew(t *testing.T) {
+	type row struct{ Name, Value string }
+	rows := make([]row, 500)
+	for i := range rows {
+		rows[i] = row{fmt.Sprint("name", i), "value"}
+	}
+	table := Table{Fields: []string{"Name", "Value"}, Headers: map[string]string{"Name": "NAME", "Value": "VALUE"}}
+	for _, layout := range []string{"", "json", "{{.Name}}", "table {{.Name}}\t{{.Value}}"} {
+		var w countingWriter
+		if err := Write(&w, layout, table, rows); err != nil || w.writes == 0 || w.writes > 3 {
+			t.Errorf("%q: %d writes, %v", layout, w.writes, err)
+		}
+	}
+	var w countingWriter
+	if err := Lines(&w, "Name", rows); err != nil || w.writes != 1 {
+		t.Errorf("lines: %d writes, %v", w.writes, err)
 	}
 }

@@ -4,8 +4,10 @@
 package format
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -26,6 +28,16 @@ type Table struct {
 // Write shows rows as layout asks: "" and "table" as the table, "json" as one JSON object a line, "raw" as lines of fields, "table TEMPLATE" as
 // a table of the template's columns, and anything else as a template.
 func Write[R any](w io.Writer, layout string, t Table, rows []R) error {
+	return gather(w, func(w io.Writer) error { return write(w, layout, t, rows) })
+}
+
+// gather has what is written in many small parts, as tables are, reach w in large ones.
+func gather(w io.Writer, parts func(io.Writer) error) error {
+	b := bufio.NewWriterSize(w, 32<<10)
+	return errors.Join(parts(b), b.Flush())
+}
+
+func write[R any](w io.Writer, layout string, t Table, rows []R) error {
 	switch layout {
 	case "", "table":
 		return writeTable(w, t, rows)
@@ -89,12 +101,14 @@ func separate(b *bytes.Buffer, column int) {
 
 // Lines shows one field of every row, one a line: what -q asks for.
 func Lines[R any](w io.Writer, field string, rows []R) error {
-	for _, row := range rows {
-		if _, err := fmt.Fprintln(w, reflect.Indirect(reflect.ValueOf(row)).FieldByName(field).String()); err != nil {
-			return err
+	return gather(w, func(w io.Writer) error {
+		for _, row := range rows {
+			if _, err := fmt.Fprintln(w, reflect.Indirect(reflect.ValueOf(row)).FieldByName(field).String()); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // JSON gives v on one line. Rows are written as docker writes them, with <, > and & escaped; other values are not.
