@@ -77,6 +77,11 @@ func (e *Engine) stop(ctx context.Context, c *container.Container, name string, 
 			return err
 		}
 	}
+	if !c.AutoRemove() { // else it is gone when it can be held
+		if release, err := e.containers.Lock(ctx, c.ID); err == nil { // the end is told before, by who holds it
+			release()
+		}
+	}
 	e.event(c, et.ActionStop)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
@@ -45,7 +46,7 @@ func (f *finder) load(ctx context.Context, env *step.Env, e *entry) (step.Outcom
 	out := step.Outcome{}
 	hold := f.of.Images.Lease()
 	defer hold.Release()
-	began := map[digest.Digest]time.Time{}
+	began := beginnings{at: map[digest.Digest]time.Time{}}
 	for _, chain := range e.chains {
 		img := image.Image{}
 		var pile layer.Pile
@@ -56,7 +57,7 @@ func (f *finder) load(ctx context.Context, env *step.Env, e *entry) (step.Outcom
 			pile = append(pile, l.DiffID.String())
 		}
 		if len(chain) > 0 {
-			err := f.of.Images.Bring(ctx, &img, ref.Name{}, image.PullOptions{Origin: f.from}, func(c image.Coming) { tell(env, c, began) })
+			err := f.of.Images.Bring(ctx, &img, ref.Name{}, image.PullOptions{Origin: f.from}, func(c image.Coming) { began.tell(env, c) })
 			if err != nil {
 				return out, fmt.Errorf("cache from %s: %w", f.name, err)
 			}
@@ -66,14 +67,29 @@ func (f *finder) load(ctx context.Context, env *step.Env, e *entry) (step.Outcom
 	return out, nil
 }
 
-func tell(env *step.Env, c image.Coming, began map[digest.Digest]time.Time) {
+// beginnings are when layers began to come. Several come at once.
+type beginnings struct {
+	mu sync.Mutex
+	at map[digest.Digest]time.Time
+}
+
+// of is when a layer began to come: now, where it was not asked for before.
+func (b *beginnings) of(layer digest.Digest) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at, known := b.at[layer]
+	if !known {
+		at = time.Now()
+		b.at[layer] = at
+	}
+	return at
+}
+
+func (b *beginnings) tell(env *step.Env, c image.Coming) {
 	if env.Progress == nil {
 		return
 	}
-	if began[c.Layer.Digest].IsZero() {
-		began[c.Layer.Digest] = time.Now()
-	}
-	at := began[c.Layer.Digest]
+	at := b.of(c.Layer.Digest)
 	s := step.Status{ID: c.Layer.Digest.String(), Started: &at, Current: c.Current, Total: c.Total}
 	if c.Extracting {
 		s.ID = "extracting " + s.ID
