@@ -1,10 +1,13 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/cove-containers/cove/cli/format"
 )
 
 // CheckOutput refuses a file that a deed ("save image") could not be written to, before anything is asked for. The empty
@@ -54,4 +57,28 @@ func WriteOutput(path string, r io.Reader) error {
 		return err
 	}
 	return os.Rename(temp.Name(), path)
+}
+
+// Each does the same with every name in turn, prints those it worked for, and joins the errors of the others.
+func (a *App) Each(names []string, do func(name string) error) error {
+	var errs []error
+	for _, name := range names {
+		if err := do(name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintln(a.Out, name)
+	}
+	return errors.Join(errs...)
+}
+
+// List shows rows as layout asks; where it says nothing, their keys alone (quiet), or as the user's configuration asks.
+func List[R any](a *App, layout, configured string, quiet bool, key string, t format.Table, rows []R) error {
+	if layout == "" {
+		if quiet {
+			return format.Lines(a.Out, key, rows)
+		}
+		layout = configured
+	}
+	return format.Write(a.Out, layout, t, rows)
 }

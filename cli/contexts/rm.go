@@ -19,15 +19,7 @@ func Rm(a *command.App) *cobra.Command {
 		ValidArgsFunction: a.CompleteContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
 			inForce := a.ContextName()
-			var errs []error
-			for _, name := range args {
-				if err := remove(a, name, name == inForce, force); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintln(a.Out, name)
-			}
-			return errors.Join(errs...)
+			return a.Each(args, func(name string) error { return remove(a, name, name == inForce, force) })
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Force the removal of a context in use")

@@ -30,13 +30,7 @@ func Ls(a *command.App) *cobra.Command {
 			}
 			slices.SortFunc(list, func(x, y network.Summary) int { return format.Natural(x.Name, y.Name) })
 			rows := format.Networks(list, !noTrunc)
-			if layout == "" {
-				if quiet {
-					return format.Lines(a.Out, "ID", rows)
-				}
-				layout = a.ConfigFile().NetworksFormat
-			}
-			return format.Write(a.Out, layout, format.NetworkTable(), rows)
+			return command.List(a, layout, a.ConfigFile().NetworksFormat, quiet, "ID", format.NetworkTable(), rows)
 		}),
 	}
 	fs := cmd.Flags()

@@ -31,13 +31,7 @@ func Ls(a *command.App) *cobra.Command {
 			}
 			slices.SortFunc(list, func(x, y plugin.Plugin) int { return format.Natural(x.Name, y.Name) })
 			rows := format.Plugins(list, !noTrunc)
-			if layout == "" {
-				if quiet {
-					return format.Lines(a.Out, "ID", rows)
-				}
-				layout = a.ConfigFile().PluginsFormat
-			}
-			return format.Write(a.Out, layout, format.PluginTable(), rows)
+			return command.List(a, layout, a.ConfigFile().PluginsFormat, quiet, "ID", format.PluginTable(), rows)
 		}),
 	}
 	fs := cmd.Flags()

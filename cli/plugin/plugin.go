@@ -3,7 +3,6 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/cove-containers/cove/cli/command"
@@ -65,15 +64,7 @@ func Rm(a *command.App) *cobra.Command {
 		Annotations:       command.Aliases("plugin rm", "plugin remove"),
 		ValidArgsFunction: a.CompletePlugins,
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
-			var errs []error
-			for _, name := range args {
-				if err := daemon.PluginRemove(ctx, name, force); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintln(a.Out, name)
-			}
-			return errors.Join(errs...)
+			return a.Each(args, func(name string) error { return daemon.PluginRemove(ctx, name, force) })
 		}),
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Remove plugins that are enabled, too")

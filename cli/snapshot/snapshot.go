@@ -4,7 +4,6 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -84,15 +83,7 @@ stays on disk until they are gone too.`,
 		Args:              command.AtLeast(2),
 		ValidArgsFunction: complete(a, 0),
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
-			var errs []error
-			for _, snapshot := range args[1:] {
-				if err := daemon.SnapshotRemove(ctx, args[0], snapshot); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintln(a.Out, snapshot)
-			}
-			return errors.Join(errs...)
+			return a.Each(args[1:], func(snapshot string) error { return daemon.SnapshotRemove(ctx, args[0], snapshot) })
 		}),
 	}
 }

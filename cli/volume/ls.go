@@ -30,13 +30,7 @@ func Ls(a *command.App) *cobra.Command {
 			}
 			slices.SortFunc(answer.Volumes, func(x, y volume.Volume) int { return format.Natural(x.Name, y.Name) })
 			rows := format.Volumes(answer.Volumes)
-			if layout == "" {
-				if quiet {
-					return format.Lines(a.Out, "Name", rows)
-				}
-				layout = a.ConfigFile().VolumesFormat
-			}
-			return format.Write(a.Out, layout, format.VolumeTable(), rows)
+			return command.List(a, layout, a.ConfigFile().VolumesFormat, quiet, "Name", format.VolumeTable(), rows)
 		}),
 	}
 	fs := cmd.Flags()

@@ -2,8 +2,6 @@ package volume
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/cove-containers/cove/cli/command"
 	"github.com/cove-containers/cove/client"
@@ -21,15 +19,7 @@ func Rm(a *command.App) *cobra.Command {
 		Annotations:       command.Aliases("volume rm", "volume remove"),
 		ValidArgsFunction: a.CompleteVolumes,
 		RunE: a.Call(func(ctx context.Context, daemon *client.Client, args []string) error {
-			var errs []error
-			for _, name := range args {
-				if err := daemon.VolumeRemove(ctx, name, force); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintln(a.Out, name)
-			}
-			return errors.Join(errs...)
+			return a.Each(args, func(name string) error { return daemon.VolumeRemove(ctx, name, force) })
 		}),
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not mind volumes that do not exist")
