@@ -40,22 +40,27 @@ func killTree(cgroup string, first int) error {
 }
 
 // treeOf picks those of the processes that belong to first, and are not dead yet.
-func treeOf(first int, pids []int) (tree []int) {
+func treeOf(first int, pids []int) []int {
 	kin := map[int]kinship{}
 	for _, pid := range pids {
 		if k, err := kinshipOf(pid); err == nil {
 			kin[pid] = k
 		}
 	}
+	return pick(first, kin)
+}
+
+// pick follows everybody's parents. They are not read at one moment, so that by numbers that were given again two may each be the
+// other's parent.
+func pick(first int, kin map[int]kinship) (tree []int) {
 	for pid, k := range kin {
-		for at := pid; !k.dead; at = kin[at].parent {
+		at := pid
+		for steps := 0; !k.dead && steps <= len(kin); steps++ {
 			if at == first || kin[at].session == first {
 				tree = append(tree, pid)
 				break
 			}
-			if _, known := kin[at]; !known {
-				break
-			}
+			at = kin[at].parent
 		}
 	}
 	return tree
