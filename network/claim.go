@@ -133,10 +133,7 @@ func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string, own *os.
 		if r, err = pool.Take(want); err != nil && want != must {
 			r, err = pool.Take(must)
 		}
-		for again := k.scarce(l); errdefs.IsResourceExhausted(err) && again(); {
-			r, err = pool.Take(must)
-		}
-		// What is being made ahead at this moment may have the last address.
+		// What is kept ready, being made or going may have the last address: who claims one sees to that.
 		if !errdefs.IsAlreadyExists(err) && !errdefs.IsResourceExhausted(err) {
 			return r, err
 		}
