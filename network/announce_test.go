@@ -2,9 +2,11 @@ package network
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	nt "github.com/moby/moby/api/types/network"
+	"github.com/vishvananda/netlink"
 )
 
 // TestNeighboursHearOfANewOne: who has an address after another, with another hardware address, is reached at once by those who spoke to the
@@ -47,5 +49,55 @@ func TestNeighboursHearOfANewOne(t *testing.T) {
 		in.Leave(id)
 		in.Forget(id)
 		box.NetNS.Close()
+	}
+}
+
+// TestNeighboursAreNotAskedInVain: who has the hardware address that everybody with his address has tells nobody of it, for a thousand
+// neighbours would hear it; who comes after one with another is told of, also by the next engine.
+func TestNeighboursAreNotAskedInVain(t *testing.T) {
+	in := start(t, testConfig(t, 0))
+	in.makeNet(t, "n", 0, nil)
+	at := userSubnet(0).Addr().Next().Next().Next().Next()
+	told := func(id string, mac nt.HardwareAddr) (*Sandbox, bool) {
+		t.Helper()
+		req := on(id, "n")
+		req.Networks["n"] = &nt.EndpointSettings{IPAMConfig: &nt.EndpointIPAMConfig{IPv4Address: at}, MacAddress: mac}
+		box := in.join(t, id, req)
+		asked := false
+		inside(t, box.NetNS, func() {
+			all, err := netlink.NeighList(0, netlink.FAMILY_V4)
+			if err != nil {
+				t.Error(err)
+			}
+			asked = slices.ContainsFunc(all, func(n netlink.Neigh) bool { return n.IP.Equal(at.AsSlice()) })
+		})
+		return box, asked
+	}
+	leave := func(id string) {
+		in.Leave(id)
+		in.Forget(id)
+	}
+	for _, id := range []string{"a", "b"} {
+		if _, asked := told(id, nil); asked {
+			t.Errorf("%s tells what everybody knows", id)
+		}
+		leave(id)
+	}
+	box, asked := told("c", nt.HardwareAddr{2, 7, 7, 7, 7, 7})
+	if !asked {
+		t.Error("nobody is told of another hardware address")
+	}
+	in.crash()
+	in.open(t)
+	if err := in.Restore("c", *box, on("c", "n")); err != nil {
+		t.Fatal(err)
+	}
+	leave("c")
+	if _, asked := told("d", nil); !asked {
+		t.Error("nobody is told of the address that is usual again")
+	}
+	leave("d")
+	if _, asked := told("e", nil); asked {
+		t.Error("it is told twice")
 	}
 }

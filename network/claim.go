@@ -44,7 +44,7 @@ func (k *Keeper) fit(r *ready, wish *nt.EndpointSettings) error {
 		return err
 	}
 	*p = now
-	return ns.Announce(now)
+	return k.announce(r.lan, ns, now)
 }
 
 // claim takes addresses on l: those wanted, or at least those that must be. What is only kept ready gives way.

@@ -40,7 +40,7 @@ func outside6(t *testing.T, cfg Config) (ns *bridge.Namespace, host, world netip
 	if err := device.Attach(ns, p); err != nil {
 		t.Fatal(err)
 	}
-	if err := ns.Announce(p); err != nil {
+	if err := ns.Announce(p, false); err != nil {
 		t.Fatal(err)
 	}
 	return ns, host, world

@@ -46,6 +46,8 @@ type lan struct {
 	// warm are namespaces ready on it; nil for none. Guarded by the keeper's lock, as are the names.
 	warm  *warm.Pool[*ready]
 	names names
+	// strange are the addresses that neighbours may know by another hardware address than the one made of it. Guarded likewise.
+	strange map[netip.Addr]bool
 }
 
 // ready is a namespace made ahead; port is the zero value for one without a network, names nil for one whose container
@@ -366,7 +368,7 @@ func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
 		if err := l.parent.Attach(ns, p); err != nil {
 			return err
 		}
-		return ns.Announce(p)
+		return k.announce(l, ns, p)
 	}
 	device, err := l.spans.Take(p.Name)
 	if err != nil {
@@ -374,7 +376,7 @@ func (k *Keeper) plug(l *lan, ns *bridge.Namespace, p bridge.Port) error {
 	}
 	if err = device.Attach(ns, p); err == nil {
 		if err = k.table.Admit(memberOf(p)); err == nil {
-			err = ns.Announce(p)
+			err = k.announce(l, ns, p)
 		}
 		if err != nil {
 			bridge.RemovePort(p.Name)

@@ -43,6 +43,7 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 			port.Routes = port.Routes || wishedOptions(e).Routing
 			if l.parent == nil {
 				errs = append(errs, k.table.Admit(memberOf(port)))
+				k.met(l, one.addresses.V4, port.MAC)
 			}
 			k.mu.Lock()
 			l.space.Keep(one.addresses) // they are this container's, whether or not its device was seen

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -103,19 +102,18 @@ func ForwardIPv4() error {
 	return errors.Join(setSysctl(all, "0"), setSysctl(all, "1"))
 }
 
-// RoomForNeighbours sees to it that the host's tables of neighbours, one for each family and all network namespaces, have room for n
-// containers that talk to one another: with the 1,024 entries they have by default a few hundred busy ones are too many, and
-// packets are dropped (arp(7), gc_thresh3). It only ever raises the limits.
+// RoomForNeighbours sees to it that n containers of the host can talk to one another, whatever network they are on: with the limits that
+// the kernel has by itself packets are dropped among a few hundred busy ones. The tables of neighbours, one for each family and all
+// network namespaces, hold 1,024 (arp(7), gc_thresh3). What is for all on a bridge waits for each of its ports in one queue of 1,000, and
+// the last would never hear who asks for them (net.core.netdev_max_backlog). It only ever raises the limits.
 func RoomForNeighbours(n int) error {
 	for name, want := range map[string]int{
 		"ipv4/neigh/default/gc_thresh3": 4 * n, "ipv4/neigh/default/gc_thresh2": 2 * n,
 		"ipv6/neigh/default/gc_thresh3": 4 * n, "ipv6/neigh/default/gc_thresh2": 2 * n,
+		"core/netdev_max_backlog": 4 * n,
 	} {
-		text, err := os.ReadFile(filepath.Join("/proc/sys/net", name))
-		if err != nil {
-			continue // not this host's business, or not ours
-		}
-		if now, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && now < want {
+		// One that cannot be read is not this host's business, or not ours.
+		if now, err := strconv.Atoi(readSysctl(name)); err == nil && now < want {
 			if err := setSysctl(name, strconv.Itoa(want)); err != nil {
 				return err
 			}

@@ -116,21 +116,26 @@ func readSysctl(name string) string {
 }
 
 // Announce waits until the device of the namespace hears who asks for its IPv6 addresses, which the kernel sees to after it
-// gave it the addresses, and tells its neighbours that its addresses are at its hardware address now: who spoke to the last one
-// that had an address would go on sending to nobody for some seconds, and who asked in vain asks again after one.
-func (n *Namespace) Announce(p Port) error {
+// gave it the addresses, and tells its neighbours that these are at its hardware address now, and with four the addresses of IPv4 as well: who
+// spoke to the last one that had an address would go on sending to nobody for some seconds, and who asked in vain asks again after one.
+func (n *Namespace) Announce(p Port, four bool) error {
 	var addresses []netip.Addr
 	for _, a := range p.Sends() {
 		if a.Is6() {
 			addresses = append(addresses, a)
 		}
 	}
+	if !four && len(addresses) == 0 {
+		return nil
+	}
 	link, err := n.handle.LinkByName(p.Inside)
 	if err != nil {
 		return fmt.Errorf("find %s in network namespace: %w", p.Inside, err)
 	}
-	if err := n.announceIPv4(link.Attrs().Index, p); err != nil || len(addresses) == 0 {
-		return err
+	if four {
+		if err := n.announceIPv4(link.Attrs().Index, p); err != nil || len(addresses) == 0 {
+			return err
+		}
 	}
 	err = Within(n.File, func() error {
 		listening(addresses)
