@@ -76,6 +76,38 @@ func TestBinds(t *testing.T) {
 	}
 }
 
+// TestBindOfTheHostsRoot: the root shows the host, not the container that was attached to it, by whatever name and with
+// whatever propagation; what is mounted below a private one is not the host's.
+func TestBindOfTheHostsRoot(t *testing.T) {
+	if os.Getenv("COVE_OWN_MOUNTS") == "" {
+		inOwnMounts(t)
+		return
+	}
+	needRoot(t)
+	if err := syscall.Mount("", "/", "", syscall.MS_SHARED|syscall.MS_REC, ""); err != nil {
+		t.Fatal(err)
+	}
+	dir, root := t.TempDir(), filepath.Join(t.TempDir(), "root")
+	writeFile(t, filepath.Join(dir, "f"), "the host's\n", 0o644)
+	if err := os.Symlink("/", root); err != nil {
+		t.Fatal(err)
+	}
+	cfg := sh(t, fmt.Sprintf(`for r in plain linked private slave shared alone; do cat /$r%s/f; done; grep -c '^none /[a-z][a-z]* overlay' /proc/mounts; mount -t tmpfs x /plain%[1]s && mount -t tmpfs x /private%[1]s && echo mounted`, dir))
+	for _, set := range []*[]string{&cfg.Spec.Process.Capabilities.Bounding, &cfg.Spec.Process.Capabilities.Effective, &cfg.Spec.Process.Capabilities.Permitted} {
+		*set = append(*set, "CAP_SYS_ADMIN")
+	}
+	bind(&cfg, "/", "/plain")
+	bind(&cfg, root, "/linked", "ro")
+	bind(&cfg, "/", "/private", "rprivate")
+	bind(&cfg, "/", "/slave", "rslave", "rro")
+	bind(&cfg, "/", "/shared", "rshared")
+	cfg.Spec.Mounts = append(cfg.Spec.Mounts, specs.Mount{Type: "bind", Source: "/", Destination: "/alone", Options: []string{"bind"}})
+	expect(t, cfg, 0, strings.Repeat("the host's\n", 6)+"0\nmounted")
+	if _, err := os.Stat(filepath.Join(dir, "f")); err != nil {
+		t.Errorf("a mount of the container is the host's: %v", err)
+	}
+}
+
 func TestBindOfWrongKind(t *testing.T) {
 	for target, source := range map[string]string{"/bin": "/etc/passwd", "/etc/passwd": "/etc"} {
 		cfg := sh(t, "true")

@@ -22,8 +22,9 @@ func setAttributes(f *os.File, recursive bool, m unix.MountAttr) error {
 }
 
 // openSource copies what a bind shows while the host's own mounts are in sight, where only that will do: a mount that
-// shall share further mounts with the host, one from elsewhere, or any for a namespace that does not own the host's. All
-// others wait until it is their turn.
+// shall share further mounts with the host, one from elsewhere, the host's root (the container's will be attached to it,
+// and a copy made then has the container in it), or any for a namespace that does not own the host's. All others wait until
+// it is their turn.
 func (r *Root) openSource(m *mount) error {
 	m.host = m.Source
 	if !filepath.IsAbs(m.host) {
@@ -39,8 +40,8 @@ func (r *Root) openSource(m *mount) error {
 		m.source, err = openElsewhere(pid, path, m.options.recursive)
 	case m.options.subpath != "":
 		m.source, err = openBelow(m.host, m.options.subpath, m.options.recursive)
-	case r.settings.Owner != nil || m.options.shares():
-		m.source, err = sys.CopyMount(sys.WorkingDir, m.host, m.options.recursive)
+	case r.settings.Owner != nil || m.options.shares() || isHostRoot(m.host):
+		m.source, err = m.copyNow()
 	}
 	if err == nil {
 		err = r.openUsers(m)
@@ -49,6 +50,30 @@ func (r *Root) openSource(m *mount) error {
 		return m.failed(err)
 	}
 	return nil
+}
+
+// copyNow copies what a bind shows. It hears of the host's further mounts, as a copy does that is made later, but the host
+// not of its own unless that is asked for.
+func (m *mount) copyNow() (*os.File, error) {
+	source, err := sys.CopyMount(sys.WorkingDir, m.host, m.options.recursive)
+	if err != nil || m.options.shares() {
+		return source, err
+	}
+	if err := setAttributes(source, true, unix.MountAttr{Propagation: unix.MS_SLAVE}); err != nil {
+		source.Close()
+		return nil, fmt.Errorf("cut mount propagation to the host: %w", err)
+	}
+	return source, nil
+}
+
+// isHostRoot tells whether path is the root, by whatever name.
+func isHostRoot(path string) bool {
+	found, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	root, err := os.Stat("/")
+	return err == nil && os.SameFile(found, root)
 }
 
 // again replaces a mount by a copy: the kernel lists mounts in the order in which they were made. Before Linux 6.15,
