@@ -1,20 +1,24 @@
 package sys
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
+
+var overlayOptions = [][2]string{{"index", "off"}, {"metacopy", "off"}, {"redirect_dir", "off"}}
 
 // MountOverlay mounts directories on one another, the topmost lower first, and returns the root of the result. The
 // mount is in no mount table and ends when the file and all that was opened through it are closed. Without upper
 // it is read-only. Directories are never renamed by redirection and files never copied up by halves: what upper holds
 // is complete, so that it can be read as a layer. Flags are more options of overlayfs, such as "volatile".
 func MountOverlay(lower []string, upper, work string, flags ...string) (*os.File, error) {
+	if !stacksOneByOne() {
+		return mountOverlayAtOnce(lower, upper, work, flags)
+	}
 	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("open overlay: %w", err)
@@ -22,14 +26,11 @@ func MountOverlay(lower []string, upper, work string, flags ...string) (*os.File
 	defer unix.Close(fsfd)
 	for _, dir := range lower {
 		err := unix.FsconfigSetString(fsfd, "lowerdir+", dir)
-		if errors.Is(err, unix.EINVAL) && !strings.Contains(fsMessages(fsfd), "lowerdir") {
-			return nil, fmt.Errorf("stack layers one by one: needs Linux 6.7 or newer: %w", errdefs.ErrNotImplemented)
-		}
 		if err != nil {
 			return nil, fmt.Errorf("overlay layer %s: %w", dir, err)
 		}
 	}
-	options := [][2]string{{"index", "off"}, {"metacopy", "off"}, {"redirect_dir", "off"}}
+	options := slices.Clone(overlayOptions)
 	attrs := unix.MOUNT_ATTR_RDONLY
 	if upper != "" {
 		options = append(options, [2]string{"upperdir", upper}, [2]string{"workdir", work})

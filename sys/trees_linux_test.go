@@ -3,9 +3,11 @@ package sys
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -185,7 +187,30 @@ func TestCopyContent(t *testing.T) {
 	}
 }
 
-func TestMountOverlay(t *testing.T) {
+func TestMountOverlay(t *testing.T) { testMountOverlay(t, MountOverlay) }
+
+// TestMountOverlayAtOnce mounts as on kernels before 6.7.
+func TestMountOverlayAtOnce(t *testing.T) {
+	mount := func(lower []string, upper, work string, flags ...string) (*os.File, error) {
+		return mountOverlayAtOnce(lower, upper, work, flags)
+	}
+	testMountOverlay(t, mount)
+	// As a container's root is mounted: on a thread that has a mount namespace already.
+	testMountOverlay(t, func(lower []string, upper, work string, flags ...string) (m *os.File, err error) {
+		err = WithPrivateMount(nil, "", func() error {
+			before, err := ownMountNamespace()
+			if err != nil || !before {
+				return fmt.Errorf("the thread sees the process's mounts: %v", err)
+			}
+			m, err = mount(lower, upper, work, flags...)
+			return err
+		})
+		return m, err
+	})
+}
+
+func testMountOverlay(t *testing.T, mount func(lower []string, upper, work string, flags ...string) (*os.File, error)) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: mounts overlayfs")
 	}
@@ -199,7 +224,7 @@ func TestMountOverlay(t *testing.T) {
 		}
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
-	root, err := MountOverlay([]string{in("high"), in("low")}, "", "")
+	root, err := mount([]string{in("high"), in("low")}, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +233,7 @@ func TestMountOverlay(t *testing.T) {
 	}
 	root.Close()
 	os.Remove(in("upper/f"))
-	if root, err = MountOverlay([]string{in("high"), in("low")}, in("upper"), in("work")); err != nil {
+	if root, err = mount([]string{in("high"), in("low")}, in("upper"), in("work")); err != nil {
 		t.Fatal(err)
 	}
 	f, err := OpenInRoot(root, "f", os.O_RDWR, 0)
@@ -224,9 +249,29 @@ func TestMountOverlay(t *testing.T) {
 	if _, err := os.Stat(in("upper/f")); err != nil {
 		t.Error(err)
 	}
-	if _, err := MountOverlay([]string{in("nosuch"), in("low")}, "", ""); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := mount([]string{in("nosuch"), in("low")}, "", ""); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("absent layer: %v", err)
 	}
+	if left, err := os.ReadFile("/proc/self/mounts"); err != nil || strings.Contains(string(left), dir) {
+		t.Errorf("mounts that all see: %v\n%s", err, left)
+	}
+	many := []string{}
+	for i := range 300 {
+		layer := filepath.Join(dir, fmt.Sprintf("layer:with,%d", i))
+		if err := os.Mkdir(layer, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		many = append(many, layer)
+	}
+	if root, err = mount(append(many, in("low")), "", ""); err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	f, err = OpenInRoot(root, "f", os.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
 }
 
 func TestXattrs(t *testing.T) {
