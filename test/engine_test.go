@@ -28,10 +28,13 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-o", dir+"/", "../cmd/...")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
+	if out, err := buildPrograms(dir).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	// Of programs that are no engine's, such as registries.
+	for _, pair := range reportTo(dir) {
+		name, value, _ := strings.Cut(pair, "=")
+		os.Setenv(name, value)
 	}
 	return dir, nil
 })
@@ -39,6 +42,10 @@ var binaries = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if dir, err := binaries(); err == nil {
+		for _, r := range reports(dir) {
+			fmt.Println("FAIL: a program that no test's engine has started:", r)
+			code = max(code, 1)
+		}
 		os.RemoveAll(dir)
 	}
 	os.Exit(code)
@@ -158,6 +165,7 @@ func (e *Engine) TryStart() error {
 	args := append([]string{"-c", line, "sh", filepath.Join(e.Bin, "coved"),
 		"--data-root", e.DataRoot, "--exec-root", filepath.Join(e.Dir, "run"), "-H", e.Socket()}, e.Args...)
 	e.daemon = exec.Command("/bin/sh", args...)
+	e.daemon.Env = append(os.Environ(), reportTo(e.Dir)...)
 	e.daemon.Stdout, e.daemon.Stderr = &e.log, &e.log
 	if err := e.daemon.Start(); err != nil {
 		return err
@@ -214,10 +222,9 @@ func (e *Engine) end(sig syscall.Signal) {
 
 // Env is the environment of a client of this engine.
 func (e *Engine) Env() []string {
-	return []string{
-		"PATH=" + e.Bin + ":" + os.Getenv("PATH"), "HOME=" + e.Dir, "COVE_HOST=" + e.Socket(), "DOCKER_HOST=" + e.Socket(),
-		"DOCKER_CLI_HINTS=false", "TMPDIR=" + os.TempDir(),
-	}
+	return append(reportTo(e.Dir),
+		"PATH="+e.Bin+":"+os.Getenv("PATH"), "HOME="+e.Dir, "COVE_HOST="+e.Socket(), "DOCKER_HOST="+e.Socket(),
+		"DOCKER_CLI_HINTS=false", "TMPDIR="+os.TempDir())
 }
 
 // Command is a client's command, ready to run.
@@ -301,6 +308,9 @@ func (e *Engine) finish() {
 	}
 	for _, l := range left {
 		e.t.Errorf("left behind: %s", l)
+	}
+	for _, b := range e.brokenPrograms() {
+		e.t.Errorf("a program broke: %s", b)
 	}
 	if e.t.Failed() {
 		e.t.Logf("daemon's log:\n%s", e.log.String())

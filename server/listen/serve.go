@@ -1,8 +1,10 @@
 package listen
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,7 +39,7 @@ func (s Service) Serve(ctx context.Context, listeners []net.Listener) error {
 		IdleTimeout:       s.Idle,
 		BaseContext:       func(net.Listener) context.Context { return work },
 		Protocols:         s.protocols(),
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(complaints{s.Log}, "", 0),
 	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -67,6 +69,18 @@ func (s Service) Serve(ctx context.Context, listeners []net.Listener) error {
 		broken = nil
 	}
 	return broken
+}
+
+// complaints takes what the server says of connections. Most of it is what clients have done; that a handler panicked is ours.
+type complaints struct{ log *slog.Logger }
+
+func (c complaints) Write(p []byte) (int, error) {
+	level := slog.LevelDebug
+	if bytes.HasPrefix(p, []byte("http: panic serving")) || bytes.HasPrefix(p, []byte("http2: panic serving")) {
+		level = slog.LevelError
+	}
+	c.log.Log(context.Background(), level, string(bytes.TrimSpace(p)))
+	return len(p), nil
 }
 
 func (s Service) protocols() *http.Protocols {
