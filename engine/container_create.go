@@ -103,13 +103,12 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 // draft is the record of a container as the request and the image would have it, checked.
 func (e *Engine) draft(o CreateOptions, img *image.Image) (*container.Container, []string, error) {
 	config := plan.Merge(o.Config, imageSettings(img))
-	cfg := &e.parts.Config
-	host := plan.CompleteHost(o.HostConfig, plan.Defaults{Runtime: cfg.DefaultRuntime, ShmSize: cfg.ShmSize, LogDriver: cfg.LogDriver, LogOptions: cfg.LogOptions})
+	host := plan.CompleteHost(o.HostConfig, e.config())
 	if host.NetworkMode.IsContainer() {
 		// What the image exposes is no wish of the user's: in another container's network it means nothing.
 		config.ExposedPorts = maps.Clone(o.Config.ExposedPorts)
 	}
-	warnings, err := plan.Validate(config, host, e.host)
+	warnings, err := plan.Validate(config, host, e.machine())
 	if err != nil {
 		return nil, nil, err
 	}

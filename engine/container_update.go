@@ -29,7 +29,7 @@ func (e *Engine) ContainerUpdate(ctx context.Context, ref string, u ct.UpdateCon
 	if err != nil {
 		return answer, cannotUpdate(c, err)
 	}
-	answer.Warnings, err = plan.ValidateResources(&host.Resources, e.host, true)
+	answer.Warnings, err = plan.ValidateResources(&host.Resources, e.machine(), true)
 	if err != nil {
 		return answer, err
 	}

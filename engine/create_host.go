@@ -12,22 +12,28 @@ import (
 
 // describeHost finds out what validation must know of the machine.
 func (e *Engine) describeHost() plan.Host {
-	cfg := &e.parts.Config
+	cfg := e.config()
 	return plan.Host{
 		CPUs:     runtime.NumCPU(),
 		Cpus:     line("/sys/devices/system/cpu/online"),
 		Mems:     line("/sys/devices/system/node/online"),
-		Runtimes: slices.Sorted(maps.Keys(e.runtimes())),
 		Realtime: line("/sys/fs/cgroup/cpu/cpu.rt_period_us") != "",
 		Remapped: cfg.Remap != nil,
 		Systemd:  strings.HasSuffix(cfg.CgroupParent, ".slice"),
 	}
 }
 
+// machine is what is known of the host, with the runtimes that there are by now.
+func (e *Engine) machine() plan.Host {
+	h := e.host
+	h.Runtimes = slices.Sorted(maps.Keys(e.runtimes()))
+	return h
+}
+
 // runtimes are the names --runtime accepts, with the path of each; Cove's own has none.
 func (e *Engine) runtimes() map[string]string {
 	all := map[string]string{OwnRuntime: ""}
-	maps.Copy(all, e.parts.Config.Runtimes)
+	maps.Copy(all, e.config().Runtimes)
 	return all
 }
 

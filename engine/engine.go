@@ -9,9 +9,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/etc"
@@ -22,7 +21,6 @@ import (
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/shim"
-	"github.com/cove-containers/cove/spec"
 )
 
 // Parts are the keepers an engine conducts, opened, and its settings.
@@ -44,43 +42,7 @@ type Parts struct {
 }
 
 // Config is the part of the daemon's settings that decides over containers.
-type Config struct {
-	// Root and ExecRoot are the daemon's two folders.
-	Root, ExecRoot string
-	// CgroupParent is the group all containers live under ("/cove"), or a systemd slice.
-	CgroupParent string
-	// Mark is this instance's own, part of every host-wide name; empty for the default instance.
-	Mark string
-	// Name is the daemon's name for others; empty is the host's.
-	Name string
-	// Labels are the daemon's own.
-	Labels []string
-	// LogDriver and LogOptions are for containers that name no driver.
-	LogDriver  string
-	LogOptions map[string]string
-	// Runtimes are the OCI runtimes by name and path; the empty path is Cove's own.
-	Runtimes       map[string]string
-	DefaultRuntime string
-	// DNS, DNSSearch and DNSOptions are for containers that name none.
-	DNS                   []netip.Addr
-	DNSSearch, DNSOptions []string
-	// Ulimits are defaults by name.
-	Ulimits []*ct.Ulimit
-	// ShmSize is the default size of /dev/shm in bytes, 0 is 64 MB.
-	ShmSize int64
-	// Init runs an init process in containers that do not say otherwise.
-	Init bool
-	// NoNewPrivileges is the default of that security option, SeccompProfile the JSON of a profile of the user's.
-	NoNewPrivileges bool
-	SeccompProfile  string
-	// Remap has containers live in user namespaces of their own, unless they ask for the host's; nil: all have the host's.
-	Remap *spec.Users
-	// InsecureRegistries and Mirrors are shown by info.
-	InsecureRegistries, Mirrors []string
-	// Debug and Listeners are shown by info.
-	Debug     bool
-	Listeners []string
-}
+type Config = plan.Config
 
 // OwnRuntime is the name of Cove's own runtime.
 const OwnRuntime = "cove"
@@ -97,6 +59,7 @@ type Engine struct {
 	volumes    volumes
 	shims      shims
 	forwarding forwarding
+	current    atomic.Pointer[Config] // of parts, as it is by now
 	host       plan.Host
 	etc        etc.Settings
 
@@ -138,6 +101,7 @@ func assemble(parts Parts) *Engine {
 		bus: parts.Bus, runs: newRuns(), commands: newCommands(), removals: newRemovals(),
 		closing: make(lifetime),
 	}
+	e.current.Store(&parts.Config)
 	e.host = e.describeHost()
 	e.etc = etc.Settings{
 		Containers: parts.Containers, Root: parts.Config.Root, HostGateways: func() []netip.Addr { return e.networks.HostGateways() },

@@ -56,7 +56,7 @@ func (e *Engine) document(c *container.Container) (*document, error) {
 
 // settings are the container's and the daemon's, as far as they name nothing else on the host.
 func (e *Engine) settings(c *container.Container) spec.Settings {
-	cfg := &e.parts.Config
+	cfg := e.config()
 	return spec.Settings{
 		ID: c.ID, Config: c.Config, HostConfig: c.HostConfig,
 		Args:           append([]string{c.Path}, c.Args...),

@@ -14,17 +14,24 @@ import (
 
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/image/progress"
+	"github.com/cove-containers/cove/image/push"
 	"github.com/cove-containers/cove/remote"
 )
 
 // errInterrupted marks failures of the way to the registry: what has been fetched is good and worth keeping.
 var errInterrupted = errors.New("transfer interrupted")
 
-// How stubborn a download is: tries in a row that bring nothing new, and the pause between them.
+// What Limit sets, where nobody does: how many blobs are fetched and uploaded at once, and how many tries in a row may bring nothing new.
 const (
-	fruitlessTries = 4
-	retryPause     = 300 * time.Millisecond
-	reportEvery    = 100 * time.Millisecond
+	Downloads = 4
+	Uploads   = push.Uploads
+	Attempts  = 4
+)
+
+// How stubborn a download is: the pause between tries.
+const (
+	retryPause  = 300 * time.Millisecond
+	reportEvery = 100 * time.Millisecond
 )
 
 // fetch makes sure that the blob is in the store, sharing a download that is under way. src nil means that it must be there.
@@ -57,7 +64,7 @@ func checkSize(desc ocispec.Descriptor, n int64) error {
 
 // download brings one blob into the store, continuing what an earlier one left.
 func (s *Store) download(ctx context.Context, src source, desc ocispec.Descriptor, report func(progress.State)) (err error) {
-	done, err := slot(ctx, s.downloadSlots)
+	done, err := s.downloads.Take(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,7 +102,7 @@ func (s *Store) download(ctx context.Context, src source, desc ocispec.Descripto
 		default:
 			fruitless++
 		}
-		if fruitless == fruitlessTries {
+		if fruitless >= int(s.attempts.Load()) {
 			return err
 		}
 		if err != nil {

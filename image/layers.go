@@ -190,7 +190,7 @@ func (s *Store) unpack(ctx context.Context, t layerTask, fetched *atomic.Bool, r
 		ahead.Close()
 		raw.Close()
 	}()
-	done, err := slot(ctx, s.unpackSlots)
+	done, err := s.unpacks.Take(ctx)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -25,8 +26,7 @@ import (
 
 // How much is done at once, over all pulls and loads.
 const (
-	downloads = 4
-	unpacks   = 4
+	unpacks = 4
 )
 
 // pullMemory is how long an unfinished pull is remembered, and what it fetched kept.
@@ -55,7 +55,8 @@ type Store struct {
 	push      *push.Pusher
 	sweeping  sync.Mutex // one sweep at a time
 
-	downloadSlots, unpackSlots chan struct{}
+	downloads, unpacks progress.Slots
+	attempts           atomic.Int32
 
 	formTable *state.Table[[]ocispec.Descriptor]
 
@@ -71,8 +72,10 @@ type Store struct {
 func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, layers unpacker, emit func(action, id string, attrs map[string]string)) (*Store, error) {
 	s := &Store{
 		blobs: blobs, remote: reg, layers: layers, emit: emit, jobs: progress.NewJobs(),
-		downloadSlots: make(chan struct{}, downloads), unpackSlots: make(chan struct{}, unpacks),
 	}
+	s.downloads.Limit(Downloads)
+	s.unpacks.Limit(unpacks)
+	s.attempts.Store(Attempts)
 	if emit == nil {
 		s.emit = func(string, string, map[string]string) {}
 	}
@@ -103,14 +106,13 @@ func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, layers unpacker, 
 	return s, nil
 }
 
-// Limit sets how many blobs are fetched and uploaded at once, over all pulls and pushes; 0 leaves it as it is. It is called before
-// the first of them.
-func (s *Store) Limit(downloads, uploads int) {
-	if downloads > 0 {
-		s.downloadSlots = make(chan struct{}, downloads)
-	}
-	if uploads > 0 {
-		s.push.Limit(uploads)
+// Limit sets how many blobs are fetched and uploaded at once, over all pulls and pushes that begin from then on, and how often
+// in a row a download is tried that brings nothing new; 0 leaves a number as it is.
+func (s *Store) Limit(downloads, uploads, attempts int) {
+	s.downloads.Limit(downloads)
+	s.push.Limit(uploads)
+	if attempts > 0 {
+		s.attempts.Store(int32(attempts))
 	}
 }
 
@@ -193,14 +195,4 @@ func (s *Store) repair() error {
 		}
 	}
 	return nil
-}
-
-// slot waits for one of the places in slots and returns what gives it back.
-func slot(ctx context.Context, slots chan struct{}) (func(), error) {
-	select {
-	case slots <- struct{}{}:
-		return func() { <-slots }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
 }

@@ -106,7 +106,7 @@ func TestBridgeOfSomebodyElse(t *testing.T) {
 	if _, err := in.Create(context.Background(), nt.CreateRequest{Name: "o", Options: named}); !errdefs.IsPermissionDenied(err) {
 		t.Errorf("two networks on one bridge: %v", err)
 	}
-	for _, other := range []string{in.cfg.bridgeName(), "all", "default", "a%d"} {
+	for _, other := range []string{in.cfg.BridgeName(), "all", "default", "a%d"} {
 		if _, err := in.Create(context.Background(), nt.CreateRequest{Name: "o", Options: map[string]string{option.Bridge: other}}); err == nil {
 			t.Errorf("a network on the bridge %s", other)
 		}
@@ -132,8 +132,8 @@ func TestHalfMadeNetworks(t *testing.T) {
 	in.makeNet(t, "n", 0, nil)
 	kept := in.lan("n").device.Name
 	in.crash()
-	lost, foreign := in.cfg.userBridge("11111111"), in.cfg.userBridge("22222222")
-	for name, tag := range map[string]string{lost: in.cfg.tableName(), foreign: "cove-another"} {
+	lost, foreign := in.cfg.UserBridge("11111111"), in.cfg.UserBridge("22222222")
+	for name, tag := range map[string]string{lost: in.cfg.TableName(), foreign: "cove-another"} {
 		if _, err := bridge.Ensure(bridge.Wish{Name: name, Addresses: []netip.Prefix{netip.PrefixFrom(userSubnet(2).Addr().Next(), 27)}, MTU: 1500, Tag: tag}); err != nil {
 			t.Fatal(err)
 		}

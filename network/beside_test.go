@@ -112,7 +112,7 @@ func TestBesideADropPolicy(t *testing.T) {
 	if warned := in.Warnings(); len(warned) != 1 {
 		t.Errorf("warnings: %q", warned)
 	}
-	add(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: append([]byte(cfg.bridgeName()), 0)})
+	add(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: append([]byte(cfg.BridgeName()), 0)})
 	expect("what the bridge sends accepted", false, true)
 	const dstNAT = 1 << 5
 	add(ct(expr.CtKeySTATUS, dstNAT)...)

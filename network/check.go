@@ -25,7 +25,7 @@ func (k *Keeper) Check(_ context.Context, _ bool) (api.Findings, error) {
 	}
 	if altered(k.table) {
 		found.Add(api.Fault{
-			Kind: "network", Name: k.cfg.tableName(), Problem: "the firewall table is gone or was changed by others", Remedy: "written anew",
+			Kind: "network", Name: k.cfg.TableName(), Problem: "the firewall table is gone or was changed by others", Remedy: "written anew",
 			Persists: func() bool { return altered(k.table) },
 			Mend:     func(context.Context) error { return k.table.Restore() },
 		})
@@ -45,7 +45,7 @@ func (k *Keeper) Check(_ context.Context, _ bool) (api.Findings, error) {
 			continue
 		}
 		for _, device := range l.spans.Devices() {
-			on, err := device.PortNames(k.cfg.vethPrefix())
+			on, err := device.PortNames(k.cfg.VethPrefix())
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // the network was removed meanwhile
 			}

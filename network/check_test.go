@@ -55,7 +55,7 @@ func TestCheck(t *testing.T) {
 		damage     func() error
 	}{
 		{"a map that somebody flushed", "the firewall table is gone or was changed by others: written anew", func() error {
-			set, err := conn.GetSetByName(&nftables.Table{Name: in.cfg.tableName(), Family: nftables.TableFamilyIPv4}, "ports")
+			set, err := conn.GetSetByName(&nftables.Table{Name: in.cfg.TableName(), Family: nftables.TableFamilyIPv4}, "ports")
 			if err != nil {
 				return err
 			}
@@ -69,11 +69,11 @@ func TestCheck(t *testing.T) {
 			return in.table.Publish(nft.Published{Ports: []nft.Publication{stray}})
 		}},
 		{"a device of nobody's", "no container has this device: removed", func() error {
-			bridge, err := netlink.LinkByName(in.cfg.bridgeName())
+			bridge, err := netlink.LinkByName(in.cfg.BridgeName())
 			if err != nil {
 				return err
 			}
-			veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: in.cfg.vethPrefix() + "c61200fa", MasterIndex: bridge.Attrs().Index}, PeerName: "p" + in.cfg.vethPrefix()}
+			veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: in.cfg.VethPrefix() + "c61200fa", MasterIndex: bridge.Attrs().Index}, PeerName: "p" + in.cfg.VethPrefix()}
 			return netlink.LinkAdd(veth)
 		}},
 	} {
@@ -91,7 +91,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	// A container's own device cannot be made again from outside.
-	veth, err := netlink.LinkByName(in.cfg.vethPrefix() + hexOf(box.Endpoints["bridge"].IPAddress))
+	veth, err := netlink.LinkByName(in.cfg.VethPrefix() + hexOf(box.Endpoints["bridge"].IPAddress))
 	if err != nil {
 		t.Fatal(err)
 	}

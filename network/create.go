@@ -1,10 +1,7 @@
 package network
 
 import (
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -37,7 +34,7 @@ func (k *Keeper) Create(ctx context.Context, req nt.CreateRequest) (nt.CreateRes
 		return nt.CreateResponse{}, err
 	}
 	if from == "" {
-		k.cfg.complete(&req)
+		k.cfg.Complete(&req)
 	}
 	if err := families(&req); err != nil {
 		return nt.CreateResponse{}, err
@@ -122,7 +119,7 @@ func (k *Keeper) foreign(r record) (string, error) {
 				"cannot create network %s (%s): conflicts with network %s (%s): networks have same bridge name", r.ID, device, o.ID, device))
 		}
 	}
-	if !bridge.Foreign(device, k.cfg.tableName()) {
+	if !bridge.Foreign(device, k.cfg.TableName()) {
 		return "", nil
 	}
 	return device, nil
@@ -154,26 +151,6 @@ func draft(req nt.CreateRequest) (record, error) {
 		err = errdefs.ErrInvalidArgument.WithMessage("gateway mode 'isolated' can only be used for an internal network")
 	}
 	return r, err
-}
-
-// complete gives a request the options that the driver's networks have by default.
-func (c Config) complete(req *nt.CreateRequest) {
-	options := maps.Clone(c.Defaults[cmp.Or(req.Driver, "bridge")])
-	if len(options) == 0 {
-		return
-	}
-	maps.Copy(options, req.Options)
-	req.Options = options
-}
-
-// CheckDefaults refuses options of networks that cannot be, by driver.
-func CheckDefaults(all map[string]map[string]string) error {
-	for driver, options := range all {
-		if _, err := option.Read(driver, options); err != nil {
-			return fmt.Errorf("default options of networks with the driver %s: %w", driver, err)
-		}
-	}
-	return nil
 }
 
 // families takes from the options which families the network is to have, where the request does not say.
@@ -358,13 +335,4 @@ func (k *Keeper) subnets() []netip.Prefix {
 		all = append(all, r.subnets()...)
 	}
 	return all
-}
-
-// bridgeName is the device of a user's network that names none: "cb", five digits of the mark, eight of the ID.
-func (c Config) userBridge(id string) string { return "cb" + (c.Mark + "00000")[:5] + id[:8] }
-
-// shortHash is for names that would be too long.
-func shortHash(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:5])
 }

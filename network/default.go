@@ -24,25 +24,27 @@ func (k *Keeper) chooseAddresses(name string, r *record) error {
 		}
 	}
 	// Containers that kept running hold on to the bridge as it is.
-	has := bridge.Addresses(name)
-	if r.Bridge, err = k.chooseAddress(k.cfg.BIP, append(familyOf(has, false), r.Bridge), taken, k.pools(false)); err != nil {
-		return err
-	}
-	if !k.cfg.IPv6 {
-		r.Bridge6, r.Config6 = netip.Prefix{}, nt.IPAMConfig{}
-		return nil
-	}
-	wish := k.cfg.BIP6
-	if within := k.cfg.Range6; within.IsValid() {
-		if !wish.IsValid() {
-			wish = netip.PrefixFrom(within.Masked().Addr().Next(), within.Bits())
+	last := append(bridge.Addresses(name), r.Bridge, r.Bridge6)
+	r.Bridge6, r.Config6 = netip.Prefix{}, nt.IPAMConfig{}
+	for _, of := range []struct {
+		six    bool
+		bridge *netip.Prefix
+		rest   *nt.IPAMConfig
+		router netip.Addr
+	}{{false, &r.Bridge, &r.Config, k.cfg.Gateway.V4}, {true, &r.Bridge6, &r.Config6, k.cfg.Gateway.V6}} {
+		if of.six && !k.cfg.IPv6 {
+			continue
 		}
-		if within = within.Masked(); within != wish.Masked() {
-			r.Config6 = nt.IPAMConfig{Subnet: wish.Masked(), IPRange: within}
+		var wish netip.Prefix
+		wish, *of.rest = k.cfg.Default(of.six)
+		if *of.bridge, err = k.chooseAddress(wish, familyOf(last, of.six), taken, k.pools(of.six)); err != nil {
+			return err
+		}
+		if of.router.IsValid() && !of.bridge.Contains(of.router) {
+			return fmt.Errorf("default gateway %s is not in the default network's subnet %s: %w", of.router, of.bridge.Masked(), errdefs.ErrInvalidArgument)
 		}
 	}
-	r.Bridge6, err = k.chooseAddress(wish, append(familyOf(has, true), r.Bridge6), taken, k.pools(true))
-	return err
+	return nil
 }
 
 // chooseAddress decides one of the default bridge's addresses: as wished, else as last time where the host routes nothing

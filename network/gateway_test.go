@@ -117,7 +117,7 @@ func (in *instance) flush(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyBridge} {
-		conn.DelTable(&nftables.Table{Name: in.cfg.tableName(), Family: family})
+		conn.DelTable(&nftables.Table{Name: in.cfg.TableName(), Family: family})
 	}
 	if err := conn.Flush(); err != nil {
 		t.Fatal(err)

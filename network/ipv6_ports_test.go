@@ -188,8 +188,8 @@ func TestIPv6Ports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.FlushTable(&nftables.Table{Name: cfg.tableName(), Family: nftables.TableFamilyIPv6})
-	conn.DelTable(&nftables.Table{Name: cfg.tableName(), Family: nftables.TableFamilyIPv6})
+	conn.FlushTable(&nftables.Table{Name: cfg.TableName(), Family: nftables.TableFamilyIPv6})
+	conn.DelTable(&nftables.Table{Name: cfg.TableName(), Family: nftables.TableFamilyIPv6})
 	if err := conn.Flush(); err != nil {
 		t.Fatal(err)
 	}

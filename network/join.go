@@ -203,13 +203,16 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 
 // forward has the host pass packets on for networks.
 func (k *Keeper) forward() error {
+	if k.cfg.NoForward {
+		return nil
+	}
 	if err := bridge.ForwardIPv4(); err != nil {
 		return err
 	}
 	if !k.hasIPv6() {
 		return nil
 	}
-	raised, err := bridge.ForwardIPv6(k.cfg.vethPrefix())
+	raised, err := bridge.ForwardIPv6(k.cfg.VethPrefix())
 	if len(raised) > 0 {
 		k.log.Info("devices of the host go on listening to IPv6 routers while it forwards: accept_ra is 2", "devices", raised)
 	}

@@ -55,8 +55,8 @@ func start(t testing.TB, cfg Config) *instance {
 		if in.Keeper != nil {
 			in.Close()
 		}
-		nft.Remove(cfg.tableName())
-		bridge.Remove(cfg.bridgeName())
+		nft.Remove(cfg.TableName())
+		bridge.Remove(cfg.BridgeName())
 		db.Close()
 	})
 	in.open(t)
@@ -420,7 +420,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range links {
-		if name := l.Attrs().Name; name == cfg.bridgeName() || strings.HasPrefix(name, cfg.vethPrefix()) {
+		if name := l.Attrs().Name; name == cfg.BridgeName() || strings.HasPrefix(name, cfg.VethPrefix()) {
 			t.Errorf("device %s is left", name)
 		}
 	}
@@ -428,7 +428,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.ListTableOfFamily(cfg.tableName(), nftables.TableFamilyIPv4); err == nil {
+	if _, err := conn.ListTableOfFamily(cfg.TableName(), nftables.TableFamilyIPv4); err == nil {
 		t.Error("the table is left")
 	}
 }
@@ -438,7 +438,7 @@ func TestTableComesBack(t *testing.T) {
 	in := start(t, cfg)
 	box := in.join(t, "a", Request{Ports: nt.PortMap{port("80/tcp"): {{}}}})
 	serve(t, box.NetNS, 80)
-	if err := nft.Remove(cfg.tableName()); err != nil {
+	if err := nft.Remove(cfg.TableName()); err != nil {
 		t.Fatal(err)
 	}
 	address := "127.0.0.1:" + box.Ports[port("80/tcp")][0].HostPort

@@ -37,10 +37,12 @@ type lan struct {
 	spans    *bridge.Spans
 	parent   *bridge.Parent // nil for one on bridges
 	gateways ipam.Pair
+	routers  ipam.Pair // where containers send what is for others: there, mostly
 	space    ipam.Space
 	settings option.Network
 	mtu      int
 	closed   bool
+	direct   bool // published ports are reached at the containers' own addresses, too
 	// static4 and static6 tell that its user chose the subnet, and so may choose addresses.
 	static4, static6 bool
 	// warm are namespaces ready on it; nil for none. Guarded by the keeper's lock, as are the names.
@@ -78,13 +80,13 @@ func (r *ready) close() {
 
 // openLan makes a network real on the host, or finds it so.
 func (k *Keeper) openLan(name string, r record) (*lan, error) {
-	set, err := option.Read(r.Driver, r.Options)
+	set, err := option.Read(r.Driver, k.cfg.Options(name, r.Options))
 	if err != nil {
 		return nil, err
 	}
 	l := &lan{
 		name: name, id: r.ID, gateways: r.gateways(set), settings: set, mtu: cmp.Or(set.MTU, k.mtu),
-		closed: r.Internal, static4: r.Config.Subnet.IsValid(), static6: r.Config6.Subnet.IsValid(), names: newNames(),
+		closed: r.Internal, direct: k.cfg.Direct, static4: r.Config.Subnet.IsValid(), static6: r.Config6.Subnet.IsValid(), names: newNames(),
 	}
 	if l.space.V4, err = subnetOf(r.Bridge, r.Config, l.gateways.V4); err != nil {
 		return nil, err
@@ -92,10 +94,13 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 	if l.space.V6, err = subnetOf(r.Bridge6, r.Config6, l.gateways.V6); err != nil {
 		return nil, err
 	}
-	tag := k.cfg.tableName()
+	if l.routers = l.gateways; name == nt.NetworkBridge {
+		l.routers = l.routers.Or(k.cfg.Gateway)
+	}
+	tag := k.cfg.TableName()
 	if r.Driver != "bridge" {
 		p, err := bridge.EnsureParent(bridge.ParentWish{
-			Kind: bridge.Kind{Driver: r.Driver, Mode: set.Mode, Flag: set.Flag}, Name: set.Parent, Own: k.cfg.dummyName(r.ID), Tag: tag,
+			Kind: bridge.Kind{Driver: r.Driver, Mode: set.Mode, Flag: set.Flag}, Name: set.Parent, Own: k.cfg.DummyName(r.ID), Tag: tag,
 		})
 		l.parent, l.mtu = &p, cmp.Or(set.MTU, p.MTU)
 		return l, err
@@ -108,7 +113,7 @@ func (k *Keeper) openLan(name string, r record) (*lan, error) {
 		return nil, err
 	}
 	l.spans = bridge.NewSpans(l.device, func(n int) (bridge.Device, error) {
-		further, err := l.device.Extend(k.cfg.spanName(r.ID, n), k.cfg.linkName(r.ID, n), tag, l.mtu, l.isolates())
+		further, err := l.device.Extend(k.cfg.SpanName(r.ID, n), k.cfg.LinkName(r.ID, n), tag, l.mtu, l.isolates())
 		if err == nil && k.table != nil {
 			err = k.table.AddBridge(spanWall(further))
 		}
@@ -136,9 +141,9 @@ func subnetOf(bridge netip.Prefix, c nt.IPAMConfig, gateway netip.Addr) (*ipam.S
 // deviceOf is the name of a network's bridge.
 func (k *Keeper) deviceOf(name string, r record) string {
 	if name == nt.NetworkBridge {
-		return k.cfg.bridgeName()
+		return k.cfg.BridgeName()
 	}
-	return cmp.Or(r.Options[option.Bridge], k.cfg.userBridge(r.ID))
+	return cmp.Or(r.Options[option.Bridge], k.cfg.UserBridge(r.ID))
 }
 
 // cool ends what is made ahead on the network.
@@ -272,7 +277,7 @@ func (k *Keeper) findVeths(l *lan) error {
 	if l.parent != nil { // they are in their containers alone
 		return nil
 	}
-	found, err := l.spans.Find(func(n int) string { return k.cfg.spanName(l.id, n) }, k.cfg.vethPrefix())
+	found, err := l.spans.Find(func(n int) string { return k.cfg.SpanName(l.id, n) }, k.cfg.VethPrefix())
 	if err != nil {
 		return err
 	}
@@ -289,11 +294,11 @@ func (k *Keeper) findVeths(l *lan) error {
 func (k *Keeper) vethName(p ipam.Pair) string {
 	if p.V4.IsValid() {
 		b := p.V4.As4()
-		return k.cfg.vethPrefix() + hex.EncodeToString(b[:])
+		return k.cfg.VethPrefix() + hex.EncodeToString(b[:])
 	}
 	b := p.V6.As16()
 	sum := sha256.Sum256(b[:])
-	return k.cfg.vethPrefix() + hex.EncodeToString(sum[:4])
+	return k.cfg.VethPrefix() + hex.EncodeToString(sum[:4])
 }
 
 // addressesOf are those of the endpoint with this device on l, which has this alias.
@@ -322,7 +327,7 @@ func (k *Keeper) warmed(l *lan) *warm.Pool[*ready] {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if l.warm == nil {
-		size := min(userWarm, k.warmSize())
+		size := min(userWarm, k.cfg.WarmSize())
 		if l.parent != nil {
 			size = 0 // others on the parent's network would see what nobody uses
 		}
@@ -421,7 +426,7 @@ func (k *Keeper) port(l *lan, addresses ipam.Pair, inside string) bridge.Port {
 		p.Alias = addresses.V6.String()
 	}
 	if !l.closed {
-		p.Gateways = l.gateways.All()
+		p.Gateways = l.routers.All()
 	}
 	if l.parent != nil {
 		p.Name, p.Alias = "", ""
@@ -483,16 +488,3 @@ func (k *Keeper) busy(name string) error {
 }
 
 var errNotReal = errors.New("it could not be set up when the engine started")
-
-// spanName is the nth further bridge of a user's network, linkName the device on the first that leads there: "cx" or
-// "cl", five digits of the mark, five of the ID, two of the number.
-func (c Config) spanName(id string, n int) string {
-	return fmt.Sprintf("cx%.5s%.5s%02x", c.Mark+"00000", id, n)
-}
-
-// dummyName is the device of a network that is on a parent and names none: "cd", five digits of the mark, eight of the ID.
-func (c Config) dummyName(id string) string { return "cd" + (c.Mark + "00000")[:5] + id[:8] }
-
-func (c Config) linkName(id string, n int) string {
-	return fmt.Sprintf("cl%.5s%.5s%02x", c.Mark+"00000", id, n)
-}

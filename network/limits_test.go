@@ -83,7 +83,7 @@ func TestWhoMayConnect(t *testing.T) {
 	if err := in.Allow(ranges); err != nil {
 		t.Fatal(err)
 	}
-	nft.Remove(cfg.tableName())
+	nft.Remove(cfg.TableName())
 	for deadline := time.Now().Add(20 * time.Second); !in.table.Present() && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond)
 	}

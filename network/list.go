@@ -12,6 +12,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/nft"
 	"github.com/cove-containers/cove/network/option"
@@ -94,8 +95,8 @@ func (k *Keeper) inspect(name string) nt.Inspect {
 	if name == nt.NetworkBridge && l != nil {
 		n.Options = map[string]string{
 			option.Default:    "true",
-			option.ICC:        "true",
-			option.Masquerade: "true",
+			option.ICC:        strconv.FormatBool(!k.cfg.Apart),
+			option.Masquerade: strconv.FormatBool(!k.cfg.Seen),
 			option.HostIP:     k.defaultHostIP().String(),
 			option.Bridge:     l.device.Name,
 			option.MTU:        strconv.Itoa(l.mtu),
@@ -186,6 +187,9 @@ func contains(f api.Filters, filter, value string) bool {
 // Warnings tell what on this host is in the way of containers' networks.
 func (k *Keeper) Warnings() []string {
 	var out []string
+	if k.cfg.NoForward && !bridge.Forwards() {
+		out = append(out, "WARNING: IPv4 forwarding is disabled")
+	}
 	// A firewall that cannot be read is no reason to show nothing of the rest.
 	drops, _ := nft.ForwardDrops(k.hasIPv6())
 	for _, table := range drops {

@@ -120,10 +120,10 @@ func (k *Keeper) carrierOf(m *member, six bool) string {
 func (k *Keeper) gateways(m *member) []netip.Addr {
 	var p ipam.Pair
 	if l := k.lan(k.carrierOf(m, false)); l != nil {
-		p.V4 = l.gateways.V4
+		p.V4 = l.routers.V4
 	}
 	if l := k.lan(k.carrierOf(m, true)); l != nil {
-		p.V6 = l.gateways.V6
+		p.V6 = l.routers.V6
 	}
 	return p.All()
 }
@@ -192,13 +192,13 @@ func (k *Keeper) shownEndpoint(e *endpoint, wish *nt.EndpointSettings) *nt.Endpo
 	if l != nil && e.addresses.V4.IsValid() {
 		shown.IPPrefixLen = l.space.V4.Prefix().Bits()
 		if !l.closed {
-			shown.Gateway = l.gateways.V4
+			shown.Gateway = l.routers.V4
 		}
 	}
 	if l != nil && l.space.V6 != nil && e.addresses.V6.IsValid() {
 		shown.GlobalIPv6PrefixLen = l.space.V6.Prefix().Bits()
 		if !l.closed {
-			shown.IPv6Gateway = l.gateways.V6
+			shown.IPv6Gateway = l.routers.V6
 		}
 	}
 	return shown

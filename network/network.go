@@ -22,6 +22,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -33,74 +34,22 @@ import (
 	"github.com/cove-containers/cove/network/ipam"
 	"github.com/cove-containers/cove/network/nft"
 	"github.com/cove-containers/cove/network/publish"
+	"github.com/cove-containers/cove/network/setup"
 	"github.com/cove-containers/cove/network/warm"
 	"github.com/cove-containers/cove/state"
 )
 
-// Pool is a range that networks without a subnet of their own take one from.
-type Pool struct {
-	Base netip.Prefix
-	// Size is the prefix length of the subnets cut from Base.
-	Size int
-}
-
 // Config is how an instance's networks are set up. The zero value is the default instance's.
-type Config struct {
-	// Mark tells this instance's names on the host from those of others; empty for the default instance.
-	Mark string
-	// Bridge is the name of the default bridge; empty for one made from the mark, "none" for no default network.
-	Bridge string
-	// BIP is the bridge's address and subnet; the zero value picks one from Pools.
-	BIP netip.Prefix
-	// IPv6 gives the default network IPv6, too. BIP6 is the bridge's address and subnet there, Range6 what containers get
-	// their addresses from; the zero values are the first address of Range6, and a subnet from Pools.
-	IPv6         bool
-	BIP6, Range6 netip.Prefix
-	// Pools are the ranges to pick from; those of a family that has none are Docker's.
-	Pools []Pool
-	// MTU of the containers' devices; 0 takes the host's.
-	MTU int
-	// HostIP is where ports are published from the default network that name no host address; the zero value is 0.0.0.0.
-	HostIP netip.Addr
-	// Defaults are options that networks have where who makes them says nothing else, by driver.
-	Defaults map[string]map[string]string
-	// PublishAllow are who may connect to published ports from outside; nil for everybody.
-	PublishAllow []netip.Prefix
-	// HostGateway is what "host-gateway" means in extra hosts; the zero value is the bridge's address.
-	HostGateway netip.Addr
-	// Warm is how many namespaces are kept ready; 0 for the default, negative for none.
-	Warm int
-	// Log takes what goes wrong where nobody waits for an answer; nil for slog.Default.
-	Log *slog.Logger
-}
+type Config = setup.Config
 
-// disabled is the name of a bridge that is not wanted.
-const disabled = "none"
+// Pool is a range that networks without a subnet of their own take one from.
+type Pool = setup.Pool
 
-func (c Config) bridgeName() string {
-	if c.Bridge != "" {
-		return c.Bridge
-	}
-	if c.Mark == "" {
-		return "cove0"
-	}
-	if name := "cove" + c.Mark; len(name) <= 15 {
-		return name
-	}
-	return "cove" + shortHash(c.Mark)
-}
+// Mark is a firewall mark by which others tell packets.
+type Mark = nft.Mark
 
-func (c Config) tableName() string {
-	if c.Mark == "" {
-		return "cove"
-	}
-	return "cove-" + c.Mark
-}
-
-// vethPrefix begins the names of the host's ends of this instance's devices.
-func (c Config) vethPrefix() string {
-	return "cv" + (c.Mark + "00000")[:5]
-}
+// CheckDefaults refuses options of networks that cannot be, by driver.
+func CheckDefaults(all map[string]map[string]string) error { return setup.CheckDefaults(all) }
 
 // Keeper owns the networks of one instance. Its methods are safe for concurrent use; those for one container come one at
 // a time.
@@ -166,23 +115,13 @@ func Open(cfg Config, db *state.DB) (*Keeper, error) {
 		return nil, err
 	}
 	k.graves = newGraves(k.log, k.buried)
-	k.bare = warm.New(k.log, min(2, k.warmSize()), 0, k.makeBare, k.drop)
+	k.bare = warm.New(k.log, min(2, k.cfg.WarmSize()), 0, k.makeBare, k.drop)
 	if err := k.openLans(); err != nil {
 		k.bare.Close()
 		k.graves.close()
 		return nil, fmt.Errorf("open networks: %w", err)
 	}
 	return k, nil
-}
-
-func (k *Keeper) warmSize() int {
-	switch {
-	case k.cfg.Warm < 0:
-		return 0
-	case k.cfg.Warm == 0:
-		return 6
-	}
-	return k.cfg.Warm
 }
 
 // loadRecords reads the records of networks, making those every engine has where they are missing.
@@ -218,7 +157,7 @@ func (k *Keeper) openLans() error {
 	if err := k.sweepBridges(); err != nil {
 		return err
 	}
-	if k.cfg.Bridge != disabled {
+	if k.cfg.Bridge != setup.Disabled {
 		if err := k.openDefault(); err != nil {
 			return err
 		}
@@ -245,16 +184,16 @@ func (k *Keeper) openLans() error {
 		walls = append(walls, l.walls()...)
 	}
 	var err error
-	if k.table, err = nft.Open(nft.Config{Name: k.cfg.tableName(), Prefix: k.cfg.vethPrefix(), Bridges: walls, Allowed: k.cfg.PublishAllow}); err != nil {
+	if k.table, err = nft.Open(nft.Config{Name: k.cfg.TableName(), Prefix: k.cfg.VethPrefix(), Bridges: walls, Allowed: k.cfg.PublishAllow, Direct: k.cfg.Direct, Marked: k.cfg.Marked}); err != nil {
 		return err
 	}
-	if k.watch, err = nft.NewWatch(k.cfg.tableName(), k.tableGone); err != nil {
+	if k.watch, err = nft.NewWatch(k.cfg.TableName(), k.tableGone); err != nil {
 		k.table.Close()
 		return err
 	}
 	k.ports = publish.NewTaken()
 	if l := k.lans[nt.NetworkBridge]; l != nil {
-		l.warm = k.pool(l, k.warmSize(), 0)
+		l.warm = k.pool(l, k.cfg.WarmSize(), 0)
 	}
 	return nil
 }
@@ -262,7 +201,7 @@ func (k *Keeper) openLans() error {
 // sweepBridges removes the bridges that an engine of this instance made for networks of which there is no record: it was
 // killed while it made or removed them. Nobody can be on those. What has not the instance's tag is left alone.
 func (k *Keeper) sweepBridges() error {
-	made, err := bridge.Tagged(k.cfg.tableName())
+	made, err := bridge.Tagged(k.cfg.TableName())
 	if err != nil {
 		return err
 	}
@@ -272,9 +211,9 @@ func (k *Keeper) sweepBridges() error {
 	for _, d := range made {
 		known := slices.ContainsFunc(slices.Collect(maps.Keys(k.records)), func(name string) bool {
 			r := k.records[name]
-			return d.Name == k.deviceOf(name, r) || strings.HasPrefix(d.Name, k.cfg.spanName(r.ID, 0)[:12])
+			return d.Name == k.deviceOf(name, r) || strings.HasPrefix(d.Name, k.cfg.SpanName(r.ID, 0)[:12])
 		})
-		if on, err := d.Ports(k.cfg.vethPrefix()); known || err != nil || len(on) > 0 {
+		if on, err := d.Ports(k.cfg.VethPrefix()); known || err != nil || len(on) > 0 {
 			continue
 		}
 		k.log.Info("remove bridge that no network has", "device", d.Name)
@@ -287,13 +226,13 @@ func (k *Keeper) sweepBridges() error {
 
 // sweepParents removes the devices made for networks that are on one, of which there is no record.
 func (k *Keeper) sweepParents() error {
-	made, err := bridge.Parents(k.cfg.tableName())
+	made, err := bridge.Parents(k.cfg.TableName())
 	if err != nil {
 		return err
 	}
 	known := map[string]bool{}
 	for _, r := range k.records {
-		known[r.Options["parent"]], known[k.cfg.dummyName(r.ID)] = true, true
+		known[r.Options["parent"]], known[k.cfg.DummyName(r.ID)] = true, true
 	}
 	for _, name := range made {
 		if known[name] {
@@ -309,13 +248,12 @@ func (k *Keeper) sweepParents() error {
 
 // openDefault makes the default network real.
 func (k *Keeper) openDefault() error {
-	name := k.cfg.bridgeName()
+	name := k.cfg.BridgeName()
 	r := k.records[nt.NetworkBridge]
-	before := [2]netip.Prefix{r.Bridge, r.Bridge6}
 	if err := k.chooseAddresses(name, &r); err != nil {
 		return err
 	}
-	if before != [2]netip.Prefix{r.Bridge, r.Bridge6} {
+	if !reflect.DeepEqual(r, k.records[nt.NetworkBridge]) {
 		if err := k.store.Put(nt.NetworkBridge, r); err != nil {
 			return fmt.Errorf("record network bridge: %w", err)
 		}
@@ -335,10 +273,10 @@ func (k *Keeper) tableGone() {
 		return
 	}
 	if err := k.table.Restore(); err != nil {
-		k.log.Error("put back the firewall table", "table", k.cfg.tableName(), "err", err)
+		k.log.Error("put back the firewall table", "table", k.cfg.TableName(), "err", err)
 		return
 	}
-	k.log.Warn("the firewall table had been removed and was put back", "table", k.cfg.tableName())
+	k.log.Warn("the firewall table had been removed and was put back", "table", k.cfg.TableName())
 }
 
 func (k *Keeper) makeBare(ipam.Pair) (*ready, error) {
@@ -436,15 +374,15 @@ func (k *Keeper) Close() error {
 	}
 	err = errors.Join(err, k.table.Close())
 	if len(inUse) == 0 {
-		err = errors.Join(err, nft.Remove(k.cfg.tableName()))
+		err = errors.Join(err, nft.Remove(k.cfg.TableName()))
 	}
 	return err
 }
 
 // HostGateways are what the name host-gateway stands for in extra hosts: the host as its containers see it, in each family.
 func (k *Keeper) HostGateways() []netip.Addr {
-	if k.cfg.HostGateway.IsValid() {
-		return []netip.Addr{k.cfg.HostGateway}
+	if len(k.cfg.HostGateways) > 0 {
+		return k.cfg.HostGateways
 	}
 	if l := k.lan(nt.NetworkBridge); l != nil {
 		return l.gateways.All()

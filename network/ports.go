@@ -83,7 +83,7 @@ func (l *lan) side(to netip.Addr) publish.Side {
 	if to.Is6() {
 		mode = l.settings.Gateway6
 	}
-	return publish.Side{To: to, Routed: mode == option.Routed, Direct: mode == option.NATUnprotected || len(l.settings.Trusted) > 0}
+	return publish.Side{To: to, Routed: mode == option.Routed, Direct: l.direct || mode == option.NATUnprotected || len(l.settings.Trusted) > 0}
 }
 
 // open lets packets take the way.

@@ -52,7 +52,7 @@ func (c *Client) endpoints(registry string, wanted abilities) ([]endpoint, error
 	}
 	var all []endpoint
 	if registry == ref.DefaultHost {
-		all = append(all, c.mirror...)
+		all = append(all, c.reach.Load().mirrors...)
 	}
 	if file := hosts.Find(c.config.CertsDirs, registry); file != "" {
 		n, err := hosts.Read(file)

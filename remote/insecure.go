@@ -11,14 +11,20 @@ import (
 
 // Trusting is a client that also takes host, with its port if it has one, for an insecure registry. The caller closes it.
 func (c *Client) Trusting(host string) (*Client, error) {
-	config := c.config
-	config.Insecure = append(slices.Clone(config.Insecure), host)
-	return New(config)
+	config, now := c.config, c.reach.Load()
+	other, err := New(config)
+	if err != nil {
+		return nil, err
+	}
+	more := *now
+	more.insecure = append(slices.Clone(now.insecure), host)
+	other.reach.Store(&more)
+	return other, nil
 }
 
 // insecure tells whether host, with or without port, may do without valid TLS.
 func (c *Client) insecure(host string) bool {
-	if slices.Contains(c.config.Insecure, host) {
+	if slices.Contains(c.reach.Load().insecure, host) {
 		return true
 	}
 	name := host
@@ -32,7 +38,7 @@ func (c *Client) insecure(host string) bool {
 	if ip, err := netip.ParseAddr(name); err == nil {
 		return ip.Unmap().IsLoopback() || c.inRange(ip)
 	}
-	if len(c.ranges) == 0 {
+	if len(c.reach.Load().ranges) == 0 {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -42,5 +48,5 @@ func (c *Client) insecure(host string) bool {
 }
 
 func (c *Client) inRange(ip netip.Addr) bool {
-	return slices.ContainsFunc(c.ranges, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
+	return slices.ContainsFunc(c.reach.Load().ranges, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
 }

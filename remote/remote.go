@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -82,8 +83,7 @@ func (s *Session) speaksPlain(host string) bool {
 // Client speaks to registries. It is safe for concurrent use and keeps connections between calls.
 type Client struct {
 	config Config
-	ranges []netip.Prefix
-	mirror []endpoint
+	reach  atomic.Pointer[reach]
 	http   *http.Client
 
 	mu     sync.Mutex
@@ -100,24 +100,42 @@ func New(config Config) (*Client, error) {
 	config.UserAgent = cmp.Or(config.UserAgent, "cove")
 	c := &Client{config: config, pools: map[string]pool{}, sloppy: map[string]bool{}}
 	c.http = &http.Client{Transport: transport{c}, CheckRedirect: c.followRedirect}
-	for _, entry := range config.Insecure {
+	if err := c.Configure(config.Insecure, config.Mirrors); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// reach is whom a client asks besides the registries themselves, and whom it trusts without TLS.
+type reach struct {
+	insecure []string
+	ranges   []netip.Prefix
+	mirrors  []endpoint
+}
+
+// Configure changes, for what begins from then on, what New was told of insecure registries and of mirrors; all or none. Errors
+// are errdefs.ErrInvalidArgument.
+func (c *Client) Configure(insecure, mirrors []string) error {
+	r := &reach{insecure: insecure}
+	for _, entry := range insecure {
 		if !strings.Contains(entry, "/") {
 			continue
 		}
 		p, err := netip.ParsePrefix(entry)
 		if err != nil {
-			return nil, fmt.Errorf("insecure registry %q: %w (%w)", entry, err, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("insecure registry %q: %w (%w)", entry, err, errdefs.ErrInvalidArgument)
 		}
-		c.ranges = append(c.ranges, p.Masked())
+		r.ranges = append(r.ranges, p.Masked())
 	}
-	for _, raw := range config.Mirrors {
+	for _, raw := range mirrors {
 		u, err := url.Parse(raw)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid mirror: %q is not a plain http or https URL", raw))
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid mirror: %q is not a plain http or https URL", raw))
 		}
-		c.mirror = append(c.mirror, endpoint{host: u.Host, root: strings.TrimRight(u.Path, "/") + "/v2", scheme: u.Scheme, can: pulling | resolving})
+		r.mirrors = append(r.mirrors, endpoint{host: u.Host, root: strings.TrimRight(u.Path, "/") + "/v2", scheme: u.Scheme, can: pulling | resolving})
 	}
-	return c, nil
+	c.reach.Store(r)
+	return nil
 }
 
 // Close drops idle connections.

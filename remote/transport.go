@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -103,6 +104,7 @@ type endpointKey struct{}
 func (c *Client) pool(host string, trust *hosts.TLS) (*http.Transport, error) {
 	files, fingerprint := c.certificates(host)
 	insecure := c.insecure(host)
+	fingerprint += strconv.FormatBool(insecure)
 	key := host
 	if trust != nil {
 		key += fmt.Sprintf(" %+v", *trust)

@@ -50,6 +50,8 @@ type Parts struct {
 	Registry     Registry
 	BuildKit     BuildKit
 	Builds       Builds
+	// Experimental is told to clients, and changes nothing.
+	Experimental bool
 	// Log takes what went wrong where the client can no longer be told; nil is slog.Default.
 	Log *slog.Logger
 }

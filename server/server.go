@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
+	"strconv"
 	"sync"
 
 	"github.com/moby/moby/api/types/common"
@@ -48,7 +49,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Server", "Cove/"+release.Version+" ("+runtime.GOOS+")")
 	header.Set("Api-Version", api.Version)
-	header.Set("Docker-Experimental", "false")
+	header.Set("Docker-Experimental", strconv.FormatBool(s.Experimental))
 	header.Set("Ostype", runtime.GOOS)
 
 	raw, path := shape.CutVersion(r.URL.Path)

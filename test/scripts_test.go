@@ -298,7 +298,7 @@ type registryBox struct {
 	served map[string]*served // by address
 }
 
-// daemon ends or starts the script's engine: daemon stop | kill | start | restart
+// daemon ends or starts the script's engine, or has it read its file again: daemon stop | kill | start | restart | reload
 func daemon(ts *testscript.TestScript, neg bool, args []string) {
 	e := engineOf(ts)
 	switch args[0] {
@@ -312,8 +312,10 @@ func daemon(ts *testscript.TestScript, neg bool, args []string) {
 		e.Stop()
 		e.Args = append(e.Args, args[1:]...)
 		ts.Check(e.TryStart())
+	case "reload":
+		ts.Check(e.daemon.Process.Signal(syscall.SIGHUP))
 	default:
-		ts.Fatalf("usage: daemon stop|kill|start|restart [FLAG ...]")
+		ts.Fatalf("usage: daemon stop|kill|start|restart|reload [FLAG ...]")
 	}
 }
 

@@ -8,14 +8,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
-
-	"github.com/cove-containers/cove/network"
 )
 
 // readFile takes the settings of the file for which there is no flag on the command line. A missing default file
@@ -41,22 +39,12 @@ func (s *settings) apply(raw []byte) error {
 	if err := json.Unmarshal(raw, &document); err != nil {
 		return fmt.Errorf("not a JSON document: %w", err)
 	}
+	if err := flatten(document); err != nil {
+		return err
+	}
 	byKey := s.byKey()
-	var unknown, conflicts []string
-	for _, key := range slices.Sorted(maps.Keys(document)) {
-		flag := byKey[key]
-		switch {
-		case flag == nil:
-			unknown = append(unknown, key)
-		case flag.Changed && !merged[key]:
-			conflicts = append(conflicts, fmt.Sprintf("%s: (from flag: %s, from file: %s)", key, flag.Value, document[key]))
-		}
-	}
-	if len(unknown) > 0 {
-		return fmt.Errorf("the following directives don't match any configuration option: %s", strings.Join(unknown, ", "))
-	}
-	if len(conflicts) > 0 {
-		return fmt.Errorf("the following directives are specified both as a flag and in the configuration file: %s", strings.Join(conflicts, ", "))
+	if err := s.meet(document, byKey); err != nil {
+		return err
 	}
 	for key, value := range document {
 		texts, err := flagTexts(key, value)
@@ -72,8 +60,68 @@ func (s *settings) apply(raw []byte) error {
 	return nil
 }
 
-// merged are keys whose lists may be given in both places.
-var merged = map[string]bool{"runtimes": true, "insecure-registries": true, "registry-mirrors": true, "labels": true}
+// flatten takes the keys of proxies, which stand together in the file, and gives keys that have another name now theirs.
+func flatten(document map[string]json.RawMessage) error {
+	var proxies map[string]json.RawMessage
+	if raw, has := document["proxies"]; has {
+		if err := json.Unmarshal(raw, &proxies); err != nil {
+			return fmt.Errorf("key \"proxies\": %w", err)
+		}
+		delete(document, "proxies")
+	}
+	maps.Copy(document, proxies)
+	for was, is := range formerly {
+		raw, has := document[was]
+		if !has {
+			continue
+		}
+		if _, twice := document[is]; twice {
+			return fmt.Errorf("%s and %s must not both be specified in the config file", was, is)
+		}
+		document[is] = raw
+		delete(document, was)
+	}
+	return nil
+}
+
+// meet refuses keys that nobody knows, and those that flags have been given for, all at once and in dockerd's words.
+func (s *settings) meet(document map[string]json.RawMessage, byKey map[string]*pflag.Flag) error {
+	var unknown, conflicts []string
+	for _, key := range slices.Sorted(maps.Keys(document)) {
+		flag := byKey[key]
+		switch {
+		case flag == nil:
+			unknown = append(unknown, key)
+		case flag.Changed && key != "runtimes": // which are put together
+			var value any
+			if err := json.Unmarshal(document[key], &value); err != nil {
+				return err
+			}
+			ours, theirs := flag.Value.String(), fmt.Sprint(value)
+			if strings.HasSuffix(key, "-proxy") {
+				ours, theirs = masked(ours), masked(theirs)
+			}
+			conflicts = append(conflicts, fmt.Sprintf("%s: (from flag: %s, from file: %s)", key, ours, theirs))
+		}
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("the following directives don't match any configuration option: %s", strings.Join(unknown, ", "))
+	}
+	if len(conflicts) > 0 {
+		return fmt.Errorf("the following directives are specified both as a flag and in the configuration file: %s", strings.Join(conflicts, ", "))
+	}
+	return nil
+}
+
+// masked is the address of a proxy without the name and the password that may be in it.
+func masked(proxy string) string {
+	u, err := url.Parse(proxy)
+	if err != nil || u.User == nil {
+		return proxy
+	}
+	u.User = url.UserPassword("xxxxx", "xxxxx")
+	return u.String()
+}
 
 func (s *settings) byKey() map[string]*pflag.Flag {
 	out := map[string]*pflag.Flag{}
@@ -216,33 +264,4 @@ func newLog(s *settings) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, o))
-}
-
-// reload reads the file again, on SIGHUP: how talkative the daemon is and who may reach published ports change at once, by
-// allow; the rest at the next start.
-func (s *settings) reload(log *slog.Logger, allow func([]netip.Prefix) error) {
-	fresh := newSettings()
-	fresh.configFile = s.configFile
-	raw, err := os.ReadFile(s.configFile)
-	if err == nil {
-		err = fresh.apply(raw)
-	}
-	if err == nil {
-		if fresh.debug {
-			fresh.logLevel = "debug"
-		}
-		fresh.level = s.level
-		err = fresh.setLevel()
-	}
-	if err == nil && !s.flags.Changed("publish-allow") {
-		var from []netip.Prefix
-		if from, err = network.ParseRanges(strings.Join(fresh.publishAllow, ",")); err == nil {
-			err = allow(from)
-		}
-	}
-	if err != nil {
-		log.Error("could not reload the configuration", "file", s.configFile, "error", err)
-		return
-	}
-	log.Info("reloaded the configuration", "file", s.configFile)
 }

@@ -53,6 +53,9 @@ func run(args []string) error {
 	syscall.Umask(0o022)
 	log := newLog(s)
 	slog.SetDefault(log)
+	if err := s.surround(log); err != nil {
+		return err
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -67,7 +70,9 @@ func run(args []string) error {
 	defer d.close()
 	go func() {
 		for range hangups {
-			s.reload(log, d.networks.Allow)
+			if err := d.reload(args, s.level, log); err != nil {
+				log.Error("could not reload the configuration", "file", s.configFile, "error", err)
+			}
 		}
 	}()
 	log.Info("API listen", "hosts", s.hosts, "version", release.Version)

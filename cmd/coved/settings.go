@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
+	ct "github.com/moby/moby/api/types/container"
 	"github.com/spf13/pflag"
 
+	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/logs"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/remote"
@@ -36,15 +35,22 @@ type settings struct {
 	logLevel, logFormat          string
 	tls, tlsVerify               bool
 	tlsCA, tlsCert, tlsKey       string
-	bridge, bip, ip, hostGateway string
-	ipv6, ip6tables              bool
+	bridge, bip, fixedCIDR       string
+	gateway, gateway6            string
+	ipv6                         bool
 	bip6, fixedCIDR6             string
+	icc, masquerade, forward     bool
+	direct                       bool
+	acceptMark, ip               string
+	hostGateways                 []string
 	mtu                          int
 	pools, networkOptions        []string
 	dns, dnsSearch, dnsOptions   []string
 	publishAllow                 []string
 	insecure, mirrors, certsDirs []string
-	downloads, uploads           int
+	downloads, uploads, attempts int
+	httpProxy, httpsProxy        string
+	noProxy                      string
 	runtimes                     []string
 	defaultRuntime               string
 	logDriver                    string
@@ -54,93 +60,20 @@ type settings struct {
 	initProcess, noNewPrivileges bool
 	seccompProfile               string
 	cgroupParent                 string
+	cgroupnsMode, ipcMode        string
 	execOptions, labels          []string
-	liveRestore, userlandProxy   bool
+	experimental                 bool
+	metricsAddr                  string
+	oomScore                     int
 	storageDriver                string
 	usernsRemap                  string
 	cdiDirs                      []string
 	builder                      builderSettings
-	features                     map[string]string
 	registry                     registrySettings // the daemon serves one when it has addresses to listen on
 
-	level *slog.LevelVar
-	flags *pflag.FlagSet
-}
-
-// keys names the file's key of each flag where the two differ.
-var keys = map[string]string{
-	"host": "hosts", "insecure-registry": "insecure-registries", "registry-mirror": "registry-mirrors", "log-opt": "log-opts",
-	"dns-opt": "dns-opts", "default-address-pool": "default-address-pools", "default-network-opt": "default-network-opts", "exec-opt": "exec-opts", "label": "labels",
-	"default-ulimit": "default-ulimits", "add-runtime": "runtimes", "cdi-spec-dir": "cdi-spec-dirs",
-}
-
-// notInFile are flags that mean nothing in the file they lead to.
-var notInFile = map[string]bool{"config-file": true, "validate": true, "version": true, "help": true}
-
-func newSettings() *settings {
-	s := &settings{level: new(slog.LevelVar)}
-	f := pflag.NewFlagSet("coved", pflag.ContinueOnError)
-	f.SortFlags = true
-	s.flags = f
-	f.StringVar(&s.configFile, "config-file", "/etc/cove/daemon.json", "Daemon configuration file")
-	f.BoolVar(&s.validate, "validate", false, "Validate daemon configuration and exit")
-	f.BoolVarP(&s.version, "version", "v", false, "Print version information and quit")
-	f.StringArrayVarP(&s.hosts, "host", "H", nil, "Daemon socket(s) to connect to")
-	f.StringVarP(&s.group, "group", "G", "", "Group for the unix socket")
-	f.StringVar(&s.dataRoot, "data-root", defaultRoot, "Root directory of persistent state")
-	f.StringVar(&s.execRoot, "exec-root", "/run/cove", "Root directory for execution state files")
-	f.StringVarP(&s.pidfile, "pidfile", "p", "", "Path to use for daemon PID file (default \"<exec-root>/coved.pid\")")
-	f.BoolVarP(&s.debug, "debug", "D", false, "Enable debug mode")
-	f.StringVarP(&s.logLevel, "log-level", "l", "info", "Set the logging level (debug, info, warn, error, fatal)")
-	f.StringVar(&s.logFormat, "log-format", "text", "Set the logging format (text, json)")
-	f.BoolVar(&s.tls, "tls", false, "Use TLS; implied by --tlsverify")
-	f.BoolVar(&s.tlsVerify, "tlsverify", false, "Use TLS and verify the remote")
-	f.StringVar(&s.tlsCA, "tlscacert", "/etc/cove/ca.pem", "Trust certs signed only by this CA")
-	f.StringVar(&s.tlsCert, "tlscert", "/etc/cove/cert.pem", "Path to TLS certificate file")
-	f.StringVar(&s.tlsKey, "tlskey", "/etc/cove/key.pem", "Path to TLS key file")
-	f.StringVarP(&s.bridge, "bridge", "b", "", "Name of the default bridge; \"none\" disables container networking")
-	f.StringVar(&s.bip, "bip", "", "IPv4 address and prefix for the default bridge")
-	f.BoolVar(&s.ipv6, "ipv6", false, "Enable IPv6 networking for the default bridge network")
-	f.StringVar(&s.bip6, "bip6", "", "IPv6 address and prefix for the default bridge")
-	f.StringVar(&s.fixedCIDR6, "fixed-cidr-v6", "", "IPv6 subnet for the default bridge network")
-	f.BoolVar(&s.ip6tables, "ip6tables", true, "Accepted for compatibility: networks with IPv6 always have their firewall")
-	f.StringVar(&s.ip, "ip", "", "Host IP for port publishing from the default bridge network")
-	f.StringSliceVar(&s.publishAllow, "publish-allow", nil, "Addresses and ranges from which published ports can be reached (default: from everywhere)")
-	f.StringVar(&s.hostGateway, "host-gateway-ip", "", "IP address that the special 'host-gateway' string in --add-host resolves to")
-	f.IntVar(&s.mtu, "mtu", 0, "Set the MTU for the default network (default: the host's)")
-	f.StringArrayVar(&s.pools, "default-address-pool", nil, "Default address pools for networks (base=CIDR,size=BITS)")
-	f.StringArrayVar(&s.networkOptions, "default-network-opt", nil, "Default options of networks that are made (driver=option=value)")
-	f.StringSliceVar(&s.dns, "dns", nil, "DNS server to use")
-	f.StringSliceVar(&s.dnsSearch, "dns-search", nil, "DNS search domains to use")
-	f.StringSliceVar(&s.dnsOptions, "dns-opt", nil, "DNS options to use")
-	f.StringArrayVar(&s.insecure, "insecure-registry", nil, "Enable insecure registry communication")
-	f.StringArrayVar(&s.mirrors, "registry-mirror", nil, "Preferred registry mirror")
-	f.StringArrayVar(&s.certsDirs, "certs-dir", []string{"/etc/cove/certs.d", "/etc/docker/certs.d"}, "Folders with a folder of certificates for each registry")
-	f.IntVar(&s.downloads, "max-concurrent-downloads", 0, "Blobs downloaded at once, over all pulls (default 4)")
-	f.IntVar(&s.uploads, "max-concurrent-uploads", 0, "Blobs uploaded at once, over all pushes (default 8)")
-	f.StringArrayVar(&s.runtimes, "add-runtime", nil, "Register an additional OCI compatible runtime (name=path)")
-	f.StringVar(&s.defaultRuntime, "default-runtime", "", "Default OCI runtime for containers (default \"cove\")")
-	f.StringVar(&s.logDriver, "log-driver", "json-file", "Default driver for container logs")
-	f.StringArrayVar(&s.logOptions, "log-opt", nil, "Default log driver options for containers")
-	f.StringArrayVar(&s.ulimits, "default-ulimit", nil, "Default ulimits for containers")
-	f.StringVar(&s.shmSize, "default-shm-size", "64MiB", "Default shm size for containers")
-	f.BoolVar(&s.initProcess, "init", false, "Run an init in the container to forward signals and reap processes")
-	f.BoolVar(&s.noNewPrivileges, "no-new-privileges", false, "Set no-new-privileges by default for new containers")
-	f.StringVar(&s.seccompProfile, "seccomp-profile", "builtin", "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile")
-	f.StringVar(&s.cgroupParent, "cgroup-parent", "", "Set parent cgroup for all containers")
-	f.StringArrayVar(&s.execOptions, "exec-opt", nil, "Runtime execution options")
-	f.StringArrayVar(&s.labels, "label", nil, "Set key=value labels to the daemon")
-	f.BoolVar(&s.liveRestore, "live-restore", true, "Containers go on while the daemon is down (always so)")
-	f.BoolVar(&s.userlandProxy, "userland-proxy", false, "Accepted for compatibility: there is no proxy process")
-	f.StringVarP(&s.storageDriver, "storage-driver", "s", "overlay2", "Storage driver to use")
-	f.StringVar(&s.usernsRemap, "userns-remap", "", "User/Group setting for user namespaces")
-	f.StringArrayVar(&s.cdiDirs, "cdi-spec-dir", []string{"/etc/cdi", "/var/run/cdi"}, "Folders with descriptions of devices (Container Device Interface)")
-	f.StringArrayVar(&s.registry.listen, "registry-listen", nil, "Serve a registry of the daemon's own on this address, [HOST]:PORT")
-	s.registry.add(f, "registry-")
-	f.Var(&s.builder, "builder", "Settings of the builder, as in the configuration file")
-	f.MarkHidden("builder")
-	f.StringToStringVar(&s.features, "features", nil, "Accepted for compatibility: BuildKit's API and multi-platform images are always there")
-	return s
+	level  *slog.LevelVar
+	flags  *pflag.FlagSet
+	passed []*passed
 }
 
 // readSettings takes the arguments, then the file below them, and checks what they say together.
@@ -177,29 +110,26 @@ func (s *settings) check() error {
 	if err := s.setLevel(); err != nil {
 		return err
 	}
-	if s.bridge != "" && s.bip != "" && s.bridge == "none" {
-		return fmt.Errorf("--bridge none and --bip contradict each other")
-	}
-	if !s.ip6tables {
-		return fmt.Errorf("--ip6tables=false is not supported: without a firewall, networks with IPv6 would be open to everybody")
-	}
 	switch s.storageDriver {
 	case "", "overlay2", "overlayfs", "overlay":
 	default:
 		return fmt.Errorf("storage driver %q is not supported: only overlay2 is", s.storageDriver)
 	}
 	for _, step := range []func() error{
+		s.checkPassed,
+		s.checkNumbers,
+		s.checkModes,
+		func() error { return checkLabels(s.labels) },
 		func() error { _, err := s.poolList(); return err },
 		func() error { _, err := s.networkDefaults(); return err },
 		func() error { _, err := s.ulimitList(); return err },
-		func() error { _, err := units.RAMInBytes(s.shmSize); return err },
-		func() error { _, err := prefix(s.bip); return err },
-		s.checkIPv6,
+		func() error { _, err := s.shmBytes(); return err },
+		s.checkDefaultNetwork,
 		func() error { _, err := addresses(s.dns); return err },
 		func() error { _, err := network.ParseRanges(strings.Join(s.publishAllow, ",")); return err },
 		func() error { _, err := addresses(oneOf(s.ip)); return err },
-		func() error { _, err := addresses(oneOf(s.hostGateway)); return err },
-		func() error { _, err := s.runtimePaths(); return err },
+		func() error { _, err := hostGateways(s.hostGateways); return err },
+		s.checkRuntimes,
 		s.checkLogs,
 		func() error {
 			_, err := remote.New(remote.Config{Insecure: s.insecure, Mirrors: s.mirrors})
@@ -210,22 +140,6 @@ func (s *settings) check() error {
 	} {
 		if err := step(); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// checkIPv6 refuses what the default network cannot have.
-func (s *settings) checkIPv6() error {
-	for _, text := range []string{s.bip6, s.fixedCIDR6} {
-		p, err := prefix(text)
-		switch {
-		case err != nil:
-			return err
-		case text != "" && !p.Addr().Is6():
-			return fmt.Errorf("invalid IPv6 subnet %q", text)
-		case text != "" && !s.ipv6:
-			return fmt.Errorf("--bip6 and --fixed-cidr-v6 need --ipv6")
 		}
 	}
 	return nil
@@ -254,13 +168,19 @@ func (s *settings) mark() string {
 func (s *settings) parent() (string, error) {
 	systemd := false
 	for _, o := range s.execOptions {
-		switch o {
-		case "native.cgroupdriver=systemd":
-			systemd = true
-		case "native.cgroupdriver=cgroupfs":
-		default:
-			return "", fmt.Errorf("unknown exec option %q", o)
+		key, value, ok := strings.Cut(o, "=")
+		key, value = strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value)
+		switch {
+		case !ok || key == "" || value == "":
+			return "", fmt.Errorf("invalid exec-opt (%s): must be formatted 'opt=value'", o)
+		case key == "isolation":
+			return "", fmt.Errorf("invalid exec-opt (%s): option '%s' is only supported on windows", o, key)
+		case key != "native.cgroupdriver":
+			return "", fmt.Errorf("invalid exec-opt (%s): unknown option: '%s'", o, key)
+		case value != "systemd" && value != "cgroupfs":
+			return "", fmt.Errorf("invalid exec-opt (%s): there is no cgroup driver %q", o, value)
 		}
+		systemd = value == "systemd"
 	}
 	name := "cove"
 	if m := s.mark(); m != "" {
@@ -275,6 +195,18 @@ func (s *settings) parent() (string, error) {
 		return strings.ReplaceAll(name, "-", "_") + ".slice", nil
 	}
 	return "/" + name, nil
+}
+
+// shmBytes is the default size of /dev/shm.
+func (s *settings) shmBytes() (int64, error) { return units.RAMInBytes(s.shmSize) }
+
+// checkRuntimes refuses a default runtime that there is not, too.
+func (s *settings) checkRuntimes() error {
+	all, err := s.runtimePaths()
+	if _, known := all[s.defaultRuntime]; err == nil && !known && s.defaultRuntime != "" && s.defaultRuntime != engine.OwnRuntime {
+		err = fmt.Errorf("specified default runtime '%s' does not exist", s.defaultRuntime)
+	}
+	return err
 }
 
 func (s *settings) runtimePaths() (map[string]string, error) {
@@ -306,23 +238,6 @@ func pairs(list []string) (map[string]string, error) {
 	return out, nil
 }
 
-// networkDefaults are the options that networks have where their users say nothing else, by driver.
-func (s *settings) networkDefaults() (map[string]map[string]string, error) {
-	out := map[string]map[string]string{}
-	for _, entry := range s.networkOptions {
-		driver, option, _ := strings.Cut(entry, "=")
-		name, value, ok := strings.Cut(option, "=")
-		if !ok || driver == "" || name == "" {
-			return nil, fmt.Errorf("invalid option %q of networks: it must be driver=option=value", entry)
-		}
-		if out[driver] == nil {
-			out[driver] = map[string]string{}
-		}
-		out[driver][name] = value
-	}
-	return out, network.CheckDefaults(out)
-}
-
 func (s *settings) ulimitList() ([]*units.Ulimit, error) {
 	var out []*units.Ulimit
 	for _, text := range s.ulimits {
@@ -335,58 +250,51 @@ func (s *settings) ulimitList() ([]*units.Ulimit, error) {
 	return out, nil
 }
 
-// pool is one range that networks take their subnets from.
-type pool struct {
-	base netip.Prefix
-	size int
+// checkNumbers refuses numbers that none of these can be, in dockerd's words.
+func (s *settings) checkNumbers() error {
+	for _, of := range []struct {
+		what  string
+		value int
+	}{
+		{"default MTU", s.mtu}, {"max concurrent downloads", s.downloads}, {"max concurrent uploads", s.uploads},
+		{"max download attempts", s.attempts},
+	} {
+		if of.value < 0 {
+			return fmt.Errorf("invalid %s: %d", of.what, of.value)
+		}
+	}
+	if s.oomScore < -1000 || s.oomScore > 1000 {
+		return fmt.Errorf("invalid oom-score-adjust: %d: it must be between -1000 and 1000", s.oomScore)
+	}
+	return nil
 }
 
-func (s *settings) poolList() ([]pool, error) {
-	var out []pool
-	for _, text := range s.pools {
-		var p pool
-		fields, err := pairs(strings.Split(text, ","))
-		if err == nil {
-			p.base, err = netip.ParsePrefix(fields["base"])
-		}
-		if err == nil {
-			p.size, err = strconv.Atoi(fields["size"])
-		}
-		if err != nil || p.size < p.base.Bits() || p.size > p.base.Addr().BitLen() {
-			return nil, fmt.Errorf("invalid default address pool %q: it must be base=CIDR,size=BITS", text)
-		}
-		out = append(out, p)
+// checkModes refuses modes that containers cannot have by default, in dockerd's words.
+func (s *settings) checkModes() error {
+	ipc, group := ct.IpcMode(s.ipcMode), ct.CgroupnsMode(s.cgroupnsMode)
+	switch {
+	case !ipc.Valid():
+		return fmt.Errorf(`default IPC mode setting (%v) is invalid; use "shareable" or "private"`, ipc)
+	case !ipc.IsEmpty() && !ipc.IsPrivate() && !ipc.IsShareable():
+		return fmt.Errorf(`IPC mode "%v" is not supported as default value; use "shareable" or "private"`, ipc)
+	case !group.Valid():
+		return fmt.Errorf(`invalid default cgroup namespace (%v): use "host" or "private"`, group)
 	}
-	return out, nil
+	return nil
 }
 
-// prefix reads an address with its prefix length, keeping the address.
-func prefix(text string) (netip.Prefix, error) {
-	if text == "" {
-		return netip.Prefix{}, nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		return p, fmt.Errorf("invalid bridge address %q: %w", text, &net.ParseError{Type: "CIDR address", Text: text})
-	}
-	return p, nil
-}
-
-func addresses(list []string) ([]netip.Addr, error) {
-	var out []netip.Addr
-	for _, text := range list {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s is not an ip address", text)
+// checkLabels refuses labels of the daemon that contradict one another, in dockerd's words.
+func checkLabels(list []string) error {
+	known := map[string]string{}
+	for _, label := range list {
+		name, value, ok := strings.Cut(label, "=")
+		if !ok {
+			return fmt.Errorf("bad attribute format: %s", label)
 		}
-		out = append(out, a)
+		if other, twice := known[name]; twice && other != value {
+			return fmt.Errorf("conflict labels for %s=%s and %s=%s", name, value, name, other)
+		}
+		known[name] = value
 	}
-	return out, nil
-}
-
-func oneOf(text string) []string {
-	if text == "" {
-		return nil
-	}
-	return []string{text}
+	return nil
 }

@@ -7,14 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/blob"
@@ -49,8 +46,12 @@ type daemon struct {
 	server    *server.Server
 	registry  *distribution // nil when there is none
 	networks  *network.Keeper
+	images    *image.Store
+	engine    *engine.Engine
 	builder   *build.Builder
-	undo      []func()
+	// registries is how others' registries are asked.
+	registries *remote.Client
+	undo       []func()
 }
 
 // What a layer may unpack to: far more than any real one, and less than what an archive of a few megabytes can claim.
@@ -121,7 +122,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		Containers: parts.Containers, Layers: parts.Layers, Mounts: eng.Mounts, Publish: parts.Bus.Publish, Root: s.dataRoot,
 	})
 
-	d.networks = parts.Networks
+	d.networks, d.images, d.engine, d.registries = parts.Networks, parts.Images, eng, registries
 	builds, err := d.builds(ctx, s, parts, db, blobs, registries, records, log)
 	if err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 	d.server = server.New(server.Parts{
 		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, Files: copier, System: eng,
 		Images: parts.Images, Statements: parts.Images, Transfers: parts.Images, Captures: captures, Snapshots: captures, Volumes: parts.Volumes, Networks: parts.Networks, Endpoints: endpoints,
-		BuildKit: builds, Builds: builds,
+		BuildKit: builds, Builds: builds, Experimental: s.experimental,
 		Registry: registries, Log: log, Housekeeping: d.housekeeping(s, db, blobs, parts, eng),
 	})
 	return d, nil
@@ -253,7 +254,7 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 		return parts, err
 	}
 	d.push(func() { parts.Images.Close() })
-	parts.Images.Limit(s.downloads, s.uploads)
+	parts.Images.Limit(s.downloads, s.uploads, s.attempts)
 	parts.Images.SetEmbedded(map[string]func() (io.ReadCloser, error){
 		hello.Name: func() (io.ReadCloser, error) { return hello.Image(d.runtime) },
 	})
@@ -337,37 +338,21 @@ func listenConfig(s *settings) listen.Config {
 	return c
 }
 
-func networkConfig(s *settings, log *slog.Logger) network.Config {
-	c := network.Config{Mark: s.mark(), Bridge: s.bridge, MTU: s.mtu, Log: log}
-	c.BIP, _ = prefix(s.bip)
-	c.IPv6 = s.ipv6
-	c.BIP6, _ = prefix(s.bip6)
-	c.Range6, _ = prefix(s.fixedCIDR6)
-	pools, _ := s.poolList()
-	for _, p := range pools {
-		c.Pools = append(c.Pools, network.Pool{Base: p.base, Size: p.size})
-	}
-	c.PublishAllow, _ = network.ParseRanges(strings.Join(s.publishAllow, ","))
-	c.HostIP, _ = netip.ParseAddr(s.ip)
-	c.Defaults, _ = s.networkDefaults()
-	c.HostGateway, _ = netip.ParseAddr(s.hostGateway)
-	return c
-}
-
 func engineConfig(s *settings) (engine.Config, error) {
 	c := engine.Config{
 		Root: s.dataRoot, ExecRoot: s.execRoot, Mark: s.mark(), Labels: s.labels,
 		LogDriver: s.logDriver, DefaultRuntime: s.defaultRuntime,
 		DNSSearch: s.dnsSearch, DNSOptions: s.dnsOptions,
 		Init: s.initProcess, NoNewPrivileges: s.noNewPrivileges,
-		InsecureRegistries: s.insecure, Mirrors: s.mirrors, Debug: s.debug, Listeners: s.hosts,
+		InsecureRegistries: s.insecure, Mirrors: s.mirrors, Debug: s.debug, Experimental: s.experimental,
+		IpcMode: ct.IpcMode(s.ipcMode), CgroupnsMode: ct.CgroupnsMode(s.cgroupnsMode),
 	}
 	// Each of these was checked when the settings were read.
 	c.LogOptions, _ = pairs(s.logOptions)
 	c.Runtimes, _ = s.runtimePaths()
 	c.DNS, _ = addresses(s.dns)
 	c.Ulimits, _ = s.ulimitList()
-	c.ShmSize, _ = units.RAMInBytes(s.shmSize)
+	c.ShmSize, _ = s.shmBytes()
 	c.CgroupParent, _ = s.parent()
 	switch s.seccompProfile {
 	case "", "builtin":

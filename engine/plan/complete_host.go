@@ -11,19 +11,11 @@ import (
 	"github.com/cove-containers/cove/spec"
 )
 
-// Defaults is what the daemon's settings say where a request says nothing.
-type Defaults struct {
-	Runtime    string
-	ShmSize    int64 // in bytes
-	LogDriver  string
-	LogOptions map[string]string
-}
-
 // defaultShmSize is the size of /dev/shm where nobody says otherwise.
 const defaultShmSize = 64 << 20
 
 // CompleteHost fills in what a request leaves to the daemon; the request, which may be nil, stays as it is.
-func CompleteHost(request *ct.HostConfig, daemon Defaults) *ct.HostConfig {
+func CompleteHost(request *ct.HostConfig, daemon *Config) *ct.HostConfig {
 	h := ct.HostConfig{}
 	if request != nil {
 		h = *request
@@ -35,12 +27,12 @@ func CompleteHost(request *ct.HostConfig, daemon Defaults) *ct.HostConfig {
 		h.RestartPolicy.Name = ct.RestartPolicyDisabled
 	}
 	if h.IpcMode.IsEmpty() {
-		h.IpcMode = ct.IPCModePrivate
+		h.IpcMode = cmp.Or(daemon.IpcMode, ct.IPCModePrivate)
 	}
 	if h.CgroupnsMode.IsEmpty() {
-		h.CgroupnsMode = ct.CgroupnsModePrivate
+		h.CgroupnsMode = cmp.Or(daemon.CgroupnsMode, ct.CgroupnsModePrivate)
 	}
-	h.Runtime = cmp.Or(h.Runtime, daemon.Runtime)
+	h.Runtime = cmp.Or(h.Runtime, daemon.DefaultRuntime)
 	h.ShmSize = cmp.Or(h.ShmSize, daemon.ShmSize, defaultShmSize)
 	if h.Memory > 0 && h.MemorySwap == 0 {
 		h.MemorySwap = 2 * h.Memory
@@ -65,7 +57,7 @@ func CompleteHost(request *ct.HostConfig, daemon Defaults) *ct.HostConfig {
 
 // completeLog is the log driver of a container: the daemon's with its options, or the one named; options of the
 // daemon count where the driver is the daemon's too.
-func completeLog(request ct.LogConfig, daemon Defaults) ct.LogConfig {
+func completeLog(request ct.LogConfig, daemon *Config) ct.LogConfig {
 	driver := cmp.Or(daemon.LogDriver, logs.JSONFile)
 	out := ct.LogConfig{Type: cmp.Or(request.Type, driver), Config: map[string]string{}}
 	if out.Type == driver {

@@ -7,7 +7,7 @@ import (
 )
 
 func TestCompleteHost(t *testing.T) {
-	daemon := Defaults{Runtime: "cove", LogDriver: "local", LogOptions: map[string]string{"max-size": "1m"}}
+	daemon := &Config{DefaultRuntime: "cove", LogDriver: "local", LogOptions: map[string]string{"max-size": "1m"}}
 	h := CompleteHost(nil, daemon)
 	if h.NetworkMode != "bridge" || h.RestartPolicy.Name != "no" || h.ShmSize != defaultShmSize || h.Runtime != "cove" || h.LogConfig.Config["max-size"] != "1m" || len(h.MaskedPaths) == 0 {
 		t.Errorf("of nothing: %+v", h)

@@ -23,7 +23,7 @@ func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (ct.
 	if err != nil {
 		return ct.InspectResponse{}, err
 	}
-	dir := c.Dir(v.parts.Settings.Root)
+	dir := c.Dir(v.parts.Settings().Root)
 	r := ct.InspectResponse{
 		ID: c.ID, Created: c.Created.UTC().Format(time.RFC3339Nano), Path: c.Path, Args: c.Args, State: c.State.API(),
 		Image: c.Image.String(), Name: "/" + c.Name, RestartCount: c.RestartCount, LogPath: c.LogPath,

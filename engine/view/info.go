@@ -8,6 +8,7 @@ import (
 	"os"
 	goruntime "runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,10 +28,11 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 	if err != nil {
 		return st.Info{}, err
 	}
-	cfg := v.parts.Settings
+	cfg := v.parts.Settings()
 	h := readHost()
+	id, name := v.Self()
 	i := st.Info{
-		ID: v.id(), Images: len(images), Driver: storageDriver,
+		ID: id, Images: len(images), Driver: storageDriver,
 		DriverStatus: [][2]string{{"Backing Filesystem", fileSystemOf(cfg.Root)}, {"Mounted", "in the container's mount namespace"}},
 		Plugins: st.PluginsInfo{
 			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"},
@@ -45,9 +47,9 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 		KernelVersion:   oneLine("/proc/sys/kernel/osrelease"), OperatingSystem: h.system, OSVersion: h.systemVersion,
 		OSType: goruntime.GOOS, Architecture: architecture(), NCPU: goruntime.NumCPU(), MemTotal: h.memory,
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: v.registries(),
-		DockerRootDir: cfg.Root, Name: cfg.Name, Labels: cfg.Labels, ServerVersion: release.Version,
+		DockerRootDir: cfg.Root, Name: name, Labels: cfg.Labels, ServerVersion: release.Version,
 		HTTPProxy: proxy("HTTP_PROXY"), HTTPSProxy: proxy("HTTPS_PROXY"), NoProxy: proxy("NO_PROXY"),
-		Runtimes: map[string]st.RuntimeWithStatus{}, DefaultRuntime: cfg.DefaultRuntime,
+		Runtimes: map[string]st.RuntimeWithStatus{}, DefaultRuntime: cfg.DefaultRuntime, ExperimentalBuild: cfg.Experimental,
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, InitBinary: "cove-runtime",
 		RuncCommit:      st.Commit{ID: release.Commit},
@@ -62,9 +64,6 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 	}
 	if i.LoggingDriver == "" {
 		i.LoggingDriver = "json-file"
-	}
-	if i.Name == "" {
-		i.Name, _ = os.Hostname()
 	}
 	if i.Labels == nil {
 		i.Labels = []string{}
@@ -93,25 +92,33 @@ func (v *View) count(i *st.Info) {
 	}
 }
 
+// Self is the engine's ID and what it is called.
+func (v *View) Self() (id, name string) {
+	if name = v.parts.Settings().Name; name == "" {
+		name, _ = os.Hostname()
+	}
+	return v.id(), name
+}
+
 // id is the same at every start on this data root of this machine, and no other's.
 func (v *View) id() string {
 	machine := oneLine("/etc/machine-id")
 	if machine == "" {
 		machine, _ = os.Hostname()
 	}
-	s := sha256.Sum256([]byte(machine + "\x00" + v.parts.Settings.Root))
+	s := sha256.Sum256([]byte(machine + "\x00" + v.parts.Settings().Root))
 	return fmt.Sprintf("%x-%x-%x-%x-%x", s[:4], s[4:6], s[6:8], s[8:10], s[10:16])
 }
 
 func (v *View) securityOptions() []string {
 	options := []string{"name=seccomp,profile=builtin", "name=cgroupns"}
-	if v.parts.Settings.SeccompProfile {
+	if v.parts.Settings().SeccompProfile {
 		options[0] = "name=seccomp,profile=custom"
 	}
-	if v.parts.Settings.Remapped {
+	if v.parts.Settings().Remapped {
 		options = append(options, "name=userns")
 	}
-	if v.parts.Settings.NoNewPrivileges {
+	if v.parts.Settings().NoNewPrivileges {
 		options = append(options, "name=no-new-privileges")
 	}
 	return options
@@ -119,7 +126,7 @@ func (v *View) securityOptions() []string {
 
 // registries shows which registries are trusted without TLS: those of this host always.
 func (v *View) registries() *registry.ServiceConfig {
-	cfg := v.parts.Settings
+	cfg := v.parts.Settings()
 	s := &registry.ServiceConfig{
 		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")},
 		Mirrors:               slices.Clone(cfg.Mirrors),
@@ -176,12 +183,12 @@ func (v *View) Version(ctx context.Context) (st.VersionResponse, error) {
 	kernel := oneLine("/proc/sys/kernel/osrelease")
 	details := map[string]string{
 		"ApiVersion": api.Version, "MinAPIVersion": api.MinVersion, "Arch": goruntime.GOARCH, "Os": goruntime.GOOS,
-		"GitCommit": release.Commit, "GoVersion": goruntime.Version(), "KernelVersion": kernel, "Experimental": "false",
+		"GitCommit": release.Commit, "GoVersion": goruntime.Version(), "KernelVersion": kernel, "Experimental": strconv.FormatBool(v.parts.Settings().Experimental),
 		"BuildTime": buildTime(),
 	}
 	return st.VersionResponse{
 		Platform: st.PlatformInfo{Name: "Cove"}, Version: release.Version, APIVersion: api.Version, MinAPIVersion: api.MinVersion,
-		Os: goruntime.GOOS, Arch: goruntime.GOARCH, GitCommit: release.Commit, GoVersion: goruntime.Version(), KernelVersion: kernel, BuildTime: buildTime(),
+		Os: goruntime.GOOS, Arch: goruntime.GOARCH, GitCommit: release.Commit, GoVersion: goruntime.Version(), KernelVersion: kernel, BuildTime: buildTime(), Experimental: v.parts.Settings().Experimental,
 		Components: []st.ComponentVersion{
 			{Name: "Engine", Version: release.Version, Details: details},
 			{Name: "cove-runtime", Version: release.Version, Details: map[string]string{"GitCommit": release.Commit}},

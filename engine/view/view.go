@@ -21,7 +21,8 @@ type Parts struct {
 	Layers     *layer.Store
 	Networks   *network.Keeper
 	Volumes    *volume.Store
-	Settings   Settings
+	// Settings gives the daemon's settings as they are now.
+	Settings func() Settings
 	// CgroupPath and ExecIDs tell what only the engine knows of a container.
 	CgroupPath func(*container.Container) string
 	// Devices are those that vendors describe; nil: none.
@@ -42,7 +43,8 @@ type Settings struct {
 	Runtimes                    map[string]string
 	DefaultRuntime              string
 	InsecureRegistries, Mirrors []string
-	Debug, SeccompProfile       bool
+	Debug, Experimental         bool
+	SeccompProfile              bool
 	NoNewPrivileges, Remapped   bool
 }
 

@@ -55,7 +55,7 @@ type Pusher struct {
 	blobs   *blob.Store
 	remote  *remote.Client
 	jobs    *progress.Jobs
-	slots   chan struct{}
+	slots   *progress.Slots
 	sources *state.Table[[]string]
 	uploads *state.Table[unfinished]
 }
@@ -68,7 +68,8 @@ type unfinished struct {
 
 // Open opens what is remembered of pushes.
 func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, jobs *progress.Jobs) (*Pusher, error) {
-	p := &Pusher{db: db, blobs: blobs, remote: reg, jobs: jobs, slots: make(chan struct{}, Uploads)}
+	p := &Pusher{db: db, blobs: blobs, remote: reg, jobs: jobs, slots: new(progress.Slots)}
+	p.Limit(Uploads)
 	var err error
 	if p.sources, err = state.NewTable[[]string](db, "image-sources"); err != nil {
 		return nil, err
@@ -77,8 +78,8 @@ func Open(db *state.DB, blobs *blob.Store, reg *remote.Client, jobs *progress.Jo
 	return p, err
 }
 
-// Limit sets how many blobs go out at once. It is called before the first push.
-func (p *Pusher) Limit(uploads int) { p.slots = make(chan struct{}, uploads) }
+// Limit sets how many blobs go out at once, of pushes that begin from then on; 0 leaves it as it is.
+func (p *Pusher) Limit(uploads int) { p.slots.Limit(uploads) }
 
 // Through is the same pusher with another client of registries.
 func (p *Pusher) Through(reg *remote.Client) *Pusher {
@@ -213,12 +214,11 @@ func (p *one) sendBlob(ctx context.Context, d ocispec.Descriptor) error {
 	user := sha256.Sum256(fmt.Appendf(nil, "%q", p.cred))
 	key := fmt.Sprintf("push %s@%s %x", p.name.Repository(), d.Digest, user[:8])
 	return p.jobs.Do(ctx, key, watch, func(ctx context.Context, report func(progress.State)) error {
-		select {
-		case p.slots <- struct{}{}:
-			defer func() { <-p.slots }()
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		done, err := p.slots.Take(ctx)
+		if err != nil {
+			return err
 		}
+		defer done()
 		return p.upload(ctx, d, report)
 	})
 }

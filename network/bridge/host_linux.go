@@ -102,6 +102,9 @@ func ForwardIPv4() error {
 	return errors.Join(setSysctl(all, "0"), setSysctl(all, "1"))
 }
 
+// Forwards tells whether the host passes packets of IPv4 on between its devices.
+func Forwards() bool { return readSysctl("ipv4/ip_forward") == "1" }
+
 // RoomForNeighbours sees to it that n containers of the host can talk to one another, whatever network they are on: with the limits that
 // the kernel has by itself packets are dropped among a few hundred busy ones. The tables of neighbours, one for each family and all
 // network namespaces, hold 1,024 (arp(7), gc_thresh3). What is for all on a bridge waits for each of its ports in one queue of 1,000, and

@@ -48,6 +48,18 @@ func (p Pair) Without(other Pair) Pair {
 	return p
 }
 
+// Or is the pair with the addresses of other in the place of its own, where there are such.
+func (p Pair) Or(other Pair) Pair {
+	return Pair{V4: first(other.V4, p.V4), V6: first(other.V6, p.V6)}
+}
+
+func first(a, b netip.Addr) netip.Addr {
+	if a.IsValid() {
+		return a
+	}
+	return b
+}
+
 // PairOf sorts addresses by family.
 func PairOf(addresses ...netip.Addr) Pair {
 	var p Pair

@@ -74,9 +74,9 @@ func (s sets) openings(ports []Publication) (out []nftables.SetElement) {
 	return out
 }
 
-// direct lets in what is sent to containers' own addresses where the network's way is such: what is published, if who sends it
+// straight lets in what is sent to containers' own addresses where the network's way is such: what is published, if who sends it
 // may; where they are routed also ICMP, which tells of routes; where they are open everything that comes from outside.
-func (s sets) direct() []rule {
+func (s sets) straight() []rule {
 	in := func(set *nftables.Set) []expr.Any { return s.device(expr.MetaKeyOIFNAME, set, false) }
 	outside := s.device(expr.MetaKeyIIFNAME, s.bridges, true)
 	published := append(s.dialled(false), &expr.Lookup{SourceRegister: 8, SetName: s.opened.Name, SetID: s.opened.ID})
@@ -91,13 +91,17 @@ func (s sets) direct() []rule {
 	}
 	isICMP := []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{icmp}}}
 	accept := verdict(expr.VerdictAccept)
-	return []rule{
+	rules := []rule{
 		join(in(s.routed), isICMP, accept),
 		join(in(s.routed), published, jump("opened")),
 		join(trusted, published, jump("opened")),
 		join(outside, in(s.open), published, jump("opened")),
 		join(outside, in(s.open), accept),
 	}
+	if s.direct {
+		rules = append(rules, join(outside, published, jump("opened")))
+	}
+	return rules
 }
 
 // reach decides as the wall does, by the container's own address.

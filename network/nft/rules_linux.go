@@ -9,14 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// build puts into the batch of conn: the old table of a family away, the new one with its sets and rules.
-func build(conn *nftables.Conn, f family, name string, bridges []Bridge) sets {
-	table := &nftables.Table{Name: name, Family: f.table}
+// build puts into the batch: the old table of a family away, the new one with its sets and rules.
+func (t *Table) build(f family) sets {
+	conn, table := t.conn, &nftables.Table{Name: t.name, Family: f.table}
 	// Deleting what is not there would fail the batch: added first, it is always there.
 	conn.AddTable(table)
 	conn.DelTable(table)
 	conn.AddTable(table)
-	s := addSets(conn, f, table, bridges)
+	s := addSets(conn, f, table, t.bridges)
+	s.direct, s.marked = t.direct, t.marked
 	publish := conn.AddChain(&nftables.Chain{Name: "publish", Table: table})
 	wall := conn.AddChain(&nftables.Chain{Name: "wall", Table: table})
 	opened := conn.AddChain(&nftables.Chain{Name: "opened", Table: table})
@@ -154,10 +155,15 @@ func (s sets) forward() []rule {
 		join(s.device(expr.MetaKeyIIFNAME, s.closed, false), s.reject()),
 		join(s.device(expr.MetaKeyOIFNAME, s.closed, false), verdict(expr.VerdictDrop)),
 		join(s.leaves(true), verdict(expr.VerdictAccept)),
+	}
+	if s.marked.Mask != 0 {
+		rules = append(rules, join(s.marked.has(), verdict(expr.VerdictAccept)))
+	}
+	rules = append(rules,
 		join(conntrack(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept)),
 		join(conntrack(expr.CtKeySTATUS, ipsDstNAT), verdict(expr.VerdictAccept)),
-	}
-	return append(append(rules, s.direct()...), verdict(expr.VerdictDrop))
+	)
+	return append(append(rules, s.straight()...), verdict(expr.VerdictDrop))
 }
 
 // postrouting: what leaves a network that is hidden gets the host's address, and so does, of each network, what reaches a
@@ -194,6 +200,15 @@ func (s sets) arrive() []rule {
 
 // ipsDstNAT is the bit of a connection whose destination was translated, enum ip_conntrack_status.
 const ipsDstNAT = 1 << 5
+
+// has matches packets with the mark.
+func (m Mark) has() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, m.Mask), Xor: []byte{0, 0, 0, 0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, m.Value&m.Mask)},
+	}
+}
 
 // enters matches packets that come in by one of the bridges.
 func (s sets) enters() []expr.Any { return s.device(expr.MetaKeyIIFNAME, s.bridges, false) }

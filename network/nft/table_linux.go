@@ -57,6 +57,8 @@ import (
 type Table struct {
 	name   string
 	prefix string // of the names of containers' devices
+	direct bool
+	marked Mark
 
 	mu      sync.Mutex
 	bridges []Bridge            // what is in the kernel's sets
@@ -94,6 +96,8 @@ type Bridge struct {
 // sets are the table and what is in it, for adding elements.
 type sets struct {
 	family                                   family
+	direct                                   bool
+	marked                                   Mark
 	table                                    *nftables.Table
 	bridges, closed, inside                  *nftables.Set
 	subnets, hidden, hosts                   *nftables.Set
@@ -117,7 +121,14 @@ type Config struct {
 	Bridges []Bridge
 	// Allowed are who may connect to published ports from outside, see Allow.
 	Allowed []netip.Prefix
+	// Direct lets published ports be reached from outside at the containers' own addresses, whatever the network's way.
+	Direct bool
+	// Marked are packets that are let into networks, but for closed ones.
+	Marked Mark
 }
+
+// Mark is a firewall mark by which others tell packets: those whose mark has Value in the bits of Mask. The zero value is none.
+type Mark struct{ Value, Mask uint32 }
 
 // Open writes the table, in one transaction, so that nothing is refused in between. Ports that an earlier engine of this instance published stay published, and what it
 // admitted stays so; Published and Admitted list them.
@@ -126,7 +137,7 @@ func Open(c Config) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	t := &Table{name: c.Name, prefix: c.Prefix, bridges: c.Bridges, allowed: c.Allowed, conn: conn}
+	t := &Table{name: c.Name, prefix: c.Prefix, direct: c.Direct, marked: c.Marked, bridges: c.Bridges, allowed: c.Allowed, conn: conn}
 	if t.ports, t.limits, err = t.readPorts(); err == nil {
 		t.admitted, err = t.readMembers()
 	}
@@ -233,7 +244,7 @@ func (t *Table) write() error {
 		if f.six && !t.six {
 			continue
 		}
-		t.sets[i] = build(t.conn, f, t.name, t.bridges)
+		t.sets[i] = t.build(f)
 	}
 	for _, m := range t.admitted {
 		t.gated = t.gated || m.Gate != nil
