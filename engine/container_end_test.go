@@ -154,3 +154,19 @@ func TestProbeLeavesSomethingBehind(t *testing.T) {
 		t.Errorf("%d commands are kept", len(left))
 	}
 }
+
+// TestAttachersOfWhatIsGone: clients that come to a container while it is removed find the same run that will not come, and
+// each ends it.
+func TestAttachersOfWhatIsGone(t *testing.T) {
+	rs := newRuns()
+	r := rs.of("gone")
+	rs.forget(r)
+	rs.forget(r)
+	<-r.over
+	<-r.cleaned
+	next := rs.of("gone")
+	rs.forget(r)
+	if rs.of("gone") != next {
+		t.Error("the end of one run has ended another")
+	}
+}

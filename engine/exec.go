@@ -141,7 +141,7 @@ func (e *Engine) runCommand(ctx context.Context, c *container.Container, r *run,
 		return r.lost(c.ID, err)
 	}
 	x.started(pid)
-	e.work.Go(func() { e.watchCommand(e.closing, c, r, x) })
+	e.work.Go(func() { e.watchCommand(e.closing, c, r.sup, x) })
 	return nil
 }
 
@@ -169,8 +169,8 @@ func (l lateClose) CloseWrite() error {
 }
 
 // watchCommand records a command's exit code.
-func (e *Engine) watchCommand(ctx context.Context, c *container.Container, r *run, x *command) {
-	exit, err := r.sup.ExecWait(ctx, x.ID)
+func (e *Engine) watchCommand(ctx context.Context, c *container.Container, sup supervisor, x *command) {
+	exit, err := sup.ExecWait(ctx, x.ID)
 	if err != nil && ctx.Err() != nil {
 		return
 	}
@@ -179,7 +179,7 @@ func (e *Engine) watchCommand(ctx context.Context, c *container.Container, r *ru
 	}
 	x.end(exit.Code)
 	e.event(c, et.ActionExecDie, "execID", x.ID, "exitCode", strconv.Itoa(exit.Code))
-	r.sup.ExecDelete(ctx, x.ID)
+	sup.ExecDelete(ctx, x.ID)
 }
 
 // commandConfig is what the supervisor must know of a command: the container's own process with what the request

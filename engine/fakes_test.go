@@ -320,6 +320,8 @@ type fakeShim struct {
 	once    sync.Once
 	exited  chan struct{}
 	deleted chan struct{}
+	// running are commands that were started before this daemon.
+	running []shim.ExecState
 }
 
 func (s *fakeShim) Create(_ context.Context, c shim.Config) (int, error) {
@@ -382,7 +384,7 @@ func (s *fakeShim) ExecDelete(context.Context, string) error            { return
 func (s *fakeShim) Keep(context.Context, string, *os.File) error        { return nil }
 func (s *fakeShim) Kept(context.Context, string) (*os.File, error)      { return nil, errdefs.ErrNotFound }
 func (s *fakeShim) ExecKill(context.Context, string) error              { return nil }
-func (s *fakeShim) Execs(context.Context) ([]shim.ExecState, error)     { return nil, nil }
+func (s *fakeShim) Execs(context.Context) ([]shim.ExecState, error)     { return s.running, nil }
 func (s *fakeShim) ExecWait(context.Context, string) (shim.Exit, error) {
 	return shim.Exit{Code: 5}, nil
 }

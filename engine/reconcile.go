@@ -190,7 +190,7 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 		return err
 	}
 	r := e.runs.of(id)
-	e.takeUpCommands(ctx, c, r, sup)
+	e.takeUpCommands(ctx, c, sup)
 	r.launch(sup, nil)
 	e.work.Go(func() { e.watch(e.closing, r) })
 	e.watchHealth(r, c)
@@ -208,12 +208,11 @@ func (e *Engine) frozen(c *container.Container) bool {
 }
 
 // takeUpCommands finds the commands that ran in the container while there was no daemon.
-func (e *Engine) takeUpCommands(ctx context.Context, c *container.Container, r *run, sup supervisor) {
+func (e *Engine) takeUpCommands(ctx context.Context, c *container.Container, sup supervisor) {
 	states, err := sup.Execs(ctx)
 	if err != nil {
 		return
 	}
-	r.sup = sup
 	for _, s := range states {
 		x := &command{}
 		if err := x.read(s.Note); err != nil || s.Pid == 0 {
@@ -227,7 +226,7 @@ func (e *Engine) takeUpCommands(ctx context.Context, c *container.Container, r *
 			sup.ExecDelete(ctx, s.ID)
 			continue
 		}
-		e.work.Go(func() { e.watchCommand(e.closing, c, r, x) })
+		e.work.Go(func() { e.watchCommand(e.closing, c, sup, x) })
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 
 	"github.com/cove-containers/cove/engine/storage"
+	"github.com/cove-containers/cove/shim"
 	"github.com/cove-containers/cove/state"
 )
 
@@ -54,6 +55,11 @@ func TestDaemonRestarts(t *testing.T) {
 	delete(w.shims, ids["vanished"])
 	w.layers["orphan"], w.joined[ids["vanished"]] = true, false
 	delete(w.joined, ids["vanished"])
+	note, err := (&command{ID: "command", ContainerID: ids["running"], Request: ct.ExecCreateRequest{Cmd: []string{"true"}}}).note()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.shims[ids["running"]].running = []shim.ExecState{{ID: "command", Pid: 77, Note: note}}
 	w.shims["half"] = &fakeShim{world: w, id: "half", exited: make(chan struct{}), deleted: make(chan struct{})}
 	w.mu.Unlock()
 
@@ -67,6 +73,10 @@ func TestDaemonRestarts(t *testing.T) {
 	} {
 		eventually(t, name+" is "+string(want), func() bool { return status(second, ids[name]) == want })
 	}
+	eventually(t, "a command taken up has ended", func() bool {
+		x, err := second.ExecInspect(ctx, "command")
+		return err == nil && x.ExitCode != nil && *x.ExitCode == 5
+	})
 	for name, code := range map[string]int{"ended": 9, "vanished": 255, "unless": 143} {
 		if c, _ := second.containers.Get(name); c.State.ExitCode != code {
 			t.Errorf("%s: exit code %d, want %d", name, c.State.ExitCode, code)

@@ -172,12 +172,12 @@ func (rs *runs) followed(id string) bool {
 }
 
 // end takes r out: who waits for its start or its end is told. clean is then run by the caller and closes r.cleaned
-// through cleanedUp.
-func (rs *runs) end(r *run) {
+// through cleanedUp. It tells whether r was still there to be taken out.
+func (rs *runs) end(r *run) bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if rs.byID[r.id] != r {
-		return
+		return false
 	}
 	delete(rs.byID, r.id)
 	rs.before[r.id] = r
@@ -187,6 +187,7 @@ func (rs *runs) end(r *run) {
 	if r.stopHealth != nil {
 		r.stopHealth()
 	}
+	return true
 }
 
 func (rs *runs) cleanedUp(r *run) {
@@ -208,10 +209,11 @@ func (rs *runs) settle(id string) {
 	}
 }
 
-// forget ends a run that did not come about, and the wait of its clients.
+// forget ends a run that did not come about, and the wait of its clients. Several may do so at once.
 func (rs *runs) forget(r *run) {
-	rs.end(r)
-	rs.cleanedUp(r)
+	if rs.end(r) {
+		rs.cleanedUp(r)
+	}
 }
 
 // forgetWaiting ends the wait of clients for a start that will not come.
