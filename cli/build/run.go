@@ -76,10 +76,10 @@ func build(ctx context.Context, a *command.App, o *options) error {
 	}
 	res, err := j.bounded(ctx, display)
 	warnings := display.close()
+	display.warn(a, warnings) // of a build that failed as well: the progress shows only those that come while their step does something
 	if err != nil {
 		return err
 	}
-	display.warn(a, warnings)
 	return j.finish(a, res, warnings)
 }
 
