@@ -194,3 +194,70 @@ func TestForwardingLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+// TestLinkedApart: who is linked reaches the other's ports that the link is for, and nothing else, in both families, where containers are kept apart;
+// also when the other has started again, and after the engine was killed.
+func TestLinkedApart(t *testing.T) {
+	cfg := testConfig(t, 0)
+	cfg.Apart, cfg.IPv6, cfg.Range6 = true, true, netip.PrefixFrom(nth6(0x98, 0), 64)
+	in := start(t, cfg)
+	linked := []Linked{{ID: "b", Ports: []nt.Port{port("80/tcp")}}}
+	b := in.join(t, "b", Request{Name: "two"})
+	a := in.join(t, "a", Request{Name: "one", Linked: linked})
+	c := in.join(t, "c", Request{Name: "three"})
+	ends := func(box *Sandbox) []netip.Addr {
+		e := box.Endpoints["bridge"]
+		return []netip.Addr{e.IPAddress, e.GlobalIPv6Address}
+	}
+	check := func(when string) {
+		t.Helper()
+		for i, to := range ends(b) {
+			if got := reach(t, a.NetNS, to, 80, true); got != ends(a)[i].String() {
+				t.Errorf("%s: a linked port: %s", when, got)
+			}
+			for what, got := range map[string]string{
+				"another port":   reach(t, a.NetNS, to, 81, false),
+				"the other way":  reach(t, b.NetNS, ends(a)[i], 80, false),
+				"somebody else":  reach(t, c.NetNS, to, 80, false),
+				"to them either": reach(t, a.NetNS, ends(c)[i], 80, false),
+			} {
+				if !fails(got) {
+					t.Errorf("%s: %s: %s", when, what, got)
+				}
+			}
+		}
+	}
+	servers := func(boxes ...*Sandbox) {
+		for _, box := range boxes {
+			for _, at := range []int{80, 81} {
+				serveOn(t, box.NetNS, "tcp", at)
+			}
+		}
+	}
+	servers(a, b, c)
+	check("at first")
+	in.flush(t)
+	check("after the table was emptied")
+	if err := in.Leave("b"); err != nil {
+		t.Fatal(err)
+	}
+	holder := in.join(t, "d", Request{Name: "four"}) // it may have the address by now
+	b = in.join(t, "b", Request{Name: "two"})
+	servers(b)
+	check("after a restart of the other")
+	in.crash()
+	in.open(t)
+	for id, box := range map[string]*Sandbox{"a": a, "b": b, "c": c, "d": holder} {
+		req := Request{Name: id}
+		if id == "a" {
+			req.Linked = linked
+		}
+		if err := in.Restore(id, *box, req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := in.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	check("after the engine was killed")
+}

@@ -33,6 +33,8 @@ type Request struct {
 	PublishAll bool
 	// Annotations are the container's, of which one says who may connect to what it publishes.
 	Annotations map[string]string
+	// Linked are those that the container is linked to on the default network.
+	Linked []Linked
 	// Resolv is what the container asks of name resolution.
 	Resolv ResolvInput
 	// NetNS is the namespace of the other container for mode "container:ID", where it is handed back in the sandbox,
@@ -171,7 +173,7 @@ func (k *Keeper) join(containerID string, req Request) (*Sandbox, error) {
 	for _, w := range wanted {
 		defer k.expect(w.network)()
 	}
-	m := &member{id: containerID, name: req.Name, sandbox: newID(), hostname: req.Hostname, endpoints: map[string]*endpoint{}}
+	m := &member{id: containerID, name: req.Name, sandbox: newID(), hostname: req.Hostname, linked: req.Linked, endpoints: map[string]*endpoint{}}
 	box := &Sandbox{ID: m.sandbox, Ports: nt.PortMap{}}
 	first := nt.NetworkNone
 	if len(wanted) > 0 {
@@ -438,6 +440,7 @@ func (k *Keeper) Leave(containerID string) error {
 	if m == nil {
 		return nil
 	}
+	k.relink()
 	return k.bury(m)
 }
 

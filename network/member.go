@@ -25,6 +25,7 @@ type member struct {
 	published         []publish.Binding
 	sources           publish.Sources // who may connect to them
 	resolver          *resolver       // nil without a name server
+	linked            []Linked
 }
 
 // endpoint is a container's place on one network.
@@ -130,6 +131,7 @@ func (k *Keeper) gateways(m *member) []netip.Addr {
 
 // enter makes m known, and returns what was known of the container before.
 func (k *Keeper) enter(m *member) (old *member) {
+	defer k.relink()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	old = k.exit(m.id)

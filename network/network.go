@@ -65,7 +65,8 @@ type Keeper struct {
 	graves *graves
 	tell   func(action, id string, attributes map[string]string)
 
-	making sync.Mutex // networks are made and removed one at a time
+	linking sync.Mutex // links are told to the table one after another
+	making  sync.Mutex // networks are made and removed one at a time
 
 	mu      sync.Mutex // guards what follows
 	records map[string]record

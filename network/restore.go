@@ -19,7 +19,7 @@ import (
 // its questions for names are answered again. was is its sandbox as Join gave it; req what it asks of its network. What
 // cannot be taken up is told, and keeps the rest from nothing.
 func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
-	m := &member{id: containerID, name: req.Name, hostname: req.Hostname, sandbox: was.ID, endpoints: map[string]*endpoint{}}
+	m := &member{id: containerID, name: req.Name, hostname: req.Hostname, sandbox: was.ID, linked: req.Linked, endpoints: map[string]*endpoint{}}
 	var errs []error
 	for network, e := range was.Endpoints {
 		if e == nil || e.EndpointID == "" {

@@ -13,6 +13,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/container"
+	"github.com/cove-containers/cove/network"
 )
 
 // link is another container on the default network that one is linked to.
@@ -68,6 +69,20 @@ func (s Settings) Linked(c *container.Container, starting bool) ([]string, error
 		}
 	}
 	return lines, err
+}
+
+// Kin are those that the container is linked to, with the ports that they expose.
+func (s Settings) Kin(c *container.Container) (all []network.Linked) {
+	if c.HostConfig.NetworkMode.IsUserDefined() {
+		return nil
+	}
+	for _, text := range c.HostConfig.Links {
+		ref, _ := splitLink(text)
+		if other, err := s.Containers.Get(ref); err == nil {
+			all = append(all, network.Linked{ID: other.ID, Ports: slices.Collect(maps.Keys(other.Config.ExposedPorts))})
+		}
+	}
+	return all
 }
 
 // LinkedEnv are the variables that tell a container of those it is linked to, by Docker's names: where their ports are, and

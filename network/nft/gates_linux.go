@@ -12,7 +12,7 @@ import (
 // (bridge-nf-call-iptables), one that is led on to a neighbour is turned round on the bridge and never passes the host.
 
 // addGates makes the sets and the chain for who has a gate, for the batch.
-func (m *members) addGates(conn *nftables.Conn, table *nftables.Table) {
+func (m *members) addGates(conn *nftables.Conn, table *nftables.Table, l *links) {
 	m[apart] = &nftables.Set{Table: table, Name: membersSets[apart], KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
 	m[gates] = &nftables.Set{
 		Table: table, Name: membersSets[gates], Concatenation: true, KeyByteOrder: binaryutil.NativeEndian,
@@ -21,8 +21,9 @@ func (m *members) addGates(conn *nftables.Conn, table *nftables.Table) {
 	for _, set := range []*nftables.Set{m[apart], m[gates]} {
 		conn.AddSet(set, nil)
 	}
+	l.add(conn, table)
 	chain := conn.AddChain(&nftables.Chain{Name: "aside", Table: table})
-	for _, r := range aside() {
+	for _, r := range aside(l) {
 		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: r})
 	}
 }
@@ -38,28 +39,32 @@ func (m members) beside() rule {
 }
 
 // aside lets pass what is for all and asks, or tells, who has an address: so the host is found. A neighbour that hears it, too, cannot
-// answer. All else is dropped.
-func aside() []rule {
+// answer, unless they are linked. Of all else only what is between these passes.
+func aside(l *links) []rule {
 	to := func(head ...byte) []expr.Any {
 		return []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 0, Len: uint32(len(head))},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: head},
 		}
 	}
-	neighbours := func(kind byte) []expr.Any {
-		return []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMPV6}},
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{kind}},
-		}
-	}
-	const solicitation, advertisement = 135, 136
 	back := verdict(expr.VerdictReturn)
-	return []rule{
+	rules := []rule{
 		join(ether(unix.ETH_P_ARP), to(0xff, 0xff, 0xff, 0xff, 0xff, 0xff), back),
 		join(ether(unix.ETH_P_IPV6), to(0x33, 0x33), neighbours(solicitation), back),
 		join(ether(unix.ETH_P_IPV6), to(0x33, 0x33), neighbours(advertisement), back),
-		verdict(expr.VerdictDrop),
+	}
+	return append(append(rules, l.pass()...), verdict(expr.VerdictDrop))
+}
+
+// Kinds of messages by which IPv6 finds neighbours.
+const solicitation, advertisement = 135, 136
+
+// neighbours matches messages of this kind.
+func neighbours(kind byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMPV6}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{kind}},
 	}
 }

@@ -100,7 +100,7 @@ func (m Member) with(o Member) Member {
 // hardware address and one of its addresses, as sender of packets and in answers to who has an address. All else from there
 // is dropped, so that no container can pass for another or for the host, nor tell others where their router is. It returns
 // the sets of members, empty. Only where gated is who has a gate looked for: it costs every packet of all the others.
-func buildBorder(conn *nftables.Conn, name, prefix string, gated bool) members {
+func buildBorder(conn *nftables.Conn, name, prefix string, gated bool, l *links) members {
 	table := &nftables.Table{Name: name, Family: nftables.TableFamilyBridge}
 	conn.AddTable(table)
 	conn.DelTable(table)
@@ -118,7 +118,7 @@ func buildBorder(conn *nftables.Conn, name, prefix string, gated bool) members {
 		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr),
 	}
 	conn.AddSet(sets[routers], nil)
-	sets.addGates(conn, table)
+	sets.addGates(conn, table, l)
 	chain := conn.AddChain(&nftables.Chain{
 		Name: "border", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 	})

@@ -424,8 +424,10 @@ func (s *sets) addPortSets(conn *nftables.Conn) {
 	s.limited = &nftables.Set{Table: s.table, Name: "limited", Concatenation: true, Interval: true, KeyType: host}
 	s.sources = &nftables.Set{Table: s.table, Name: sourcesSet, Concatenation: true, Interval: true, KeyType: from}
 	s.allowed = &nftables.Set{Table: s.table, Name: "allowed", Interval: true, KeyType: address}
+	s.linked = &nftables.Set{Table: s.table, Name: linkedSet, Concatenation: true,
+		KeyType: nftables.MustConcatSetType(address, address, nftables.TypeInetProto, nftables.TypeInetService)}
 	s.opened = &nftables.Set{Table: s.table, Name: openedSet, Concatenation: true, KeyType: host}
-	for _, set := range []*nftables.Set{s.ports, s.ranges, s.limited, s.sources, s.allowed, s.opened} {
+	for _, set := range []*nftables.Set{s.ports, s.ranges, s.limited, s.sources, s.allowed, s.opened, s.linked} {
 		conn.AddSet(set, nil) // fails only on elements that cannot be encoded
 	}
 }

@@ -162,7 +162,11 @@ func (s sets) forward() []rule {
 	rules = append(rules,
 		join(conntrack(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept)),
 		join(conntrack(expr.CtKeySTATUS, ipsDstNAT), verdict(expr.VerdictAccept)),
+		join(s.linkedPackets(), verdict(expr.VerdictAccept)),
 	)
+	if s.family.six { // no router passes these on: they are between ports of a bridge, where the kernel has them looked at here, too
+		rules = append(rules, join(neighbours(solicitation), verdict(expr.VerdictAccept)), join(neighbours(advertisement), verdict(expr.VerdictAccept)))
+	}
 	return append(append(rules, s.straight()...), verdict(expr.VerdictDrop))
 }
 
@@ -183,14 +187,18 @@ func (s sets) postrouting() []rule {
 // to ::1 from a bridge would be dropped before anything could be translated. So packets take the address that the host has
 // on the container's network before the kernel begins to remember the connection, and answers get ::1 back after it has
 // done its part. No packet with ::1 is ever on a bridge.
+//
+// What is found in one map goes by the packet to the next: where a rule looks up what it has just found, nft 1.0 (Debian 12) ends when it is
+// to list anything at all.
 func (s sets) leave() []rule {
 	var rules []rule
+	write := s.family.rewrite(s.family.source, 8)
 	for _, every := range []bool{false, true} {
 		for _, m := range []*nftables.Set{s.ports, s.ranges} {
-			rules = append(rules, join(s.toLoopback(), s.dialled(every), leads(m), leads(s.hosts), s.family.rewrite(s.family.source, 8)))
+			rules = append(rules, join(s.toLoopback(), s.dialled(every), leads(m), write))
 		}
 	}
-	return rules
+	return append(rules, join(s.toLoopback(), []expr.Any{s.family.load(s.family.source, 8)}, leads(s.hosts), write))
 }
 
 func (s sets) arrive() []rule {

@@ -15,6 +15,7 @@
 //	    map hosts          ip6 alone: range of a network : the host's address there
 //	    map ports          protocol . host address . port : container address . port
 //	    map ranges         protocol . host address . range of ports : container address, the port staying the same
+//	    set linked         address . address . protocol . port: who may talk although their network keeps its containers apart
 //	    set opened         protocol . container address . port: published where containers are reached at their own addresses
 //	    set limited        protocol . host address . range of ports: those that only some may connect to
 //	    set sources        protocol . host address . range of ports . range of addresses: who these are
@@ -36,8 +37,11 @@
 //	    set routers        device . hardware address of endpoints that may send what is from others
 //	    set apart          devices of endpoints that talk to the host alone
 //	    set gates          the same . hardware address of the host on their bridge
+//	    set kin            devices of endpoints that are linked . hardware address of the other, for both
+//	    set lets           the same of the one that was linked to the other . protocol . port there
+//	    set back           the same of the other, for the answers
 //	    chain border       what comes from a container's device: only what is its own
-//	    chain aside        where containers talk to the host alone: what else they may send, questions for the host's address
+//	    chain aside        where containers talk to the host alone: what else they may send, questions for the host's address, and what links let
 package nft
 
 import (
@@ -68,6 +72,8 @@ type Table struct {
 	// admitted is what is in the kernel's set of members, by device.
 	admitted map[string]Member
 	members  members
+	linked   map[Link]bool // likewise
+	links    links
 	gated    bool // a member has a gate
 	rules    int  // how many there are in all
 	conn     *nftables.Conn
@@ -103,6 +109,7 @@ type sets struct {
 	subnets, hidden, hosts                   *nftables.Set
 	ports, ranges, limited, sources, allowed *nftables.Set
 	named, routed, open, trusted, opened     *nftables.Set
+	linked                                   *nftables.Set
 }
 
 const (
@@ -249,10 +256,10 @@ func (t *Table) write() error {
 	for _, m := range t.admitted {
 		t.gated = t.gated || m.Gate != nil
 	}
-	t.members = buildBorder(t.conn, t.name, t.prefix, t.gated)
+	t.members = buildBorder(t.conn, t.name, t.prefix, t.gated, &t.links)
 	admitted := t.admittedElements()
 	add := t.conn.SetAddElements
-	errs := []error{t.fillPorts()}
+	errs := []error{t.fillPorts(), t.fillLinks()}
 	for i, set := range t.members {
 		errs = append(errs, t.each(set, admitted[i], add))
 	}

@@ -61,7 +61,7 @@ func TestTableKeepsPortsWhenItIsOpenedAgain(t *testing.T) {
 	if got := table.Published().Ports; len(got) != 1 || got[0] != web {
 		t.Errorf("after withdrawing: %v", got)
 	}
-	if rules := rulesOf(t, name); rules != 2+2+2+1+6+5+1+4+4+4+8 {
+	if rules := rulesOf(t, name); rules != 2+2+2+1+6+1+5+1+4+4+4+8 {
 		t.Errorf("%d rules in the kernel", rules)
 	}
 	if drops, err := ForwardDrops(true); err != nil || slices.Contains(drops, name) {
