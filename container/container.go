@@ -14,6 +14,7 @@
 //	            resolv.conf    mounted over /etc/resolv.conf
 //	            <id>-json.log  output, by package logs, with rotated files beside it
 //	            local.log      the same with the log driver local
+//	            checkpoints    states of the container that were kept, a folder by name for each: see runtime/checkpoint
 //	            volumes        while it is made or removed: the volumes that go with it if that is cut short
 package container
 

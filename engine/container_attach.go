@@ -62,7 +62,7 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 		e.runs.forgetWaiting(c.ID)
 		return err
 	}
-	connected := r.connecting.enter()
+	connected := r.connecting.Enter()
 	defer connected()
 	conn, err := o.Open(c.Config.Tty)
 	if err != nil {
@@ -92,7 +92,7 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 	if stream == nil {
 		stream, err = e.connect(ctx, r, streams)
 	}
-	delivered := r.attached.enter()
+	delivered := r.attached.Enter()
 	defer delivered()
 	connected()
 	if err != nil || stream == nil {

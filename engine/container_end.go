@@ -37,7 +37,7 @@ func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
 	if err != nil {
 		return
 	}
-	again := !c.StoppedByHand && !e.removals.underway(c.ID) && plan.Again(c.HostConfig.RestartPolicy, exit.Code, c.RestartCount)
+	again := !c.StoppedByHand && !e.removals.Underway(c.ID) && plan.Again(c.HostConfig.RestartPolicy, exit.Code, c.RestartCount)
 	pause := plan.Pause(r.pause, exit.At.Sub(c.State.StartedAt))
 
 	// Ports, addresses and streams are free before anybody learns of the end.
@@ -66,14 +66,14 @@ func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
 		e.event(c, et.ActionOOM)
 	}
 	ran := exit.At.Sub(c.State.StartedAt)
-	r.attached.wait(deliverTime) // Compose closes its connections at the last end it hears of
+	r.attached.Wait(deliverTime) // Compose closes its connections at the last end it hears of
 	e.event(c, et.ActionDie, "exitCode", strconv.Itoa(exit.Code), "execDuration", strconv.Itoa(int(ran.Seconds())))
 	e.tell(plan.Ended(&left))
 
 	switch {
 	case again:
 		e.work.Go(func() { e.startAgain(ctx, r, pause) })
-	case c.AutoRemove() && !e.removals.underway(c.ID):
+	case c.AutoRemove() && !e.removals.Underway(c.ID):
 		e.eraseHeld(context.WithoutCancel(ctx), c, true)
 	}
 }

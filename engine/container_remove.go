@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"sync"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
@@ -34,7 +33,7 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, o RemoveOption
 	}
 	// A client that has asked and left does not leave a container half removed.
 	ctx = context.WithoutCancel(ctx)
-	done, first := e.removals.begin(c.ID)
+	done, first := e.removals.Begin(c.ID)
 	if !first {
 		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("removal of container %s is already in progress", ref))
 	}
@@ -151,49 +150,4 @@ func (e *Engine) releaseVolumes(ctx context.Context, c *container.Container, rem
 			continue
 		}
 	}
-}
-
-// removals are the containers being removed, and those that must not remove themselves just now.
-type removals struct {
-	mu   sync.Mutex
-	ids  map[string]bool
-	kept map[string]int
-}
-
-func newRemovals() *removals { return &removals{ids: map[string]bool{}, kept: map[string]int{}} }
-
-// begin makes the caller the only one removing id. first is false when another does already.
-func (r *removals) begin(id string) (done func(), first bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ids[id] {
-		return nil, false
-	}
-	r.ids[id] = true
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.ids, id)
-	}, true
-}
-
-// hold keeps a container from removing itself at its end, until the caller lets go.
-func (r *removals) hold(id string) (letGo func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.kept[id]++
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.kept[id]--; r.kept[id] == 0 {
-			delete(r.kept, id)
-		}
-	}
-}
-
-// underway tells whether somebody else decides what becomes of the container after its end.
-func (r *removals) underway(id string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ids[id] || r.kept[id] > 0
 }

@@ -18,7 +18,7 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref, signal string, timeo
 	}
 	// A client that has asked and left does not leave a container half restarted.
 	ctx = context.WithoutCancel(ctx)
-	keep := e.removals.hold(c.ID)
+	keep := e.removals.Hold(c.ID)
 	defer keep()
 	if c.State.Busy() {
 		if err := e.stop(ctx, c, signal, timeout); err != nil {

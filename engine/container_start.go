@@ -13,11 +13,17 @@ import (
 	"github.com/cove-containers/cove/engine/plan"
 	"github.com/cove-containers/cove/engine/storage"
 	"github.com/cove-containers/cove/network"
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/shim"
 )
 
 // ContainerStart starts a container that does not run; one that runs is errdefs.ErrNotModified.
 func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
+	return e.startByHand(ctx, ref, func(*container.Container) (*runtime.CheckpointOptions, error) { return nil, nil })
+}
+
+// startByHand starts a container for a user, from the checkpoint that find gives, if it gives one.
+func (e *Engine) startByHand(ctx context.Context, ref string, find func(*container.Container) (*runtime.CheckpointOptions, error)) error {
 	c, release, err := e.hold(ctx, ref)
 	if err != nil {
 		return err
@@ -31,7 +37,11 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 	case ct.StateRemoving, ct.StateDead:
 		return errdefs.ErrConflict.WithMessage("container is marked for removal and cannot be started")
 	}
-	return e.startHeld(context.WithoutCancel(ctx), c, startMode{byHand: true})
+	checkpoint, err := find(c)
+	if err != nil {
+		return err
+	}
+	return e.startHeld(context.WithoutCancel(ctx), c, startMode{byHand: true, checkpoint: checkpoint})
 }
 
 // startMode tells who starts a container.
@@ -40,6 +50,8 @@ type startMode struct {
 	byHand bool
 	// pause is how long the policy waited.
 	pause time.Duration
+	// checkpoint is that whose processes take the program's place; nil: none.
+	checkpoint *runtime.CheckpointOptions
 }
 
 // startHeld starts the container the caller holds, and records what came of it.
@@ -98,6 +110,7 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	if err != nil {
 		return err
 	}
+	config.Checkpoint = mode.checkpoint
 	if err := firstError(box.namespaces.Keep(ctx, sup), storage.Keep(ctx, document.Mounts, sup)); err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func (e *Engine) ContainerStop(ctx context.Context, ref, signal string, timeout 
 
 // awaitRemoval waits for a container that removes itself at its end, so that its name is free for the next one.
 func (e *Engine) awaitRemoval(ctx context.Context, c *container.Container) {
-	if !c.AutoRemove() || e.removals.underway(c.ID) {
+	if !c.AutoRemove() || e.removals.Underway(c.ID) {
 		return
 	}
 	if gone, err := e.containers.Wait(ctx, c.ID, ct.WaitConditionRemoved); err == nil {

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/etc"
@@ -50,6 +49,7 @@ const OwnRuntime = "cove"
 // Engine conducts the keepers. Its methods are safe for concurrent use.
 type Engine struct {
 	*view.View
+	container.Checkpoints
 	parts      Parts
 	log_       *slog.Logger
 	containers *container.Store
@@ -66,9 +66,9 @@ type Engine struct {
 	bus      *Bus
 	runs     *runs
 	commands *commands
-	removals *removals
+	removals *container.Removals
 
-	closing lifetime
+	closing view.Lifetime
 	close   sync.Once
 	work    sync.WaitGroup
 }
@@ -98,10 +98,11 @@ func assemble(parts Parts) *Engine {
 	}
 	e := &Engine{
 		parts: parts, log_: parts.Log, containers: parts.Containers,
-		bus: parts.Bus, runs: newRuns(), commands: newCommands(), removals: newRemovals(),
-		closing: make(lifetime),
+		bus: parts.Bus, runs: newRuns(), commands: newCommands(), removals: container.NewRemovals(),
+		closing: make(view.Lifetime),
 	}
 	e.current.Store(&parts.Config)
+	e.Checkpoints = container.Checkpoints{Store: parts.Containers, DataRoot: parts.Config.Root}
 	e.host = e.describeHost()
 	e.etc = etc.Settings{
 		Containers: parts.Containers, Root: parts.Config.Root, HostGateways: func() []netip.Addr { return e.networks.HostGateways() },
@@ -153,25 +154,3 @@ func (e *Engine) hold(ctx context.Context, ref string) (c *container.Container, 
 	}
 	return c, release, nil
 }
-
-// lifetime is the context of what goes on between a start of the daemon and its end. It is cancelled by closing it.
-type lifetime chan struct{}
-
-// Deadline is none.
-func (l lifetime) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-// Done is closed when the daemon ends.
-func (l lifetime) Done() <-chan struct{} { return l }
-
-// Err is context.Canceled once the daemon ends.
-func (l lifetime) Err() error {
-	select {
-	case <-l:
-		return context.Canceled
-	default:
-		return nil
-	}
-}
-
-// Value is none.
-func (l lifetime) Value(any) any { return nil }

@@ -23,6 +23,7 @@ import (
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/network"
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/shim"
 	"github.com/cove-containers/cove/state"
 	"github.com/cove-containers/cove/volume"
@@ -316,6 +317,7 @@ type fakeShim struct {
 	config  shim.Config
 	started bool
 	signals []int
+	kept    []runtime.CheckpointOptions
 	exit    shim.Exit
 	once    sync.Once
 	exited  chan struct{}
@@ -376,6 +378,10 @@ func (s *fakeShim) Delete(context.Context) error {
 		close(s.deleted)
 	}
 	return nil
+}
+
+func (s *fakeShim) Checkpoint(_ context.Context, o runtime.CheckpointOptions) error {
+	return s.in(func() { s.kept = append(s.kept, o) })
 }
 
 func (s *fakeShim) Exec(context.Context, string, shim.ExecConfig) error { return s.in(func() {}) }

@@ -16,6 +16,7 @@ import (
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/logs"
 	"github.com/cove-containers/cove/network"
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/shim"
 )
 
@@ -135,6 +136,7 @@ type supervised interface {
 }
 
 type endings interface {
+	Checkpoint(ctx context.Context, o runtime.CheckpointOptions) error
 	Attach(ctx context.Context, proc string, o shim.AttachOptions) (Conn, error)
 	Delete(ctx context.Context) error
 	Keep(ctx context.Context, name string, file *os.File) error

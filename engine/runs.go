@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/cove-containers/cove/engine/view"
 	"github.com/cove-containers/cove/runtime"
 )
 
@@ -16,46 +17,6 @@ const (
 	// deliverTime is how long the news of an end waits for clients that are still being sent the output before it.
 	deliverTime = 2 * time.Second
 )
-
-// crowd is a number of clients that somebody waits for.
-type crowd struct {
-	mu   sync.Mutex
-	size int
-	gone chan struct{}
-}
-
-// enter adds a client until it calls leave.
-func (c *crowd) enter() (leave func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.size++
-	if c.gone == nil {
-		c.gone = make(chan struct{})
-	}
-	return sync.OnceFunc(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.size--
-		if c.size == 0 {
-			close(c.gone)
-			c.gone = nil
-		}
-	})
-}
-
-// wait returns when all have left, or after limit.
-func (c *crowd) wait(limit time.Duration) {
-	c.mu.Lock()
-	gone := c.gone
-	c.mu.Unlock()
-	if gone == nil {
-		return
-	}
-	select {
-	case <-gone:
-	case <-time.After(limit):
-	}
-}
 
 // run is one run of a container while this daemon watches: from the first client that attaches, or the launch of
 // its supervisor, until its end has been recorded.
@@ -73,7 +34,7 @@ type run struct {
 
 	// connecting are the clients that will attach once there is a supervisor: the program is not loaded before they have.
 	// attached are those that are sent its output.
-	connecting, attached crowd
+	connecting, attached view.Crowd
 
 	mu         sync.Mutex
 	stopHealth func()
@@ -248,5 +209,5 @@ func (rs *runs) due(r *run) bool {
 func (r *run) launch(sup supervisor, process *specs.Process) {
 	r.sup, r.process = sup, process
 	close(r.launched)
-	r.connecting.wait(connectTime)
+	r.connecting.Wait(connectTime)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/cove-containers/cove/runtime/hook"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -51,7 +52,7 @@ func (b *Bundles) Delete(id string, force bool) error {
 	}
 	if h := r.Spec.Hooks; h != nil {
 		r.Status = specs.StateStopped
-		err = runHooks("poststop", h.Poststop, r.State)
+		err = hook.Run("poststop", h.Poststop, r.State)
 	} else {
 		err = nil
 	}

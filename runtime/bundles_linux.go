@@ -19,6 +19,7 @@ import (
 
 	"github.com/cove-containers/cove/runtime/account"
 	"github.com/cove-containers/cove/runtime/document"
+	"github.com/cove-containers/cove/runtime/hook"
 )
 
 // Bundles are containers made from OCI bundles, each verb by a process of its own, as the OCI runtime specification
@@ -333,7 +334,7 @@ func (b *Bundles) Start(id string) error {
 		return err
 	}
 	r.Status = specs.StateRunning
-	return runHooks("poststart", hooks.Poststart, r.State)
+	return hook.Run("poststart", hooks.Poststart, r.State)
 }
 
 // open gives a container that another process made. What only its maker can do, waiting above all, fails.

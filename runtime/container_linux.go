@@ -55,6 +55,9 @@ func (p *Process) Start() error {
 	if p.started.Swap(true) {
 		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("process %d was started before", p.pid))
 	}
+	if p.program == nil {
+		return nil // it was restored, and goes on
+	}
 	defer func() {
 		p.pipes.Close()
 		p.program = nil
@@ -196,6 +199,9 @@ type Container struct {
 	users       *account.Map
 	// ownMounts tells that the root of its mount namespace is its own.
 	ownMounts bool
+	// own and streams are what a checkpoint must know: see checkpoint.Source.
+	own     []string
+	streams [3]string
 
 	destroying sync.Mutex
 	destroyed  bool

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cove-containers/cove/runtime/cgroup"
+	"github.com/cove-containers/cove/runtime/checkpoint"
 	"github.com/cove-containers/cove/runtime/rootfs"
 	"github.com/cove-containers/cove/sys"
 )
@@ -169,7 +170,9 @@ func (c *creation) openStreams() error {
 		c.birth.terminal = true
 		return nil
 	}
-	c.birth.stdio, err = duplicate(c.io, c.cfg.PreserveFDs)
+	if c.birth.stdio, err = duplicate(c.io, c.cfg.PreserveFDs); err == nil {
+		c.container.own, c.container.streams = checkpoint.Own(c.spec.Mounts), streamsOf(c.birth.stdio)
+	}
 	return err
 }
 

@@ -1,17 +1,14 @@
 package runtime
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/cove-containers/cove/runtime/hook"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -35,53 +32,12 @@ func (c *creation) runHooks() error {
 		if kind.name == "prestart" {
 			told.Status = specs.StateCreated // as it was before there were hooks inside the creation
 		}
-		err := sys.OnOtherThread(func() error { return runHooks(kind.name, kind.hooks, told) })
+		err := sys.OnOtherThread(func() error { return hook.Run(kind.name, kind.hooks, told) })
 		if err != nil {
 			return err
 		}
 	}
-	return runHooks("createContainer", h.CreateContainer, state)
-}
-
-// runHooks runs hooks in their order with the state on their standard input; the first that fails ends it.
-func runHooks(kind string, hooks []specs.Hook, state specs.State) error {
-	if len(hooks) == 0 {
-		return nil
-	}
-	text, err := json.Marshal(state)
-	if err != nil {
-		return fmt.Errorf("describe container to hooks: %w", err)
-	}
-	for i, h := range hooks {
-		if err := runHook(h, text); err != nil {
-			return fmt.Errorf("error running %s hook #%d: %w", kind, i, err)
-		}
-	}
-	return nil
-}
-
-func runHook(h specs.Hook, state []byte) error {
-	ctx := context.Background()
-	if h.Timeout != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
-		defer cancel()
-	}
-	var words bytes.Buffer
-	cmd := exec.CommandContext(ctx, h.Path)
-	if len(h.Args) > 0 {
-		cmd.Args = h.Args
-	}
-	cmd.Env = append([]string{}, h.Env...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(state), &words, &words
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return fmt.Errorf("hook ran past specified timeout of %ds: %w", *h.Timeout, ctx.Err())
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, strings.TrimSpace(words.String()))
-	}
-	return nil
+	return hook.Run("createContainer", h.CreateContainer, state)
 }
 
 // runStartHooks runs the hooks that belong between Start and the program, inside the container but with the

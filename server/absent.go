@@ -11,10 +11,6 @@ func notInSwarm(*call) error {
 	return errdefs.ErrUnavailable.WithMessage("This node is not part of a swarm")
 }
 
-func experimental(*call) error {
-	return errdefs.ErrNotImplemented.WithMessage("This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.")
-}
-
 // absent answers a call that is known and not built.
 func absent(what string) handler {
 	return func(*call) error { return missing(what) }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/moby/moby/api/types/build"
+	"github.com/moby/moby/api/types/checkpoint"
 	ct "github.com/moby/moby/api/types/container"
 	et "github.com/moby/moby/api/types/events"
 	it "github.com/moby/moby/api/types/image"
@@ -33,6 +34,7 @@ import (
 type Parts struct {
 	Lives        Lives
 	Course       Course
+	Checkpoints  Checkpoints
 	Streams      Streams
 	Execs        Execs
 	Containers   Containers
@@ -50,7 +52,7 @@ type Parts struct {
 	Registry     Registry
 	BuildKit     BuildKit
 	Builds       Builds
-	// Experimental is told to clients, and changes nothing.
+	// Experimental is told to clients, also where nothing needs it.
 	Experimental bool
 	// Log takes what went wrong where the client can no longer be told; nil is slog.Default.
 	Log *slog.Logger
@@ -72,6 +74,15 @@ type Course interface {
 	ContainerUnpause(ctx context.Context, ref string) error
 	ContainerRename(ctx context.Context, ref, name string) error
 	ContainerUpdate(ctx context.Context, ref string, u ct.UpdateConfig) (ct.UpdateResponse, error)
+}
+
+// Checkpoints keep states of containers and start containers from them.
+type Checkpoints interface {
+	HasCriu() bool
+	CheckpointCreate(ctx context.Context, ref string, request checkpoint.CreateRequest) error
+	CheckpointList(ctx context.Context, ref, dir string) ([]checkpoint.Summary, error)
+	CheckpointRemove(ctx context.Context, ref, name, dir string) error
+	ContainerRestore(ctx context.Context, ref, name, dir string) error
 }
 
 // Streams are the connections to a container that stay open.

@@ -31,6 +31,9 @@ func (s *Server) containerRows() []route {
 		{"POST /containers/{id}/kill", Operate, s.containerKill},
 		{"POST /containers/{id}/pause", Operate, s.containerPause},
 		{"POST /containers/{id}/unpause", Operate, s.containerUnpause},
+		{"GET /containers/{id}/checkpoints", Observe, s.ifExperimental(s.checkpointList)},
+		{"POST /containers/{id}/checkpoints", Operate, s.ifExperimental(s.checkpointCreate)},
+		{"DELETE /containers/{id}/checkpoints/{checkpoint}", Operate, s.ifExperimental(s.checkpointRemove)},
 		{"POST /containers/{id}/wait", Observe, s.containerWait},
 		{"POST /containers/{id}/rename", Operate, s.containerRename},
 		{"POST /containers/{id}/update", Operate, s.containerUpdate},
@@ -123,9 +126,6 @@ func (s *Server) pluginRows() []route {
 // absentRows are the calls of a Docker daemon that are not built yet.
 func absentRows() []route {
 	return []route{
-		{"GET /containers/{id}/checkpoints", Observe, experimental},
-		{"POST /containers/{id}/checkpoints", Operate, experimental},
-		{"DELETE /containers/{id}/checkpoints/{checkpoint}", Operate, experimental},
 		{"GET /plugins/privileges", Observe, absent("plugins")},
 		{"POST /plugins/pull", Administer, absent("plugins")},
 		{"POST /plugins/create", Administer, absent("plugins")},

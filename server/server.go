@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
-	"strconv"
 	"sync"
 
 	"github.com/moby/moby/api/types/common"
@@ -49,7 +48,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Server", "Cove/"+release.Version+" ("+runtime.GOOS+")")
 	header.Set("Api-Version", api.Version)
-	header.Set("Docker-Experimental", strconv.FormatBool(s.Experimental))
+	s.tellExperimental(header)
 	header.Set("Ostype", runtime.GOOS)
 
 	raw, path := shape.CutVersion(r.URL.Path)

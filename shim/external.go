@@ -30,10 +30,18 @@ type external struct {
 	running sync.Mutex // one new process at a time: files in dir have fixed names
 }
 
+var errForeignCheckpoint = errdefs.ErrNotImplemented.WithMessage("checkpoints: only Cove's own runtime makes and restores them")
+
+// Checkpoint is not to be had.
+func (e *external) Checkpoint(runtime.CheckpointOptions) error { return errForeignCheckpoint }
+
 // makeExternal writes the bundle and has the runtime create the container.
 func makeExternal(j job) (box, process, error) {
 	if j.cfg.users != nil {
 		return nil, nil, errdefs.ErrNotImplemented.WithMessage("a user namespace of its own: only Cove's own runtime can give it to a container")
+	}
+	if j.cfg.Checkpoint != nil {
+		return nil, nil, errForeignCheckpoint
 	}
 	if err := sys.BecomeSubreaper(); err != nil {
 		return nil, nil, fmt.Errorf("become subreaper: %w", err)

@@ -17,6 +17,12 @@ type box interface {
 	OOMKilled() bool
 	// Cgroup is the path of the container's cgroup, relative to the hierarchies, for whoever must clean up.
 	Cgroup() string
+	endings
+}
+
+type endings interface {
+	// Checkpoint keeps the container's state on disk.
+	Checkpoint(o runtime.CheckpointOptions) error
 	// Destroy kills what is left and removes what the container occupied.
 	Destroy() error
 }

@@ -21,11 +21,20 @@ func makeContainer(j job) (box, process, error) {
 	if o := j.cfg.Overlay; o != nil {
 		cfg.Overlay = &runtime.Overlay{Lower: o.Lower, Upper: o.Upper, Work: o.Work, Mapped: j.cfg.users != nil}
 	}
-	c, err := runtime.Create(cfg, j.io)
+	c, err := makeOwn(j, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
 	return &own{c}, c, nil
+}
+
+func makeOwn(j job, cfg runtime.Config) (*runtime.Container, error) {
+	if j.cfg.Checkpoint == nil {
+		return runtime.Create(cfg, j.io)
+	}
+	o := *j.cfg.Checkpoint
+	o.Work = j.dir
+	return runtime.Restore(cfg, j.io, o)
 }
 
 // own is a container of Cove's runtime.
@@ -47,6 +56,8 @@ func (o *own) OOMKilled() bool {
 }
 
 func (o *own) Cgroup() string { return o.c.Cgroup().Path() }
+
+func (o *own) Checkpoint(how runtime.CheckpointOptions) error { return o.c.Checkpoint(how) }
 
 func (o *own) Destroy() error { return o.c.Destroy() }
 

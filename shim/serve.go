@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -182,6 +183,8 @@ func (s *supervisor) perform(w *wire, op string, body []byte, file *os.File) (an
 		return with(body, func(name string) (any, error) { return nil, s.keep(name, file) })
 	case opKept:
 		return with(body, func(name string) (any, error) { return s.lend(name) })
+	case opCheckpoint:
+		return with(body, func(o runtime.CheckpointOptions) (any, error) { return nil, s.checkpoint(o) })
 	case opDelete:
 		return nil, s.remove()
 	}

@@ -25,10 +25,12 @@ type plain struct{ destroyed chan struct{} }
 func (p *plain) Exec(cfg ExecConfig, io runtime.IO) (process, error) {
 	return &plainProcess{args: cfg.Process.Args, io: io}, nil
 }
-func (p *plain) KillAll(syscall.Signal) error { return nil }
-func (p *plain) OOMKilled() bool              { return false }
-func (p *plain) Cgroup() string               { return "" }
-func (p *plain) Destroy() error               { close(p.destroyed); return nil }
+func (p *plain) KillAll(syscall.Signal) error               { return nil }
+func (p *plain) OOMKilled() bool                            { return false }
+func (p *plain) Cgroup() string                             { return "" }
+func (p *plain) Checkpoint(runtime.CheckpointOptions) error { return nil }
+
+func (p *plain) Destroy() error { close(p.destroyed); return nil }
 
 type plainProcess struct {
 	args    []string

@@ -29,6 +29,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cove-containers/cove/logs"
+	"github.com/cove-containers/cove/runtime"
 )
 
 // Overlay is the container's root, see runtime.Overlay.
@@ -58,6 +59,8 @@ type Config struct {
 
 	Log     logs.Config
 	Runtime string // path of an external OCI runtime; empty: Cove's own
+
+	Checkpoint *runtime.CheckpointOptions `json:",omitempty"` // whose processes take the program's place; nil: none
 }
 
 // ExecConfig is a further process in the running container.

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/cove-containers/cove/logs"
+	"github.com/cove-containers/cove/runtime"
 )
 
 // supervisor is the state of the process that watches over one container.
@@ -118,7 +119,7 @@ func (s *supervisor) create(cfg Config, netns *os.File) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.private = ownPIDs(cfg.Spec)
-	cfg.Spec, cfg.NetNS, cfg.rooms, cfg.users = nil, nil, nil, nil
+	cfg.Spec, cfg.NetNS, cfg.rooms, cfg.users, cfg.Checkpoint = nil, nil, nil, nil, nil
 	s.box, s.log, s.cfg = b, log, cfg
 	s.main.process, s.main.pid = p, p.Pid()
 	return s.status(), nil
@@ -143,6 +144,16 @@ func (s *supervisor) start() error {
 	p.streams.start(s.log.Stream(logs.Stdout), s.log.Stream(logs.Stderr))
 	go s.watch()
 	return nil
+}
+
+// checkpoint keeps the container's state. Until it is done nobody destroys the container, which may end by it.
+func (s *supervisor) checkpoint(o runtime.CheckpointOptions) error {
+	s.deeds.Lock()
+	defer s.deeds.Unlock()
+	if !s.main.started || s.destroyed {
+		return errdefs.ErrConflict.WithMessage("container " + s.id + " is not running")
+	}
+	return s.box.Checkpoint(o)
 }
 
 // watch sees the container to its end. The order is a promise: the log is complete and every exec that died with the

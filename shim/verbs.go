@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/cove-containers/cove/runtime"
 )
 
 // Create makes the container up to the moment before its program is loaded. Errors of the program or the user carry
@@ -35,6 +37,11 @@ func (s *Shim) Start(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.started = true
 	return nil
+}
+
+// Checkpoint keeps the state of the running container on disk. Where it fails, the container goes on.
+func (s *Shim) Checkpoint(ctx context.Context, o runtime.CheckpointOptions) error {
+	return s.request(ctx, opCheckpoint, o, nil, nil)
 }
 
 // Pid is that of the container's first process, 0 before Create.

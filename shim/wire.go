@@ -40,9 +40,10 @@ const (
 	opExec       = "exec"   // execution
 	opExecStart  = "exec-start"
 	opExecDelete = "exec-delete"
-	opAttach     = "attach" // attaching
-	opKeep       = "keep"   // name, and a file as a passed one, to be kept open
-	opKept       = "kept"   // name → the file
+	opAttach     = "attach"     // attaching
+	opKeep       = "keep"       // name, and a file as a passed one, to be kept open
+	opKept       = "kept"       // name → the file
+	opCheckpoint = "checkpoint" // runtime.CheckpointOptions
 	opDelete     = "delete"
 	opExit       = "exit" // news: ending
 	opStep       = "step" // to the supervisor of steps: a new step, with its connection as a passed file; not answered

@@ -108,7 +108,16 @@ func runScript(t *testing.T, d door, script string) {
 			"within": within, "xattr": extendedAttribute, "serve": serveScript, "accounts": accounts,
 			"build": buildScript, "web": web,
 		},
-		Condition: func(name string) (bool, error) { return name == d.name, nil },
+		Condition: func(name string) (bool, error) {
+			if name != "criu" {
+				return name == d.name, nil
+			}
+			why := workingCriu()
+			if why != nil {
+				t.Log(why)
+			}
+			return why == nil, nil
+		},
 	})
 }
 

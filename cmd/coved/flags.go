@@ -53,7 +53,7 @@ func (s *settings) addDaemon(f *pflag.FlagSet) {
 	f.StringVar(&s.tlsKey, "tlskey", "/etc/cove/key.pem", "Path to TLS key file")
 	f.StringArrayVar(&s.labels, "label", nil, "Set key=value labels to the daemon")
 	f.StringVarP(&s.storageDriver, "storage-driver", "s", "overlay2", "Storage driver to use")
-	f.BoolVar(&s.experimental, "experimental", false, "Tell clients that experimental features are enabled; there are none that need it")
+	f.BoolVar(&s.experimental, "experimental", false, "Tell clients that experimental features are enabled, also where there is no criu for the only ones, checkpoints")
 	f.IntVar(&s.oomScore, "oom-score-adjust", 0, "Set the oom_score_adj for the daemon")
 }
 

@@ -135,7 +135,7 @@ func open(ctx context.Context, s *settings, log *slog.Logger) (_ *daemon, err er
 		return nil, err
 	}
 	d.server = server.New(server.Parts{
-		Lives: eng, Course: eng, Streams: eng, Execs: eng, Containers: eng, Files: copier, System: eng,
+		Lives: eng, Course: eng, Checkpoints: eng, Streams: eng, Execs: eng, Containers: eng, Files: copier, System: eng,
 		Images: parts.Images, Statements: parts.Images, Transfers: parts.Images, Captures: captures, Snapshots: captures, Volumes: parts.Volumes, Networks: parts.Networks, Endpoints: endpoints,
 		BuildKit: builds, Builds: builds, Experimental: s.experimental,
 		Registry: registries, Log: log, Housekeeping: d.housekeeping(s, db, blobs, parts, eng),

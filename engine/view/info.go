@@ -18,6 +18,7 @@ import (
 	st "github.com/moby/moby/api/types/system"
 
 	"github.com/cove-containers/cove/api"
+	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/release"
 )
@@ -49,8 +50,9 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: v.registries(),
 		DockerRootDir: cfg.Root, Name: name, Labels: cfg.Labels, ServerVersion: release.Version,
 		HTTPProxy: proxy("HTTP_PROXY"), HTTPSProxy: proxy("HTTPS_PROXY"), NoProxy: proxy("NO_PROXY"),
-		Runtimes: map[string]st.RuntimeWithStatus{}, DefaultRuntime: cfg.DefaultRuntime, ExperimentalBuild: cfg.Experimental,
+		Runtimes: map[string]st.RuntimeWithStatus{}, DefaultRuntime: cfg.DefaultRuntime,
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
+		ExperimentalBuild:  v.experimental(),
 		LiveRestoreEnabled: true, InitBinary: "cove-runtime",
 		RuncCommit:      st.Commit{ID: release.Commit},
 		SecurityOptions: v.securityOptions(), FirewallBackend: &st.FirewallInfo{Driver: "nftables"},
@@ -183,17 +185,22 @@ func (v *View) Version(ctx context.Context) (st.VersionResponse, error) {
 	kernel := oneLine("/proc/sys/kernel/osrelease")
 	details := map[string]string{
 		"ApiVersion": api.Version, "MinAPIVersion": api.MinVersion, "Arch": goruntime.GOARCH, "Os": goruntime.GOOS,
-		"GitCommit": release.Commit, "GoVersion": goruntime.Version(), "KernelVersion": kernel, "Experimental": strconv.FormatBool(v.parts.Settings().Experimental),
+		"GitCommit": release.Commit, "GoVersion": goruntime.Version(), "KernelVersion": kernel, "Experimental": strconv.FormatBool(v.experimental()),
 		"BuildTime": buildTime(),
 	}
 	return st.VersionResponse{
 		Platform: st.PlatformInfo{Name: "Cove"}, Version: release.Version, APIVersion: api.Version, MinAPIVersion: api.MinVersion,
-		Os: goruntime.GOOS, Arch: goruntime.GOARCH, GitCommit: release.Commit, GoVersion: goruntime.Version(), KernelVersion: kernel, BuildTime: buildTime(), Experimental: v.parts.Settings().Experimental,
+		Os: goruntime.GOOS, Arch: goruntime.GOARCH, GitCommit: release.Commit, GoVersion: goruntime.Version(), KernelVersion: kernel, BuildTime: buildTime(), Experimental: v.experimental(),
 		Components: []st.ComponentVersion{
 			{Name: "Engine", Version: release.Version, Details: details},
 			{Name: "cove-runtime", Version: release.Version, Details: map[string]string{"GitCommit": release.Commit}},
 		},
 	}, nil
+}
+
+// experimental tells whether clients may ask for what a dockerd has in experimental mode only: checkpoints.
+func (v *View) experimental() bool {
+	return v.parts.Settings().Experimental || container.Checkpoints{}.HasCriu()
 }
 
 // buildTime is when this program was written to disk.

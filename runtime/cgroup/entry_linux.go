@@ -31,6 +31,25 @@ func (e *Entry) Close() {
 	}
 }
 
+// Admit puts a process that exists, and has one thread, into the group.
+func (e *Entry) Admit(pid int) error {
+	files := e.Tasks
+	if e.Dir != nil {
+		f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(e.Dir.Fd()))+"/cgroup.procs", os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		files = []*os.File{f}
+	}
+	for _, f := range files {
+		if _, err := f.WriteString(strconv.Itoa(pid)); err != nil {
+			return fmt.Errorf("enter cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
 // Entry opens the group for new processes.
 func (c *Cgroup) Entry() (*Entry, error) {
 	if c.host.unified {
