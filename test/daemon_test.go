@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -232,4 +233,42 @@ func TestReadOnlyDataRoot(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "read-only file system") {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// TestStacks: on SIGUSR1 the daemon writes down what it is doing, and goes on with it.
+func TestStacks(t *testing.T) {
+	needRoot(t)
+	e := newEngine(t)
+	e.Start()
+	for range 2 {
+		if err := e.daemon.Process.Signal(syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		var text []byte
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			found, err := filepath.Glob(filepath.Join(e.Dir, "run", "goroutine-stacks-*.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(found) == 1 && strings.Contains(e.log.String(), found[0]) {
+				if text, err = os.ReadFile(found[0]); err != nil {
+					t.Fatal(err)
+				}
+				if info, err := os.Stat(found[0]); err != nil || info.Mode() != 0o600 {
+					t.Errorf("%v, %v", info.Mode(), err)
+				}
+				os.Remove(found[0])
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("stacks: %q", found)
+			}
+		}
+		for _, want := range []string{"\ngoroutine ", "main.run(", "listen.Service.Serve("} {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("no %q in\n%s", want, text)
+			}
+		}
+	}
+	e.Run("cove", "version")
 }

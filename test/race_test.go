@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// raced tells whether the programs are built with Go's race detector, which makes them several times slower: limits of time
-// that a test sets for what the programs do may be too short then.
+// raced tells whether the programs are built with Go's race detector, which makes them several times as slow and as large:
+// what a test says of that does not hold then.
 func raced() bool { return os.Getenv("COVE_TEST_RACE") != "" }
 
 // buildPrograms is the command that builds the programs into dir.

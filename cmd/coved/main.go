@@ -63,6 +63,8 @@ func run(args []string) error {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 
+	defer tellStacks(s.execRoot, log)()
+
 	d, err := open(ctx, s, log)
 	if err != nil {
 		return err
