@@ -32,6 +32,7 @@ import (
 
 	"github.com/cove-containers/cove/network/bridge"
 	"github.com/cove-containers/cove/network/ipam"
+	"github.com/cove-containers/cove/network/near"
 	"github.com/cove-containers/cove/network/nft"
 	"github.com/cove-containers/cove/network/publish"
 	"github.com/cove-containers/cove/network/setup"
@@ -63,6 +64,7 @@ type Keeper struct {
 	ports  *publish.Taken
 	bare   *warm.Pool[*ready]
 	graves *graves
+	near   *near.Server // nil without networks of IPv6
 	tell   func(action, id string, attributes map[string]string)
 
 	linking sync.Mutex // links are told to the table one after another
@@ -185,7 +187,7 @@ func (k *Keeper) openLans() error {
 		walls = append(walls, l.walls()...)
 	}
 	var err error
-	if k.table, err = nft.Open(nft.Config{Name: k.cfg.TableName(), Prefix: k.cfg.VethPrefix(), Bridges: walls, Allowed: k.cfg.PublishAllow, Direct: k.cfg.Direct, Marked: k.cfg.Marked}); err != nil {
+	if k.table, err = nft.Open(nft.Config{Name: k.cfg.TableName(), Prefix: k.cfg.VethPrefix(), Bridges: walls, Allowed: k.cfg.PublishAllow, Direct: k.cfg.Direct, Marked: k.cfg.Marked, Near: k.openNear}); err != nil {
 		return err
 	}
 	if k.watch, err = nft.NewWatch(k.cfg.TableName(), k.tableGone); err != nil {
@@ -280,6 +282,16 @@ func (k *Keeper) tableGone() {
 	k.log.Warn("the firewall table had been removed and was put back", "table", k.cfg.TableName())
 }
 
+// openNear opens the socket for who connects from a link, and gives its port.
+func (k *Keeper) openNear() uint16 {
+	var err error
+	if k.near, err = near.Listen(k.log, func(at netip.AddrPort) (netip.AddrPort, bool) { return k.table.Leads(at) }); err != nil {
+		k.log.Warn("published ports are not reached at link-local addresses", "error", err)
+		return 0
+	}
+	return k.near.Port()
+}
+
 func (k *Keeper) makeBare(ipam.Pair) (*ready, error) {
 	ns, err := bridge.NewNamespace()
 	if err != nil {
@@ -355,6 +367,7 @@ func (k *Keeper) Close() error {
 	k.graves.close()
 	k.watch.Close()
 	k.ports.Close()
+	k.near.Close()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	inUse := map[*lan]bool{}

@@ -15,7 +15,7 @@ func TestNftListsIt(t *testing.T) {
 	}
 	host, host6 := netip.MustParsePrefix("198.18.77.1/24"), netip.MustParsePrefix("fd77::1/64")
 	table, err := Open(Config{
-		Name: name, Prefix: "cvtest", Direct: true, Marked: Mark{1, 1}, Allowed: []netip.Prefix{host, host6},
+		Name: name, Prefix: "cvtest", Direct: true, Marked: Mark{1, 1}, Near: func() uint16 { return 4242 }, Allowed: []netip.Prefix{host, host6},
 		Bridges: []Bridge{{Name: "cvtestbr", Hosts: []netip.Prefix{host, host6}, Masquerade: true, Trusted: []string{"cvtesteth"}}},
 	})
 	if err != nil {
@@ -39,8 +39,8 @@ func TestNftListsIt(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for family, has := range map[string]string{"ip": "198.18.77.3 . tcp . 80", "ip6": "fd77::3 . tcp . 80", "bridge": "\"cvtest2\" . 02:00:00:00:00:01 . tcp . 80"} {
-		out, err := exec.Command("nft", "-n", "list", "table", family, name).CombinedOutput()
+	for family, has := range map[string]string{"ip": "198.18.77.3 . tcp . 80", "ip6": "fd77::3 . tcp . 80", "ip6 ": "dnat to :4242", "bridge": "\"cvtest2\" . 02:00:00:00:00:01 . tcp . 80"} {
+		out, err := exec.Command("nft", "-n", "list", "table", strings.TrimSpace(family), name).CombinedOutput()
 		text := strings.ReplaceAll(strings.ReplaceAll(string(out), ". 6 .", ". tcp ."), "http", "80")
 		if err != nil || !strings.Contains(text, has) {
 			t.Errorf("%s: %v, without %q:\n%s", family, err, has, out)

@@ -455,12 +455,12 @@ func leads(m *nftables.Set) []expr.Any {
 func (s sets) publish() []rule {
 	one := []expr.Any{&expr.NAT{Type: expr.NATTypeDestNAT, Family: s.family.proto, RegAddrMin: 8, RegProtoMin: 8 + s.family.words()}}
 	row := []expr.Any{&expr.NAT{Type: expr.NATTypeDestNAT, Family: s.family.proto, RegAddrMin: 8}}
-	return []rule{
+	return append(s.nearby(), []rule{
 		join(s.dialled(false), leads(s.ports), one),
 		join(s.dialled(false), leads(s.ranges), row),
 		join(s.dialled(true), leads(s.ports), one),
 		join(s.dialled(true), leads(s.ranges), row),
-	}
+	}...)
 }
 
 // wall drops what somebody who may not sends to a published port: where the port names who may, all others; and, of

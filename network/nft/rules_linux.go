@@ -17,7 +17,7 @@ func (t *Table) build(f family) sets {
 	conn.DelTable(table)
 	conn.AddTable(table)
 	s := addSets(conn, f, table, t.bridges)
-	s.direct, s.marked = t.direct, t.marked
+	s.direct, s.marked, s.near = t.direct, t.marked, t.near
 	publish := conn.AddChain(&nftables.Chain{Name: "publish", Table: table})
 	wall := conn.AddChain(&nftables.Chain{Name: "wall", Table: table})
 	opened := conn.AddChain(&nftables.Chain{Name: "opened", Table: table})

@@ -25,7 +25,7 @@
 //	    chain dialled      the two that follow, for who dials an address of the host
 //	    chain wall         who may not connect to a published port
 //	    chain output       published ports, for the host itself
-//	    chain publish      the look-up for both
+//	    chain publish      the look-up for both; ip6: who is on a link, or dials an address there, is led to a socket of the engine
 //	    chain opened       who may connect to a published port at the container's own address
 //	    chain forward      what may reach a container
 //	    chain postrouting  what leaves under the host's address
@@ -63,6 +63,8 @@ type Table struct {
 	prefix string // of the names of containers' devices
 	direct bool
 	marked Mark
+	open   func() uint16 // nil once near is known
+	near   uint16
 
 	mu      sync.Mutex
 	bridges []Bridge            // what is in the kernel's sets
@@ -104,6 +106,7 @@ type sets struct {
 	family                                   family
 	direct                                   bool
 	marked                                   Mark
+	near                                     uint16
 	table                                    *nftables.Table
 	bridges, closed, inside                  *nftables.Set
 	subnets, hidden, hosts                   *nftables.Set
@@ -130,6 +133,9 @@ type Config struct {
 	Allowed []netip.Prefix
 	// Direct lets published ports be reached from outside at the containers' own addresses, whatever the network's way.
 	Direct bool
+	// Near opens the socket that serves who is on a link, and gives its port, or 0 where there is none; see package near. It is asked when
+	// there is a network of IPv6.
+	Near func() uint16
 	// Marked are packets that are let into networks, but for closed ones.
 	Marked Mark
 }
@@ -144,7 +150,7 @@ func Open(c Config) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	t := &Table{name: c.Name, prefix: c.Prefix, direct: c.Direct, marked: c.Marked, bridges: c.Bridges, allowed: c.Allowed, conn: conn}
+	t := &Table{name: c.Name, prefix: c.Prefix, direct: c.Direct, marked: c.Marked, open: c.Near, bridges: c.Bridges, allowed: c.Allowed, conn: conn}
 	if t.ports, t.limits, err = t.readPorts(); err == nil {
 		t.admitted, err = t.readMembers()
 	}
@@ -246,6 +252,9 @@ func (t *Table) write() error {
 	if before && !t.six {
 		t.conn.AddTable(&nftables.Table{Name: t.name, Family: nftables.TableFamilyIPv6})
 		t.conn.DelTable(&nftables.Table{Name: t.name, Family: nftables.TableFamilyIPv6})
+	}
+	if t.six && t.open != nil {
+		t.near, t.open = t.open(), nil
 	}
 	for i, f := range families() {
 		if f.six && !t.six {
