@@ -72,7 +72,7 @@ var guests = map[string][]string{
 	"github.com/opencontainers/image-spec":   {"*"},
 	"github.com/opencontainers/runtime-spec": {"cdi", "spec", "runtime", "shim", "engine", "build", "cmd"},
 	"github.com/package-url/packageurl-go":   {"build"},
-	"github.com/prometheus/client_golang":    {"registry"},
+	"github.com/prometheus/client_golang":    {"registry", "server"},
 	"github.com/rogpeppe/go-internal":        {"test"},
 	"github.com/spf13/cobra":                 {"cli"},
 	"github.com/spf13/pflag":                 {"cli", "cmd"},

@@ -54,6 +54,7 @@ func (s *settings) addDaemon(f *pflag.FlagSet) {
 	f.StringArrayVar(&s.labels, "label", nil, "Set key=value labels to the daemon")
 	f.StringVarP(&s.storageDriver, "storage-driver", "s", "overlay2", "Storage driver to use")
 	f.BoolVar(&s.experimental, "experimental", false, "Tell clients that experimental features are enabled, also where there is no criu for the only ones, checkpoints")
+	f.StringVar(&s.metricsAddr, "metrics-addr", "", "Set address and port to serve the metrics api on, /metrics for Prometheus")
 	f.IntVar(&s.oomScore, "oom-score-adjust", 0, "Set the oom_score_adj for the daemon")
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/cove-containers/cove/release"
 	"github.com/cove-containers/cove/server/listen"
+	"github.com/cove-containers/cove/server/metrics"
 )
 
 // grace is how long requests in progress may take to finish when the daemon ends.
@@ -84,6 +86,11 @@ func run(args []string) error {
 	}}
 	if d.registry != nil {
 		servers = append(servers, d.registry.serve)
+	}
+	if d.metrics != nil {
+		servers = append(servers, func(ctx context.Context) error {
+			return listen.Service{Handler: metrics.Handler(d.engine.Info), Log: log, Grace: grace}.Serve(ctx, []net.Listener{d.metrics})
+		})
 	}
 	err = together(ctx, servers...)
 	notifySystemd("STOPPING=1")

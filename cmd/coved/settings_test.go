@@ -185,7 +185,7 @@ func TestAllOfDockerd(t *testing.T) {
 		default-shm-size default-ulimit dns dns-opt dns-search exec-opt exec-root experimental feature firewall-backend fixed-cidr fixed-cidr-v6
 		group host host-gateway-ip http-proxy https-proxy icc init init-path insecure-registry ip ip-forward ip-forward-no-drop ip-masq ip6tables
 		iptables ipv6 label live-restore log-driver log-format log-level log-opt max-concurrent-downloads max-concurrent-uploads
-		max-download-attempts mtu network-control-plane-mtu network-diagnostic-port no-new-privileges no-proxy node-generic-resource
+		max-download-attempts metrics-addr mtu network-control-plane-mtu network-diagnostic-port no-new-privileges no-proxy node-generic-resource
 		nri-opts oom-score-adjust pidfile raw-logs registry-mirror rootless seccomp-profile selinux-enabled shutdown-timeout storage-driver
 		swarm-default-advertise-addr tls tlscacert tlscert tlskey tlsverify userland-proxy userland-proxy-path userns-remap validate version
 		allow-nondistributable-artifacts api-cors-header`) {

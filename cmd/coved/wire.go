@@ -44,6 +44,7 @@ type daemon struct {
 	runtime   string // the path of cove-runtime
 	listeners []net.Listener
 	server    *server.Server
+	metrics   net.Listener  // nil when they are not wanted
 	registry  *distribution // nil when there is none
 	networks  *network.Keeper
 	images    *image.Store
@@ -223,6 +224,12 @@ func (d *daemon) words(s *settings) (*state.DB, error) {
 			l.Close()
 		}
 	})
+	if s.metricsAddr != "" {
+		if d.metrics, err = net.Listen("tcp", s.metricsAddr); err != nil {
+			return nil, fmt.Errorf("serve metrics: %w", err)
+		}
+		d.push(func() { d.metrics.Close() })
+	}
 	return db, nil
 }
 
