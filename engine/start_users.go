@@ -35,7 +35,7 @@ func (e *Engine) openNamespaces(c *container.Container) (shim.Namespaces, error)
 		return shim.Namespaces{}, nil
 	}
 	// It may have been made by a daemon without user namespaces.
-	if err := plan.ValidateUsers(c.HostConfig); err != nil {
+	if err := spec.ValidateUsers(c.HostConfig); err != nil {
 		return shim.Namespaces{}, err
 	}
 	var pids []int

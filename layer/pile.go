@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cove-containers/cove/archive"
+	"github.com/cove-containers/cove/sys"
 )
 
 // Pile is a read-only file system: its layers, lowest first, each named by its diff ID ("sha256:…", as images have it)
@@ -160,19 +161,24 @@ func (s *Store) flattened(p Pile) (flat string, above Pile) {
 }
 
 // OpenPile mounts a pile for reading where no other process sees it; callers at the same time share one mount.
-func (s *Store) OpenPile(_ context.Context, p Pile) (*Root, error) {
+func (s *Store) OpenPile(ctx context.Context, p Pile) (*Root, error) {
+	return s.OpenPileAs(ctx, p, nil)
+}
+
+// OpenPileAs is OpenPile with a mapping.
+func (s *Store) OpenPileAs(_ context.Context, p Pile, as *sys.Mapping) (*Root, error) {
 	s.mu.Lock()
 	dirs, err := s.directories(p)
 	if err != nil {
 		s.mu.Unlock()
 		return nil, fmt.Errorf("open pile: %w", err)
 	}
-	key := "pile " + strings.Join(p, " ")
+	key := "pile " + as.String() + strings.Join(p, " ")
 	m := s.join(key)
 	s.mu.Unlock()
-	o := overlaid{lower: dirs}
+	o := overlaid{lower: dirs, as: as}
 	if empty := s.path("empty"); dirs[0] == empty {
-		o = overlaid{upper: empty}
+		o = overlaid{upper: empty, as: as}
 	} else if len(dirs) == 1 { // the kernel wants two
 		o.lower = append(dirs, empty)
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -21,6 +23,7 @@ type Root struct {
 // mounted is a tree that one or several callers have open.
 type mounted struct {
 	once  sync.Once
+	as    string // the mapping
 	dir   *os.File
 	err   error
 	users int
@@ -38,6 +41,8 @@ type overlaid struct {
 	// built layers are synced when they are settled, and gone if that does not come to pass: until then nothing need be,
 	// neither by who writes them nor when they are unmounted, which would sync the whole disk for each step.
 	built bool
+	// as is whose its files are shown to be.
+	as *sys.Mapping
 }
 
 func (o overlaid) mount() (*os.File, error) {
@@ -47,16 +52,11 @@ func (o overlaid) mount() (*os.File, error) {
 		if err := os.RemoveAll(filepath.Join(o.work, "work", "incompat")); err != nil {
 			return nil, err
 		}
-		return sys.MountOverlay(o.lower, o.upper, o.work, "volatile")
+		return o.as.MountOverlay(o.lower, o.upper, o.work, "volatile")
 	case len(o.lower) > 0:
-		return sys.MountOverlay(o.lower, o.upper, o.work)
+		return o.as.MountOverlay(o.lower, o.upper, o.work)
 	}
-	upper, err := os.Open(o.upper)
-	if err != nil {
-		return nil, err
-	}
-	defer upper.Close()
-	m, err := sys.CopyMount(sys.Borrow(upper), "", false)
+	m, err := o.as.CopyMount(o.upper)
 	if err == nil && o.work == "" {
 		if err = sys.ForbidWriting(m, false); err != nil {
 			m.Close()
@@ -67,7 +67,10 @@ func (o overlaid) mount() (*os.File, error) {
 
 // Root mounts the merged tree of writable layer id; callers at the same time share one mount. Not for a layer that
 // a running container has mounted: the kernel promises nothing for two mounts of one layer.
-func (s *Store) Root(_ context.Context, id string) (*Root, error) {
+func (s *Store) Root(ctx context.Context, id string) (*Root, error) { return s.RootAs(ctx, id, nil) }
+
+// RootAs is Root with a mapping, which all callers at the same time must have in common.
+func (s *Store) RootAs(_ context.Context, id string, as *sys.Mapping) (*Root, error) {
 	out := s.gate.Enter(id)
 	s.mu.Lock()
 	o, err := s.overlay(id)
@@ -76,6 +79,7 @@ func (s *Store) Root(_ context.Context, id string) (*Root, error) {
 		out()
 		return nil, err
 	}
+	o.as = as
 	m := s.join(id)
 	s.mu.Unlock()
 	r, err := s.show(id, m, o, out)
@@ -98,7 +102,7 @@ func (s *Store) join(key string) *mounted {
 
 // show mounts o for the first user of m; out is called when this one leaves.
 func (s *Store) show(key string, m *mounted, o overlaid, out func()) (*Root, error) {
-	m.once.Do(func() { m.dir, m.err = o.mount() })
+	m.once.Do(func() { m.as = o.as.String(); m.dir, m.err = o.mount() })
 	var once sync.Once
 	leave := func() (err error) {
 		once.Do(func() {
@@ -107,9 +111,13 @@ func (s *Store) show(key string, m *mounted, o overlaid, out func()) (*Root, err
 		})
 		return err
 	}
-	if m.err != nil {
+	err := m.err
+	if err == nil && m.as != o.as.String() {
+		err = fmt.Errorf("it is mounted with other owners: %w", errdefs.ErrFailedPrecondition)
+	}
+	if err != nil {
 		leave()
-		return nil, m.err
+		return nil, err
 	}
 	return &Root{Dir: m.dir, shelf: func() (*os.File, error) { return m.shelf(s.root) }, close: leave}, nil
 }

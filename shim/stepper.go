@@ -199,10 +199,11 @@ func (s *stepper) create(cfg StepConfig) (any, error) {
 	}
 	c := runtime.Config{
 		ID: cfg.ID, Spec: cfg.Spec, User: cfg.User, SeccompCache: cfg.SeccompCache,
-		Tree: s.take(fileTree), NetNS: s.take(fileNetNS), Sources: map[string]*os.File{},
+		Tree: s.take(fileTree), NetNS: s.take(fileNetNS), UserNS: s.take(fileUserNS), Sources: map[string]*os.File{},
 	}
 	defer closeFile(c.Tree)
 	defer closeFile(c.NetNS)
+	defer closeFile(c.UserNS)
 	s.mu.Lock()
 	for name, f := range s.files {
 		if source, ok := strings.CutPrefix(name, fileSource); ok {

@@ -52,6 +52,8 @@ type StepConfig struct {
 	Tree    *os.File            `json:"-"`
 	Sources map[string]*os.File `json:"-"`
 	NetNS   *os.File            `json:"-"`
+	// UserNS is the user namespace to live in; nil: the host's.
+	UserNS *os.File `json:"-"`
 	// Streams are standard input, output and error; nil is /dev/null.
 	Streams [3]*os.File `json:"-"`
 }
@@ -60,6 +62,7 @@ type StepConfig struct {
 const (
 	fileTree    = "tree"
 	fileNetNS   = "netns"
+	fileUserNS  = "userns"
 	fileConsole = "console"
 	fileSource  = "source:"
 )
@@ -222,7 +225,7 @@ func (s *Steps) connect(id, dir string) (*wire, error) {
 }
 
 func (s *Step) create(ctx context.Context, cfg StepConfig) error {
-	files := map[string]*os.File{fileTree: cfg.Tree, fileNetNS: cfg.NetNS}
+	files := map[string]*os.File{fileTree: cfg.Tree, fileNetNS: cfg.NetNS, fileUserNS: cfg.UserNS}
 	for name, f := range cfg.Sources {
 		files[fileSource+name] = f
 	}

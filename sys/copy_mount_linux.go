@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -47,13 +48,20 @@ func ForbidWriting(m *os.File, recursive bool) error {
 }
 
 // MapMount shows the files of a detached mount, and of those below it when recursive, as belonging to others, by the mappings
-// of a user namespace. A file system that cannot do so is EINVAL.
+// of a user namespace. A file system that cannot do so is EINVAL, with words that say so.
 func MapMount(m, users *os.File, recursive bool) error {
 	flags := uint(unix.AT_EMPTY_PATH)
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	return unix.MountSetattr(int(m.Fd()), "", flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(users.Fd())})
+	err := unix.MountSetattr(int(m.Fd()), "", flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(users.Fd())})
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("map users and groups: this kernel cannot do it for the file system below (%w)", err)
+	}
+	if err != nil {
+		return fmt.Errorf("map users and groups: %w", err)
+	}
+	return nil
 }
 
 // AttachMount puts a detached mount over target, which may be found by OpenPathInRoot.

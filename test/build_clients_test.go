@@ -242,7 +242,10 @@ func (b *builder) post(t *testing.T, path string) {
 }
 
 // sleeping tells whether the step of TestBuildsThatAreLeft runs for the engine of that folder.
-func sleeping(dir string) bool {
+func sleeping(dir string) bool { return sleeper(dir) != "" }
+
+// sleeper is the folder of proc of the process that does.
+func sleeper(dir string) string {
 	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, f := range found {
 		line, _ := os.ReadFile(f)
@@ -250,10 +253,10 @@ func sleeping(dir string) bool {
 			continue
 		}
 		if mounts, err := os.ReadFile(filepath.Join(filepath.Dir(f), "mountinfo")); err == nil && bytes.Contains(mounts, []byte(dir)) {
-			return true
+			return filepath.Dir(f)
 		}
 	}
-	return false
+	return ""
 }
 
 // TestBuildOfTheSDK builds as docker-py does, and reads what it reads.

@@ -14,6 +14,7 @@ import (
 	"github.com/cove-containers/cove/build/step"
 	"github.com/cove-containers/cove/cache"
 	"github.com/cove-containers/cove/layer"
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/shim"
 	"github.com/cove-containers/cove/spec"
 	"github.com/cove-containers/cove/sys"
@@ -33,6 +34,10 @@ type box struct {
 	cgroupParent string
 	devices      []*pb.CDIDevice
 	limits       *step.Limits
+
+	namespaces shim.Namespaces  // made for it, where it has a user namespace of its own
+	users      *runtime.UserMap // that one's; nil: the host's
+	as         *sys.Mapping     // of layers
 
 	net      lan
 	tree     *os.File            // the root
@@ -85,6 +90,9 @@ func (b *box) close() error {
 
 // prepare makes the mounts; in are the file systems that they take as inputs.
 func (b *box) prepare(ctx context.Context, mounts []*pb.Mount, in []step.Ref, cwd string) error {
+	if err := b.openUsers(); err != nil {
+		return err
+	}
 	b.views = make([]*layer.Root, len(mounts))
 	for i, m := range mounts {
 		var pile layer.Pile
@@ -138,7 +146,7 @@ func (b *box) bind(ctx context.Context, i int, m *pb.Mount, pile layer.Pile, at 
 	root := at == pb.RootMount
 	handedOn := m.Output != int64(pb.SkipOutput)
 	if m.Readonly && m.Input >= 0 && !root {
-		view, err := b.runner.parts.Layers.OpenPile(ctx, pile)
+		view, err := b.runner.parts.Layers.OpenPileAs(ctx, pile, b.as)
 		if err != nil {
 			return err
 		}
@@ -153,7 +161,7 @@ func (b *box) bind(ctx context.Context, i int, m *pb.Mount, pile layer.Pile, at 
 	if err := b.runner.parts.Layers.Build(ctx, name, pile); err != nil {
 		return err
 	}
-	view, err := b.runner.parts.Layers.Root(ctx, name)
+	view, err := b.runner.parts.Layers.RootAs(ctx, name, b.as)
 	if err != nil {
 		return err
 	}
@@ -181,15 +189,15 @@ func (b *box) show(i int, m *pb.Mount, view *layer.Root, at string) error {
 		b.tree = tree
 		return nil
 	}
-	b.detached(tree, at, m.Readonly)
+	b.detached(tree, spec.Mount{Target: at, ReadOnly: m.Readonly})
 	return nil
 }
 
 // detached puts a mount of our own on the root.
-func (b *box) detached(tree *os.File, at string, readOnly bool) {
-	name := fmt.Sprintf("mount-%d", len(b.sources))
-	b.sources[name] = tree
-	b.mounts = append(b.mounts, spec.Mount{Type: "bind", Source: name, Target: at, ReadOnly: readOnly, NonRecursive: true})
+func (b *box) detached(tree *os.File, m spec.Mount) {
+	m.Type, m.Source, m.NonRecursive = "bind", fmt.Sprintf("mount-%d", len(b.sources)), true
+	b.sources[m.Source] = tree
+	b.mounts = append(b.mounts, m)
 }
 
 // cache shows a folder that outlives the build. What the input holds is what it begins with.
@@ -225,7 +233,7 @@ func (b *box) cache(ctx context.Context, m *pb.Mount, pile layer.Pile, at string
 	}
 	b.mounts = append(b.mounts, spec.Mount{
 		Type: "bind", Source: taken.Dir, Subpath: strings.TrimPrefix(path.Join("/", m.Selector), "/"), Target: at,
-		ReadOnly: m.Readonly, NonRecursive: true,
+		Owned: true, ReadOnly: m.Readonly, NonRecursive: true,
 	})
 	return nil
 }
@@ -304,7 +312,7 @@ func (b *box) start(ctx context.Context, c command, streams [3]*os.File, termina
 	}
 	cfg := terminal
 	cfg.ID, cfg.Spec, cfg.User, cfg.SeccompCache = b.id, doc, userOf(c.user), b.runner.parts.Config.SeccompCache
-	cfg.Tree, cfg.Sources, cfg.NetNS, cfg.Streams = b.tree, b.sources, b.net.ns, streams
+	cfg.Tree, cfg.Sources, cfg.NetNS, cfg.UserNS, cfg.Streams = b.tree, b.sources, b.net.ns, b.namespaces.Users, streams
 	return b.runner.parts.Steps.Run(ctx, cfg)
 }
 

@@ -30,6 +30,10 @@ func (r *Runner) NewContainer(ctx context.Context, env *step.Env, req gwclient.N
 			return nil, err
 		}
 	}
+	network := networkMode(req.NetMode, "")
+	if err := r.permit(network, false); err != nil {
+		return nil, err
+	}
 	b := r.box(env, env.Lease.Name(), "container")
 	b.extraHosts = req.ExtraHosts
 	if req.Hostname != "" {
@@ -39,7 +43,7 @@ func (r *Runner) NewContainer(ctx context.Context, env *step.Env, req gwclient.N
 	mounts, in := containerMounts(req.Mounts, refs)
 	err := b.prepare(ctx, mounts, in, "/")
 	if err == nil {
-		err = b.join(ctx, networkMode(req.NetMode, ""))
+		err = b.join(ctx, network)
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Release(ctx))
@@ -78,6 +82,9 @@ type container struct {
 
 // Start starts a process.
 func (c *container) Start(ctx context.Context, req gwclient.StartRequest) (gwclient.ContainerProcess, error) {
+	if err := c.box.runner.permit("", insecure(req.SecurityMode)); err != nil {
+		return nil, err
+	}
 	hidden, err := secretEnv(ctx, c.box.env, req.SecretEnv)
 	if err != nil {
 		return nil, err
@@ -240,7 +247,7 @@ func (c *container) StatFile(_ context.Context, req gwclient.StatContainerReques
 		return nil, err
 	}
 	defer done()
-	return statFile(root, req.Path)
+	return statFile(root, req.Path, c.box.users)
 }
 
 // ReadDir lists a folder of one of the mounts.
@@ -250,7 +257,7 @@ func (c *container) ReadDir(_ context.Context, req gwclient.ReadDirContainerRequ
 		return nil, err
 	}
 	defer done()
-	return readDir(root, req.Path)
+	return readDir(root, req.Path, c.box.users)
 }
 
 // view is the tree that a mount shows, which stays until done is called.

@@ -56,7 +56,7 @@ func (b *box) document(c command) (*specs.Spec, error) {
 			return nil, err
 		}
 		if !slices.ContainsFunc(mounts, func(m spec.Mount) bool { return path.Clean(m.Target) == f.at }) {
-			mounts = append(mounts, spec.Mount{Type: "bind", Source: file, Target: f.at, ReadOnly: true})
+			mounts = append(mounts, spec.Mount{Type: "bind", Source: file, Target: f.at, MayOwn: true, ReadOnly: true})
 		}
 	}
 	limits := b.limits
@@ -69,7 +69,7 @@ func (b *box) document(c command) (*specs.Spec, error) {
 		HostConfig: b.hostConfig(c, limits),
 		CgroupPath: b.cgroupPath(limits.CgroupParent), CgroupV2: runtime.UnifiedCgroups(),
 		Ulimits: cfg.Ulimits, SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges && !c.insecure,
-		DefaultShmSize: cfg.ShmSize,
+		DefaultShmSize: cfg.ShmSize, Users: cfg.Users,
 	}
 	s.Net.Host = b.net.host
 	doc, err := spec.Document(s)

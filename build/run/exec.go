@@ -31,6 +31,15 @@ func (o *operation) Run(ctx context.Context, env *step.Env, in []step.Ref) (_ st
 	if meta.Hostname != "" {
 		b.hostname = meta.Hostname
 	}
+	client := ""
+	if env.Limits != nil {
+		client = env.Limits.NetworkMode
+		b.extraHosts = append(slices.Clone(b.extraHosts), clientHosts(env.Limits.ExtraHosts)...)
+	}
+	network := networkMode(o.exec.Network, client)
+	if err := o.runner.permit(network, insecure(o.exec.Security)); err != nil {
+		return step.Outcome{}, err
+	}
 	defer func() {
 		if failed := b.close(); failed != nil && err == nil {
 			err = failed
@@ -43,12 +52,7 @@ func (o *operation) Run(ctx context.Context, env *step.Env, in []step.Ref) (_ st
 	if err != nil {
 		return step.Outcome{}, err
 	}
-	client := ""
-	if env.Limits != nil {
-		client = env.Limits.NetworkMode
-		b.extraHosts = append(slices.Clone(b.extraHosts), clientHosts(env.Limits.ExtraHosts)...)
-	}
-	if err := b.join(ctx, networkMode(o.exec.Network, client)); err != nil {
+	if err := b.join(ctx, network); err != nil {
 		return step.Outcome{}, err
 	}
 	c := command{

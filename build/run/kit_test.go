@@ -106,6 +106,7 @@ func newKit(t testing.TB, dir string, bridge bool) *kit {
 		Config: Config{Dir: filepath.Join(dir, "run/build"), CgroupParent: k.parent, SeccompCache: filepath.Join(dir, "seccomp")},
 	})
 	must(err)
+	k.parts.Config.Users = usersOf(os.Getenv(ownUsers) != "")
 	k.lease = k.records.Lease()
 	k.env = &step.Env{Lease: k.lease, Out: func(stream int, p []byte) {
 		k.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/tonistiigi/fsutil/types"
 
+	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -63,24 +64,25 @@ func readFile(root *os.File, name string, part *gwclient.FileRange) ([]byte, err
 	return raw, err
 }
 
-func statFile(root *os.File, name string) (*types.Stat, error) {
+func statFile(root *os.File, name string, users *runtime.UserMap) (*types.Stat, error) {
 	f, info, err := at(root, name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return statOf(info, path.Base(name), ""), nil
+	return statOf(info, path.Base(name), "", users), nil
 }
 
-func statOf(info fs.FileInfo, name, link string) *types.Stat {
+func statOf(info fs.FileInfo, name, link string, users *runtime.UserMap) *types.Stat {
 	st := &types.Stat{Path: name, Mode: uint32(info.Mode() &^ fs.ModeSocket), ModTime: info.ModTime().UnixNano(), Linkname: link}
+	st.Uid, st.Gid = ownerOf(info, users)
 	if info.Mode().IsRegular() {
 		st.Size = info.Size()
 	}
 	return st
 }
 
-func readDir(root *os.File, name string) (all []*types.Stat, err error) {
+func readDir(root *os.File, name string, users *runtime.UserMap) (all []*types.Stat, err error) {
 	found, _, err := at(root, name)
 	if err != nil {
 		return nil, err
@@ -106,7 +108,7 @@ func readDir(root *os.File, name string) (all []*types.Stat, err error) {
 				continue
 			}
 		}
-		all = append(all, statOf(info, e.Name(), link))
+		all = append(all, statOf(info, e.Name(), link, users))
 	}
 	slices.SortFunc(all, func(a, b *types.Stat) int { return strings.Compare(a.Path, b.Path) })
 	return all, nil

@@ -42,7 +42,7 @@ func (b *box) join(ctx context.Context, mode string) error {
 		return invalid("network mode %q is not for builds: their steps join networks, not containers", mode)
 	}
 	sandbox, err := b.runner.parts.Networks.Join(ctx, b.id, network.Request{
-		Mode: mode, Name: b.id, Hostname: b.hostname, Resolv: b.net.resolv,
+		Mode: mode, Name: b.id, Hostname: b.hostname, Resolv: b.net.resolv, Own: b.namespaces.Network,
 	})
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ import (
 	"github.com/cove-containers/cove/layer"
 	"github.com/cove-containers/cove/network"
 	"github.com/cove-containers/cove/shim"
+	"github.com/cove-containers/cove/spec"
 )
 
 // networks gives steps their network; *network.Keeper is one.
@@ -64,6 +65,8 @@ type Config struct {
 	NoNewPrivileges bool
 	ShmSize         int64
 	Ulimits         []*ct.Ulimit
+	// Users is how the user namespace of a step is numbered; nil: steps have the host's.
+	Users *spec.Users
 	// Resolv is how names are resolved.
 	Resolv network.ResolvInput
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cove-containers/cove/build/step"
+	"github.com/cove-containers/cove/spec"
 	"github.com/cove-containers/cove/sys"
 )
 
@@ -85,7 +86,7 @@ func (b *box) keep(at string, mode, uid, gid uint32, readOnly bool, put func(pat
 	path := fmt.Sprintf("/proc/self/fd/%d/%s", b.vault.Fd(), name)
 	err := put(path)
 	if err == nil {
-		err = os.Chown(path, int(uid), int(gid))
+		err = b.own(path, uid, gid)
 	}
 	if err == nil {
 		err = os.Chmod(path, fs.FileMode(mode&0o777)|special(mode))
@@ -98,7 +99,7 @@ func (b *box) keep(at string, mode, uid, gid uint32, readOnly bool, put func(pat
 		return fmt.Errorf("mount %s: %w", at, err)
 	}
 	b.push(file.Close)
-	b.detached(file, at, readOnly)
+	b.detached(file, spec.Mount{Target: at, ReadOnly: readOnly})
 	return nil
 }
 

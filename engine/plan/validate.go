@@ -42,7 +42,7 @@ func Validate(c *ct.Config, h *ct.HostConfig, host Host) (warnings []string, err
 		}
 	}
 	if host.Remapped && !h.UsernsMode.IsHost() {
-		if err := ValidateUsers(h); err != nil {
+		if err := spec.ValidateUsers(h); err != nil {
 			return nil, err
 		}
 	}

@@ -135,7 +135,7 @@ func (m *mount) mapIDs() error {
 	if m.users == nil {
 		return nil
 	}
-	err := mapUsers(m.source, m.users, m.options.mappedBelow)
+	err := sys.MapMount(m.source, m.users, m.options.mappedBelow)
 	if m.options.mayMap && errors.Is(err, unix.EINVAL) {
 		return nil
 	}
