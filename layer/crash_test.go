@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		if s, err = Open(filepath.Join(dir, "layers"), db); err == nil {
 			_, err = s.Apply(context.Background(), digest.Digest(os.Getenv("LAYER_TEST_ID")), os.Stdin)
 		}
-		left, _ := filepath.Glob(filepath.Join(dir, "layers/*/*"))
+		left, _ := filepath.Glob(filepath.Join(dir, "layers/*/[^.]*"))
 		fmt.Println("left", left)
 	}
 	if err != nil {

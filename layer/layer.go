@@ -4,6 +4,7 @@
 //	layers/
 //	    FORMAT                         "1"
 //	    empty/                         lies below an image that has no layer
+//	    mark/.dockerenv                lies over every image: by this file programs know that they are in a container
 //	    trees/<hex>/                   a layer's tree, by the hex of its diff ID
 //	    fixes/<hex>/                   what one chain of layers needs besides its trees, by the hex of its chain ID
 //	    writable/<id>/{upper,work}/    a container's own layer; without work/ what one was when it was frozen
@@ -22,6 +23,7 @@
 package layer
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,6 +34,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cove-containers/cove/layer/gate"
+	"github.com/cove-containers/cove/layer/mark"
 	"github.com/cove-containers/cove/state"
 )
 
@@ -131,12 +134,12 @@ func Open(root string, db *state.DB) (*Store, error) {
 }
 
 func (s *Store) open() (err error) {
-	for _, dir := range []string{"", "empty", "trees", "fixes", "writable", "built", "making", "gone"} {
+	for _, dir := range []string{"", "empty", "mark", "trees", "fixes", "writable", "built", "making", "gone"} {
 		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
 			return err
 		}
 	}
-	if err := os.Chmod(s.path("empty"), 0o755); err != nil {
+	if err := errors.Join(os.Chmod(s.path("empty"), 0o755), mark.Make(s.path("mark"))); err != nil {
 		return err
 	}
 	if err := s.checkFormat(); err != nil {

@@ -157,13 +157,13 @@ func (s *Store) overlay(id string) (overlaid, error) {
 	return overlaid{lower: lower, upper: s.upper(tree), work: s.path("writable", tree, "work")}, nil
 }
 
-// pile is stack with frozen trees on top.
+// pile is stack with the mark and frozen trees on top.
 func (s *Store) pile(diffIDs []digest.Digest, frozen []string) ([]string, error) {
 	below, err := s.stack(diffIDs)
 	if err != nil {
 		return nil, err
 	}
-	return append(s.uppers(frozen), below...), nil
+	return append(append(s.uppers(frozen), s.path("mark")), below...), nil
 }
 
 func noWritable(id string) error { return fmt.Errorf("writable layer %s: %w", id, errdefs.ErrNotFound) }

@@ -1,10 +1,12 @@
 package layer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -107,5 +109,34 @@ func TestChanges(t *testing.T) {
 	}
 	if _, err := h.Changes(context.Background(), "nosuch"); !errdefs.IsNotFound(err) {
 		t.Errorf("absent: %v", err)
+	}
+}
+
+// TestMark: every container has the mark, whatever its image is, and until it removes it; no layer that is made of it does.
+func TestMark(t *testing.T) {
+	h := newHouse(t)
+	ctx := context.Background()
+	root := h.mount("w", h.layer("d . mode=700", "f a 1"))
+	if info, err := os.Stat(root + "/.dockerenv"); err != nil || info.Size() != 0 || info.Mode() != 0o755 {
+		t.Errorf("the mark is %v, %v", info, err)
+	}
+	if info, err := os.Stat(root); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the root directory is %v, %v", info, err)
+	}
+	var packed bytes.Buffer
+	if err := h.Pack(ctx, &packed, "w"); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(packed.String(), ".dockerenv") {
+		t.Error("the mark is in a layer")
+	}
+	if err := os.Remove(root + "/.dockerenv"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(h.mount("other", h.layer("f a 1")) + "/.dockerenv"); err != nil {
+		t.Errorf("removed from one container, and from another: %v", err)
+	}
+	if _, err := os.Stat(root + "/.dockerenv"); err == nil {
+		t.Error("the mark is back")
 	}
 }

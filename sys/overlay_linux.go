@@ -30,7 +30,8 @@ func MountOverlay(lower []string, upper, work string, flags ...string) (*os.File
 			return nil, fmt.Errorf("overlay layer %s: %w", dir, err)
 		}
 	}
-	options := slices.Clone(overlayOptions)
+	// Programs know containers by this name in the mount table.
+	options := append([][2]string{{"source", "overlay"}}, overlayOptions...)
 	attrs := unix.MOUNT_ATTR_RDONLY
 	if upper != "" {
 		options = append(options, [2]string{"upperdir", upper}, [2]string{"workdir", work})

@@ -152,6 +152,9 @@ func (r *Root) Mount(hierarchies []Hierarchy) error {
 	if err := r.actAsOwner(); err != nil {
 		return err
 	}
+	if err := r.linkMountTable(); err != nil {
+		return fmt.Errorf("link /etc/mtab: %w", err)
+	}
 	for _, m := range r.mounts {
 		if err := r.put(m); err != nil {
 			return err

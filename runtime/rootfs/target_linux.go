@@ -170,3 +170,20 @@ func (r *Root) MakeDir(name string) error {
 	r.made = made // it is wanted for itself
 	return err
 }
+
+// linkMountTable gives a root of layers /etc/mtab, where old programs read the mount table, unless its image has one. It must be
+// called before anything is mounted there, which may be the host's.
+func (r *Root) linkMountTable() error {
+	if r.settings.Overlay == nil || r.settings.Overlay.Upper == "" {
+		return nil
+	}
+	etc, err := r.find("/etc", false)
+	if err == nil {
+		err = unix.Symlinkat("/proc/mounts", int(etc.Fd()), "mtab")
+		etc.Close()
+	}
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	return err
+}
