@@ -147,7 +147,14 @@ func (s *supervisor) kill(k killing) error {
 		return errdefs.ErrNotFound.WithMessage("process is not running")
 	}
 	if k.All {
-		return b.KillAll(syscall.Signal(k.Signal))
+		if err := b.KillAll(syscall.Signal(k.Signal)); err != nil || syscall.Signal(k.Signal) != sigkill {
+			return err
+		}
+		// Who may write to control groups, like an init system, may have left the container's.
+		if err := target.Kill(sigkill); !errors.Is(err, syscall.ESRCH) && !errdefs.IsNotFound(err) {
+			return err
+		}
+		return nil
 	}
 	if k.Tree {
 		if err := killTree(b.Cgroup(), target.Pid()); err != nil {

@@ -209,6 +209,18 @@ func TestSupervisor(t *testing.T) {
 	}
 }
 
+// TestKillOfWhoLeft: a container whose first process has left its control group can be killed all the same.
+func TestKillOfWhoLeft(t *testing.T) {
+	in := newInside(t)
+	in.start(`exec sleep 60`, nil)
+	if err := in.Kill(t.Context(), int(syscall.SIGKILL), true); err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := in.Wait(t.Context()); exit.Signal != int(syscall.SIGKILL) || err != nil {
+		t.Errorf("%+v %v", exit, err)
+	}
+}
+
 // TestAlone: without a daemon the supervisor records the exit and ends.
 func TestAlone(t *testing.T) {
 	in := newInside(t)

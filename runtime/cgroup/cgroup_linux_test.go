@@ -394,3 +394,32 @@ func TestEntryBesideAnInitSystem(t *testing.T) {
 		t.Errorf("got %v", e.Dir)
 	}
 }
+
+// TestEntryOfAGroupThatIsGone: an init system has moved the container's processes, and removed the group they came from.
+func TestEntryOfAGroupThatIsGone(t *testing.T) {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Skip(err)
+	}
+	parts := strings.SplitN(strings.Split(string(text), "\n")[0], ":", 3)
+	if len(parts) < 3 || parts[1] == "" {
+		t.Skip("needs a hierarchy of version 1")
+	}
+	there, gone := t.TempDir(), t.TempDir()
+	put(t, there+"/own", map[string]string{"tasks": ""})
+	put(t, filepath.Join(gone, parts[2]), map[string]string{"tasks": ""})
+	c := &Cgroup{path: "/own", host: host{hierarchies: []hierarchy{
+		{name: "there", controllers: []string{"there"}, mount: there}, {name: "gone", controllers: strings.Split(parts[1], ","), mount: gone},
+	}}}
+	e, err := c.EntryBeside(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if e.Tasks[0].Name() != there+"/own/tasks" || filepath.Clean(e.Tasks[1].Name()) != filepath.Join(gone, parts[2], "tasks") {
+		t.Errorf("entered %s and %s", e.Tasks[0].Name(), e.Tasks[1].Name())
+	}
+	if _, err := c.Entry(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the first process enters where no group is: %v", err)
+	}
+}

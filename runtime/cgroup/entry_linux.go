@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -55,9 +56,19 @@ func (c *Cgroup) Entry() (*Entry, error) {
 	if c.host.unified {
 		return enterUnified(c.dir(""))
 	}
+	return c.enter(func(hierarchy) string { return "" })
+}
+
+// enter opens the group in each older hierarchy; where it is gone, the one that instead names.
+func (c *Cgroup) enter(instead func(hierarchy) string) (*Entry, error) {
 	e := &Entry{}
 	for _, h := range c.host.hierarchies {
 		f, err := os.OpenFile(h.mount+c.path+"/tasks", os.O_WRONLY, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			if place := instead(h); place != "" {
+				f, err = os.OpenFile(h.mount+place+"/tasks", os.O_WRONLY, 0)
+			}
+		}
 		if err != nil {
 			e.Close()
 			return nil, fmt.Errorf("enter cgroup: %w", err)
@@ -69,10 +80,10 @@ func (c *Cgroup) Entry() (*Entry, error) {
 
 // EntryBeside opens the group for a further process of a container whose first one is pid. On the unified hierarchy
 // a group that hands controllers down takes no processes itself: an init system inside has moved them below, and the
-// new one goes where the first one is.
+// new one goes where the first one is. So it does in an older one where such a system has moved out and cleared up.
 func (c *Cgroup) EntryBeside(pid int) (*Entry, error) {
 	if !c.host.unified {
-		return c.Entry()
+		return c.enter(func(h hierarchy) string { return placeOf(pid, h) })
 	}
 	given, err := read(c.dir(""), "cgroup.subtree_control")
 	if err != nil || given == "" {
@@ -88,6 +99,24 @@ func (c *Cgroup) EntryBeside(pid int) (*Entry, error) {
 		}
 	}
 	return c.Entry()
+}
+
+// placeOf is the group that a process has in one of the older hierarchies, empty where that cannot be told.
+func placeOf(pid int, h hierarchy) string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(text)) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) < 3 {
+			continue
+		}
+		if first, _, _ := strings.Cut(parts[1], ","); h.controls(first) {
+			return parts[2]
+		}
+	}
+	return ""
 }
 
 func enterUnified(dir string) (*Entry, error) {
