@@ -129,7 +129,18 @@ func (f *follower) read(ctx context.Context, cfg logs.Config, ended <-chan struc
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
-	return err
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	// What the program has left open ends with it.
+	for _, m := range joins {
+		select {
+		case lines <- *m:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // joined puts the records of a long line together; nil: there are more to come.

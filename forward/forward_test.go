@@ -193,6 +193,23 @@ func TestNoLineIsLost(t *testing.T) {
 	}
 }
 
+// TestOpenLine: what a program leaves without its end is sent when it has ended.
+func TestOpenLine(t *testing.T) {
+	to := listen(t, "127.0.0.1:0")
+	w := newWorld(t, logs.Syslog, map[string]string{"syslog-address": "tcp://" + to.Addr().String()})
+	defer func() { w.store.Close() }()
+	over := make(chan struct{})
+	w.store.Follow(w.target, over)
+	stream := w.log.Stream(logs.Stdout)
+	fmt.Fprint(stream, "line 0\nline 1")
+	if err := stream.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(over)
+	await(t, "both lines arrive", func() bool { return to.has(0, 2) == 2 })
+	w.log.Close()
+}
+
 // TestRestart goes on with the log of a container that is started again.
 func TestRestart(t *testing.T) {
 	to := listen(t, "127.0.0.1:0")

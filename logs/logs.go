@@ -62,9 +62,10 @@ type Target struct {
 type Line struct {
 	Source string // Stdout or Stderr
 	Time   time.Time
-	// Data ends with a newline, also where the program left its last line open, except in a Partial record.
+	// Data ends with a newline, except in a Partial record.
 	Data []byte
-	// Partial tells that the line was too long for one record and goes on in the next record of the same source.
+	// Partial tells that the line goes on in the next record of the same source: it was too long for one, or its program has
+	// ended without ending it.
 	Partial bool
 	// Continued tells that the record continues the line of the Partial record before it: no new time stamp belongs
 	// in front of it.

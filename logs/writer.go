@@ -177,14 +177,14 @@ func wholeRunes(text []byte) int {
 	return len(text)
 }
 
-// Close ends the last line if the program left it open.
+// Close puts what the program has left open into the log, as it is: whoever reads gets the bytes that were written.
 func (s *stream) Close() error {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	if s.w.format == nil || len(s.open) == 0 && !s.continued {
+	if s.w.format == nil || len(s.open) == 0 {
 		return nil
 	}
-	line := Line{Source: s.source, Data: append(s.open, '\n'), Continued: s.continued}
+	line := Line{Source: s.source, Data: s.open, Partial: true, Continued: s.continued}
 	s.open, s.continued = nil, false
 	return first(s.w.add(line, time.Now().UnixNano()), s.w.flush())
 }
