@@ -209,7 +209,7 @@ func (w *writer) namespaces() {
 	w.option("--pid", string(h.PidMode))
 	w.option("--uts", string(h.UTSMode))
 	w.option("--userns", string(h.UsernsMode))
-	if h.CgroupnsMode != container.CgroupnsModePrivate {
+	if usual := h.CgroupnsMode == "" || h.CgroupnsMode.IsPrivate() != (w.known.Daemon.CgroupVersion == "1"); !usual {
 		w.option("--cgroupns", string(h.CgroupnsMode))
 	}
 	w.option("--cgroup-parent", h.CgroupParent)

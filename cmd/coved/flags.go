@@ -3,7 +3,10 @@ package main
 import (
 	"log/slog"
 
+	ct "github.com/moby/moby/api/types/container"
 	"github.com/spf13/pflag"
+
+	"github.com/cove-containers/cove/runtime"
 )
 
 // keys names the file's key of each flag where the two differ.
@@ -93,7 +96,7 @@ func (s *settings) addContainers(f *pflag.FlagSet) {
 	f.StringArrayVar(&s.ulimits, "default-ulimit", nil, "Default ulimits for containers")
 	f.StringVar(&s.shmSize, "default-shm-size", "64MiB", "Default shm size for containers")
 	f.StringVar(&s.ipcMode, "default-ipc-mode", "private", "Default mode for containers ipc (shareable, private)")
-	f.StringVar(&s.cgroupnsMode, "default-cgroupns-mode", "private", "Default mode for containers cgroup namespace (host, private)")
+	f.StringVar(&s.cgroupnsMode, "default-cgroupns-mode", string(usualCgroupns(runtime.UnifiedCgroups())), "Default mode for containers cgroup namespace (host, private)")
 	f.BoolVar(&s.initProcess, "init", false, "Run an init in the container to forward signals and reap processes")
 	f.BoolVar(&s.noNewPrivileges, "no-new-privileges", false, "Set no-new-privileges by default for new containers")
 	f.StringVar(&s.seccompProfile, "seccomp-profile", "builtin", "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile")
@@ -118,4 +121,13 @@ func (s *settings) addImages(f *pflag.FlagSet) {
 	s.registry.add(f, "registry-")
 	f.Var(&s.builder, "builder", "Settings of the builder, as in the configuration file")
 	f.MarkHidden("builder")
+}
+
+// usualCgroupns is the cgroup namespace of containers where nobody says otherwise. With the older hierarchies it is the host's:
+// systemd, shown these, finds the container's groups by names that are true there, and else takes the host's root for its own.
+func usualCgroupns(unified bool) ct.CgroupnsMode {
+	if unified {
+		return ct.CgroupnsModePrivate
+	}
+	return ct.CgroupnsModeHost
 }

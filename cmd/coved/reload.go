@@ -16,6 +16,7 @@ import (
 	"github.com/cove-containers/cove/engine"
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/network"
+	"github.com/cove-containers/cove/runtime"
 )
 
 // reload reads the file again, on SIGHUP, below the same arguments. What can change in a running daemon does, for what begins from
@@ -84,7 +85,7 @@ func (s *settings) told() map[string]string {
 		"default-runtime":                  cmp.Or(s.defaultRuntime, engine.OwnRuntime),
 		"default-shm-size":                 strconv.FormatInt(size, 10),
 		"default-ipc-mode":                 cmp.Or(s.ipcMode, string(ct.IPCModePrivate)),
-		"default-cgroupns-mode":            cmp.Or(s.cgroupnsMode, string(ct.CgroupnsModePrivate)),
+		"default-cgroupns-mode":            cmp.Or(s.cgroupnsMode, string(usualCgroupns(runtime.UnifiedCgroups()))),
 	}
 }
 

@@ -130,6 +130,12 @@ func TestRefusedSettings(t *testing.T) {
 	}
 }
 
+func TestUsualCgroupns(t *testing.T) {
+	if old, unified := usualCgroupns(false), usualCgroupns(true); old != "host" || unified != "private" {
+		t.Errorf("%q with the older hierarchies, %q with the unified one", old, unified)
+	}
+}
+
 func TestMissingFile(t *testing.T) {
 	absent := filepath.Join(t.TempDir(), "absent.json")
 	if _, err := readSettings([]string{"--config-file", absent}); err == nil {
@@ -160,7 +166,7 @@ func TestMark(t *testing.T) {
 // TestTold: what a reload tells is in dockerd's words.
 func TestTold(t *testing.T) {
 	s, err := withFile(t, `{"labels": ["a=b"], "features": {"x": true}, "max-concurrent-uploads": 7, "shutdown-timeout": 3, "default-ipc-mode": "shareable",
-		"runtimes": {"b": {"path": "/b"}, "a": {"path": "/a"}}, "default-runtime": "b", "default-shm-size": "1k"}`)
+		"runtimes": {"b": {"path": "/b"}, "a": {"path": "/a"}}, "default-runtime": "b", "default-shm-size": "1k", "default-cgroupns-mode": "private"}`)
 	if err != nil {
 		t.Fatal(err)
 	}

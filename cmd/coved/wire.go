@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -352,7 +353,7 @@ func engineConfig(s *settings) (engine.Config, error) {
 		DNSSearch: s.dnsSearch, DNSOptions: s.dnsOptions,
 		Init: s.initProcess, NoNewPrivileges: s.noNewPrivileges,
 		InsecureRegistries: s.insecure, Mirrors: s.mirrors, Debug: s.debug, Experimental: s.experimental,
-		IpcMode: ct.IpcMode(s.ipcMode), CgroupnsMode: ct.CgroupnsMode(s.cgroupnsMode),
+		IpcMode: ct.IpcMode(s.ipcMode), CgroupnsMode: cmp.Or(ct.CgroupnsMode(s.cgroupnsMode), usualCgroupns(runtime.UnifiedCgroups())),
 	}
 	// Each of these was checked when the settings were read.
 	c.LogOptions, _ = pairs(s.logOptions)

@@ -31,6 +31,10 @@ func CompleteHost(request *ct.HostConfig, daemon *Config) *ct.HostConfig {
 	}
 	if h.CgroupnsMode.IsEmpty() {
 		h.CgroupnsMode = cmp.Or(daemon.CgroupnsMode, ct.CgroupnsModePrivate)
+		// Groups can be lent to a container only where it sees no others.
+		if o, err := spec.ParseSecurity(h.SecurityOpt); err == nil && o.WritableCgroups != nil && *o.WritableCgroups && !h.Privileged {
+			h.CgroupnsMode = ct.CgroupnsModePrivate
+		}
 	}
 	h.Runtime = cmp.Or(h.Runtime, daemon.DefaultRuntime)
 	h.ShmSize = cmp.Or(h.ShmSize, daemon.ShmSize, defaultShmSize)

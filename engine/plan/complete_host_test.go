@@ -12,6 +12,12 @@ func TestCompleteHost(t *testing.T) {
 	if h.NetworkMode != "bridge" || h.RestartPolicy.Name != "no" || h.ShmSize != defaultShmSize || h.Runtime != "cove" || h.LogConfig.Config["max-size"] != "1m" || len(h.MaskedPaths) == 0 {
 		t.Errorf("of nothing: %+v", h)
 	}
+	daemon.CgroupnsMode = "host"
+	for option, want := range map[string]ct.CgroupnsMode{"writable-cgroups=true": "private", "writable-cgroups=false": "host"} {
+		if h = CompleteHost(&ct.HostConfig{SecurityOpt: []string{option}}, daemon); h.CgroupnsMode != want {
+			t.Errorf("cgroup namespace with %s: %s", option, h.CgroupnsMode)
+		}
+	}
 	zero := int64(0)
 	request := &ct.HostConfig{Privileged: true, LogConfig: ct.LogConfig{Type: "none"}, Resources: ct.Resources{Memory: 10, PidsLimit: &zero}}
 	h = CompleteHost(request, daemon)
