@@ -214,14 +214,26 @@ func networkTexts(raw json.RawMessage) ([]string, error) {
 
 func runtimeTexts(raw json.RawMessage) ([]string, error) {
 	var all map[string]struct {
-		Path string `json:"path"`
+		Path    string   `json:"path"`
+		Args    []string `json:"runtimeArgs"`
+		Type    string   `json:"runtimeType"`
+		Options struct{ BinaryName string }
 	}
 	if err := json.Unmarshal(raw, &all); err != nil {
 		return nil, err
 	}
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, name+"="+all[name].Path)
+		r := all[name]
+		switch {
+		case len(r.Args) > 0:
+			return nil, fmt.Errorf("runtime %q: runtimeArgs are not supported: name a script as its path that adds them", name)
+		case r.Type == "io.containerd.runc.v2" && r.Path == "": // another runtime in the place of runc
+			r.Path = r.Options.BinaryName
+		case r.Type != "":
+			return nil, fmt.Errorf("runtime %q: runtimeType %s is not supported: there is no containerd; name the program as its path", name, r.Type)
+		}
+		out = append(out, name+"="+r.Path)
 	}
 	return out, nil
 }

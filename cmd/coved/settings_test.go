@@ -27,7 +27,7 @@ func TestFileAndFlags(t *testing.T) {
 		"debug": true, "hosts": ["unix:///x.sock", "tcp://127.0.0.1:1"], "data-root": "/d", "mtu": 1400, "publish-allow": ["10.0.0.0/8", "192.0.2.1"],
 		"log-opts": {"max-size": "1m", "max-file": "3"}, "insecure-registries": ["h:1"],
 		"default-address-pools": [{"base": "10.0.0.0/8", "size": 24}],
-		"runtimes": {"runc": {"path": "/usr/bin/runc"}}, "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 64, "Hard": 128}},
+		"runtimes": {"runc": {"path": "/usr/bin/runc"}, "youki": {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "/usr/bin/youki"}}}, "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 64, "Hard": 128}},
 		"max-concurrent-downloads": 3, "max-concurrent-uploads": 5, "dns": ["1.1.1.1"], "exec-opts": ["native.cgroupdriver=systemd"],
 		"registry-listen": ["localhost"], "registry-htpasswd": "/h", "registry-token": true, "registry-gc-interval": "1h",
 		"registry-quota": ["1GB", "team/**=2GB"],
@@ -43,7 +43,7 @@ func TestFileAndFlags(t *testing.T) {
 	if !s.debug || !slices.Equal(s.hosts, []string{"unix:///x.sock", "tcp://127.0.0.1:1"}) || s.dataRoot != "/d" || s.execRoot != "/e" || s.mtu != 1400 {
 		t.Errorf("%+v", s)
 	}
-	if c.LogOptions["max-size"] != "1m" || c.LogOptions["max-file"] != "3" || c.Runtimes["runc"] != "/usr/bin/runc" || c.Runtimes["crun"] != "/usr/bin/crun" || c.Ulimits[0].Hard != 128 || c.DNS[0].String() != "1.1.1.1" {
+	if c.LogOptions["max-size"] != "1m" || c.LogOptions["max-file"] != "3" || c.Runtimes["runc"] != "/usr/bin/runc" || c.Runtimes["crun"] != "/usr/bin/crun" || c.Runtimes["youki"] != "/usr/bin/youki" || c.Ulimits[0].Hard != 128 || c.DNS[0].String() != "1.1.1.1" {
 		t.Errorf("%+v", c)
 	}
 	if s.downloads != 3 || s.uploads != 5 {
@@ -122,6 +122,8 @@ func TestRefusedSettings(t *testing.T) {
 		{file: `{"default-gateway-v6": "fd00::1"}`, want: "--default-gateway-v6 need --ipv6"},
 		{file: `{"bip": "10.0.0.1/24", "fixed-cidr": "10.0.1.0/24"}`, want: "is not in the default network's subnet 10.0.0.0/24"},
 		{file: `{"bridge-accept-fwmark": "0x1/x"}`, want: "invalid bridge-accept-fwmark: invalid firewall mask"},
+		{file: `{"runtimes": {"r": {"path": "/r", "runtimeArgs": ["--debug"]}}}`, want: `runtime "r": runtimeArgs are not supported`},
+		{file: `{"runtimes": {"r": {"runtimeType": "io.containerd.kata.v2"}}}`, want: `runtime "r": runtimeType io.containerd.kata.v2 is not supported`},
 		{file: `{"oom-score-adjust": 1001}`, want: "invalid oom-score-adjust: 1001"},
 	} {
 		if _, err := withFile(t, tt.file, tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {
