@@ -5,6 +5,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/cove-containers/cove/runtime/terminal"
 )
 
 // ExecOptions says how a further process is started in a container.
@@ -96,7 +98,7 @@ func Interactive(p *Process) (ExitStatus, error) {
 		return p.Wait()
 	}
 	defer p.console.Close()
-	restore, err := rawTerminal(os.Stdin, p)
+	restore, err := terminal.Connect(os.Stdin, p.console, p.Resize)
 	if err != nil {
 		return ExitStatus{}, err
 	}

@@ -70,6 +70,8 @@ type CreateOptions struct {
 	ConsoleSocket string
 	PreserveFDs   int
 	SystemdCgroup bool
+	// From is a checkpoint whose processes take the place of the bundle's; nil: none.
+	From *CheckpointOptions
 	// Attached keeps the terminal for this process instead of sending it to ConsoleSocket.
 	Attached bool
 }
@@ -161,7 +163,13 @@ func (b *Bundles) create(id, bundle string, spec *specs.Spec, o CreateOptions) (
 	}
 	document.GuardDevices(spec.Linux)
 	b.warn(spec.Process)
-	c, err := Create(cfg, streams(spec.Process))
+	var c *Container
+	var err error
+	if o.From != nil {
+		c, err = Restore(cfg, streams(spec.Process), *o.From)
+	} else {
+		c, err = Create(cfg, streams(spec.Process))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/cove-containers/cove/runtime/checkpoint"
@@ -42,6 +44,9 @@ func Restore(cfg Config, io IO, o CheckpointOptions) (*Container, error) {
 			err = c.become(pid)
 		}
 	}
+	if err == nil && cfg.Handover != "" {
+		err = removeHandover(cfg.Handover) // nobody has to start it
+	}
 	if err != nil {
 		return nil, errors.Join(err, c.Destroy())
 	}
@@ -59,4 +64,20 @@ func (c *Container) become(pid int) error {
 	c.waited, c.gone = sync.Once{}, false
 	c.mounts, err = os.Open("/proc/" + strconv.Itoa(pid) + "/ns/mnt")
 	return err
+}
+
+// Checkpoint keeps a container's state. Unless it is to go on, it ends by that and is deleted.
+func (b *Bundles) Checkpoint(id string, o CheckpointOptions) error {
+	r, err := b.Load(id)
+	if err != nil {
+		return err
+	}
+	if r.Status != specs.StateRunning {
+		return errdefs.ErrFailedPrecondition.WithMessage("cannot checkpoint a container that is " + string(r.Status))
+	}
+	s := checkpoint.Source{Pid: r.Pid, Own: checkpoint.Own(r.Spec.Mounts), Streams: checkpoint.Streams(strconv.Itoa(r.Pid), 0, 1, 2)}
+	if err := checkpoint.Dump(s, o); err != nil || o.LeaveRunning {
+		return err
+	}
+	return b.Delete(id, true)
 }

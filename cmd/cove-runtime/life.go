@@ -85,6 +85,11 @@ func run(g *global, args []string) (int, error) {
 	if detach {
 		return 0, nil
 	}
+	return see(g, id, c, keep)
+}
+
+// see sees a container to its end and, unless it is to be kept, deletes it.
+func see(g *global, id string, c *runtime.Container, keep bool) (int, error) {
 	code, err := attend(&c.Process)
 	if keep {
 		return code, err

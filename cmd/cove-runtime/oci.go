@@ -50,6 +50,8 @@ func verbs() []verb {
 		{"ps", "ID", "list a container's processes", processes, false},
 		{"pause", "ID", "freeze a container", func(g *global, args []string) (int, error) { return freeze(g, "pause", args, true) }, false},
 		{"resume", "ID", "let a frozen container go on", func(g *global, args []string) (int, error) { return freeze(g, "resume", args, false) }, false},
+		{"checkpoint", "ID", "keep a running container's state, by criu", checkpoint, false},
+		{"restore", "ID", "make a container of such a state", restore, true},
 		{"update", "ID", "change limits, read as JSON", update, false},
 		{"spec", "", "write a config.json to begin with", writeSpec, false},
 		{"features", "", "print what this runtime can do", features, false},
@@ -104,7 +106,7 @@ func ociMain(args []string) int {
 func usage(w io.Writer, flags *flag.FlagSet) {
 	fmt.Fprintln(w, "usage: cove-runtime [FLAGS] VERB [ARGUMENTS]")
 	for _, v := range verbs() {
-		fmt.Fprintf(w, "  %-9s %-20s %s\n", v.name, v.arguments, v.about)
+		fmt.Fprintf(w, "  %-10s %-20s %s\n", v.name, v.arguments, v.about)
 	}
 	flags.SetOutput(w)
 	flags.PrintDefaults()

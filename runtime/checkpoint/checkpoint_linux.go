@@ -49,6 +49,8 @@ type record struct {
 	Streams [3]string
 	// Program is what the first process runs where that is the runtime's init.
 	Program *program `json:",omitempty"`
+	// Sizes are those of the images: of one that is cut short criu reads without end.
+	Sizes map[string]int64
 	// Network tells that the network namespace is not the host's.
 	Network bool
 }
@@ -83,14 +85,48 @@ func readRecord(images string) (r record, err error) {
 	if err == nil {
 		err = json.Unmarshal(text, &r)
 	}
+	if err == nil {
+		err = r.check(images)
+	}
 	if err != nil {
 		return r, fmt.Errorf("read checkpoint: %w", err)
 	}
 	return r, nil
 }
 
+func (r record) check(images string) error {
+	sizes, err := sizesOf(images)
+	for name, size := range r.Sizes {
+		if err == nil && sizes[name] != size {
+			err = errdefs.ErrDataLoss.WithMessage(fmt.Sprintf("%s is damaged: it has %d bytes instead of %d", name, sizes[name], size))
+		}
+	}
+	return err
+}
+
+func sizesOf(images string) (map[string]int64, error) {
+	entries, err := os.ReadDir(images)
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]int64{}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasSuffix(e.Name(), ".img") {
+			sizes[e.Name()] = info.Size()
+		}
+	}
+	return sizes, nil
+}
+
 // write makes the checkpoint whole and durable.
-func (r record) write(images string) error {
+func (r record) write(images string) (err error) {
+	if r.Sizes, err = sizesOf(images); err != nil {
+		return err
+	}
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -120,6 +156,9 @@ func errorsIn(log string) string {
 	for line := range strings.Lines(string(text)) {
 		if _, complaint, found := strings.Cut(line, "Error ("); found {
 			last = append(last, "("+strings.TrimSpace(complaint))
+		}
+		if strings.Contains(line, " FAILED.") {
+			break // what follows is about the end of criu itself
 		}
 	}
 	return strings.Join(last[max(0, len(last)-complaints):], "; ")

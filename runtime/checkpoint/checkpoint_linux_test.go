@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -76,7 +77,7 @@ func playCriu() int {
 	done.text(4, string(restored))
 	done.text(9, "in its answer")
 	if string(play) == "log" {
-		_ = os.WriteFile(filepath.Join(work, log), []byte("(00.1) Error (a.c:1): first\n(00.2) Warn  (a.c:2): never mind\n(00.3) Error (b.c:2): second\n"), 0o600)
+		_ = os.WriteFile(filepath.Join(work, log), []byte("(00.1) Error (a.c:1): first\n(00.2) Warn  (a.c:2): never mind\n(00.3) Error (b.c:2): second FAILED.\n(00.4) Error (c.c:3): last\n"), 0o600)
 	}
 	_, _ = s.Write(done)
 	return 0
@@ -89,7 +90,7 @@ func TestTalk(t *testing.T) {
 	}
 	for play, want := range map[string]string{
 		"success": "", "failure": "criu failed: in its answer", "silence": "criu ended without an answer: last words",
-		"log": "criu failed: (a.c:1): first; (b.c:2): second", "refused": "not now",
+		"log": "criu failed: (a.c:1): first; (b.c:2): second FAILED.", "refused": "not now",
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "play"), []byte(strings.Replace(play, "refused", "success", 1)), 0o600); err != nil {
@@ -165,15 +166,51 @@ func TestRecord(t *testing.T) {
 		t.Errorf("an empty folder: %v", err)
 	}
 	want := record{Mounts: []string{"/a b"}, Streams: [3]string{"", "pipe:[1]"}, Program: &program{Key: "k", Digest: "d"}, Network: true}
+	pages := filepath.Join(dir, "pages-1.img")
+	if err := os.WriteFile(pages, []byte("page"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := want.write(dir); err != nil {
 		t.Fatal(err)
 	}
+	want.Sizes = map[string]int64{"pages-1.img": 4}
 	got, err := readRecord(dir)
 	if !Exists(dir) || err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
+	if err := os.Truncate(pages, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readRecord(dir); !errors.Is(err, errdefs.ErrDataLoss) || !strings.HasSuffix(err.Error(), "pages-1.img is damaged: it has 0 bytes instead of 4") {
+		t.Errorf("cut short: %v", err)
+	}
 	if _, err := openProgram(want.Program); !errors.Is(err, errdefs.ErrFailedPrecondition) {
 		t.Errorf("another program: %v", err)
+	}
+}
+
+// TestUserNamespace: what cannot be restored is not kept either.
+func TestUserNamespace(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: makes a namespace")
+	}
+	p := exec.Command("unshare", "-U", "sleep", "1000")
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+	}()
+	for own := false; !own; {
+		var err error
+		if own, err = ownNamespace(p.Process.Pid, "user"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := Dump(Source{Pid: p.Process.Pid}, Options{Criu: "criu", Images: t.TempDir()})
+	if !errors.Is(err, errdefs.ErrNotImplemented) || !strings.Contains(err.Error(), "user namespace") {
+		t.Errorf("got %v", err)
 	}
 }
 

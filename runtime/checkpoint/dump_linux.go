@@ -2,15 +2,16 @@ package checkpoint
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Source is a running container.
@@ -39,6 +40,9 @@ func Own(mounts []specs.Mount) (places []string) {
 
 // Dump keeps the container's state. Where it fails, the container goes on; what is in the folder is no checkpoint.
 func Dump(s Source, o Options) error {
+	if apart, err := ownNamespace(s.Pid, "user"); err != nil || apart {
+		return cmp.Or(err, error(errUsers))
+	}
 	mounts, err := mountsOf(s.Pid)
 	if err != nil {
 		return err
@@ -48,7 +52,7 @@ func Dump(s Source, o Options) error {
 	for _, place := range r.Mounts {
 		ask = append(ask, "mnt["+place+"]:"+place)
 	}
-	if r.Network, err = ownNetwork(s.Pid); err != nil {
+	if r.Network, err = ownNamespace(s.Pid, "net"); err != nil {
 		return err
 	}
 	if r.Network {
@@ -100,12 +104,16 @@ func Streams(process string, fds ...int) (links [3]string) {
 // networkKey is the name of the network namespace.
 const networkKey = "network"
 
-func ownNetwork(pid int) (bool, error) {
-	theirs, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/ns/net")
+// errUsers refuses what has the mounts that are copied for criu under another user namespace's lock.
+var errUsers = errdefs.ErrNotImplemented.WithMessage("checkpoints of containers in a user namespace of their own are not supported")
+
+// ownNamespace tells whether a process has another namespace than this one.
+func ownNamespace(pid int, kind string) (bool, error) {
+	theirs, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/ns/" + kind)
 	if err != nil {
 		return false, err
 	}
-	ours, err := os.Stat("/proc/self/ns/net")
+	ours, err := os.Stat("/proc/self/ns/" + kind)
 	return err == nil && !os.SameFile(theirs, ours), err
 }
 
@@ -118,12 +126,12 @@ func inodeOf(name string) (uint64, error) {
 }
 
 // streamKey is criu's name of a standard stream that comes from outside the container; file tells that it has to be
-// told of it. A pipe it knows by itself.
+// told of it. A pipe it knows by itself. Other files of the outside would have to have the size they had.
 func streamKey(link string) (key string, file bool, err error) {
 	switch {
 	case strings.HasPrefix(link, "pipe:["):
 		return link, false, nil
-	case link != "/dev/null":
+	case link != os.DevNull:
 		return "", false, nil
 	}
 	// The host's, in the mount namespace that the runtime opened it in, which is this thread's.

@@ -83,8 +83,11 @@ func Restore(p Place, o Options) (pid int, err error) {
 			}
 		}
 		a, err := c.do()
+		if err != nil {
+			return fmt.Errorf("restore checkpoint: %w", err)
+		}
 		pid = a.restored
-		return err
+		return nil
 	})
 	if err != nil && first != 0 {
 		// Killed by criu, or in the middle with it; it is this process's child.

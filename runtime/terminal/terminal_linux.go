@@ -1,4 +1,5 @@
-package runtime
+// Package terminal connects the terminal a program is used at with that of a process in a container.
+package terminal
 
 import (
 	"fmt"
@@ -9,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawTerminal passes keys on as they are typed, copies both ways, and follows the window's size. The function it
-// returns ends that once all output has been copied.
-func rawTerminal(own *os.File, p *Process) (restore func(), err error) {
+// Connect passes keys on as they are typed, copies both ways, and calls resize with the window's size, now and when it
+// changes. The function it returns ends that once all output has been copied.
+func Connect(own, console *os.File, resize func(width, height uint16) error) (restore func(), err error) {
 	fd := int(own.Fd())
 	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
@@ -28,7 +29,7 @@ func rawTerminal(own *os.File, p *Process) (restore func(), err error) {
 	}
 	follow := func() {
 		if size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil {
-			discard(p.Resize(size.Col, size.Row))
+			_ = resize(size.Col, size.Row) // of a process that has just ended
 		}
 	}
 	follow()
@@ -42,18 +43,16 @@ func rawTerminal(own *os.File, p *Process) (restore func(), err error) {
 	copied := make(chan struct{})
 	go func() {
 		// The terminal ends with an error once nobody has its other end open.
-		_, err := io.Copy(os.Stdout, p.console)
-		discard(err)
+		_, _ = io.Copy(os.Stdout, console)
 		close(copied)
 	}()
 	go func() {
-		_, err := io.Copy(p.console, own)
-		discard(err)
+		_, _ = io.Copy(console, own)
 	}()
 	return func() {
 		<-copied
 		signal.Stop(resized)
 		close(resized)
-		discard(unix.IoctlSetTermios(fd, unix.TCSETS, before))
+		_ = unix.IoctlSetTermios(fd, unix.TCSETS, before)
 	}, nil
 }
