@@ -14,8 +14,9 @@ import (
 	"github.com/cove-containers/cove/sys"
 )
 
-// joinable are the namespaces a further process enters by its thread. Time and users are left: see birth.join.
-const joinable = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP
+// joinable are the namespaces a further process enters by its thread. Time and users are left: see birth.join. So are control
+// groups: with nsdelegate, as systemd mounts them, nobody is cloned from outside of a namespace's groups into one by a thread inside.
+const joinable = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWPID
 
 // execution is a further process of a container in the making.
 type execution struct {
@@ -116,17 +117,26 @@ func (e *execution) openStreams() error {
 
 func (e *execution) enterCgroup() error {
 	var err error
-	if e.birth.entry, err = e.container.cgroup.EntryBeside(e.container.pid); err != nil || e.container.join == 0 {
+	if e.birth.entry, err = e.container.cgroup.EntryBeside(e.container.pid); err != nil {
 		return err
 	}
-	e.birth.join = e.container.join
-	return e.container.control(func(fd int) error {
+	e.birth.join = e.container.join | unix.CLONE_NEWCGROUP
+	err = e.container.control(func(fd int) error {
 		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 		if err == nil {
 			e.birth.joinOf = sys.FD(copied).File("pidfd")
 		}
 		return err
 	})
+	return orStopped(err)
+}
+
+// orStopped is err, said as it is meant where the container has ended.
+func orStopped(err error) error {
+	if errors.Is(err, unix.ESRCH) {
+		return errdefs.ErrFailedPrecondition.WithMessage("cannot exec in a stopped container")
+	}
+	return err
 }
 
 // join moves the thread into the container.
@@ -143,10 +153,7 @@ func (e *execution) join() error {
 		defer root.Close()
 	}
 	err := e.container.control(func(fd int) error { return unix.Setns(fd, joinable) })
-	if errors.Is(err, unix.ESRCH) {
-		return errdefs.ErrFailedPrecondition.WithMessage("cannot exec in a stopped container")
-	}
-	if err != nil {
+	if err = orStopped(err); err != nil {
 		return fmt.Errorf("join namespaces: %w", err)
 	}
 	if root != nil {
