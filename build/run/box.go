@@ -44,8 +44,6 @@ type box struct {
 	readOnly bool                // it shall not be written to
 	mounts   []spec.Mount        // on the root
 	sources  map[string]*os.File // detached mounts that these name
-	vault    *os.File            // what must never be on a disk
-	held     int                 // files in the vault
 	caches   map[string]*cache.Mount
 	views    []*layer.Root // for each mount asked for what it shows, where that is a tree of layers
 	written  []writtenLayer

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"strconv"
 	"sync"
 
 	"github.com/moby/buildkit/session"
@@ -71,20 +70,16 @@ func secretEnv(ctx context.Context, env *step.Env, wanted []*pb.SecretEnv) (out 
 	return out, nil
 }
 
-// keep puts something into the vault, which is in memory only, and mounts it.
+// keep puts something into a file system of its own, which is in memory only, and mounts it.
 func (b *box) keep(at string, mode, uid, gid uint32, readOnly bool, put func(path string) error) error {
-	if b.vault == nil {
-		vault, err := sys.MountMemory(map[string]string{"mode": "0700"})
-		if err != nil {
-			return fmt.Errorf("make a file system for secrets: %w", err)
-		}
-		b.vault = vault
-		b.push(vault.Close)
+	vault, err := sys.MountMemory(map[string]string{"mode": "0700"})
+	if err != nil {
+		return fmt.Errorf("make a file system for secrets: %w", err)
 	}
-	b.held++
-	name := strconv.Itoa(b.held)
-	path := fmt.Sprintf("/proc/self/fd/%d/%s", b.vault.Fd(), name)
-	err := put(path)
+	defer vault.Close()
+	const name = "kept"
+	path := fmt.Sprintf("/proc/self/fd/%d/%s", vault.Fd(), name)
+	err = put(path)
 	if err == nil {
 		err = b.own(path, uid, gid)
 	}
@@ -94,7 +89,7 @@ func (b *box) keep(at string, mode, uid, gid uint32, readOnly bool, put func(pat
 	if err != nil {
 		return fmt.Errorf("write %s: %w", at, err)
 	}
-	file, err := sys.CopyBelow(b.vault, name, b.runner.parts.Config.Dir)
+	file, err := sys.CopyBelow(vault, name, b.runner.parts.Config.Dir)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", at, err)
 	}
