@@ -57,7 +57,7 @@ var guests = map[string][]string{
 	"google.golang.org/genproto":             {"buildkit"},
 	"github.com/distribution/reference":      {"ref"},
 	"github.com/docker/cli":                  {"cli"},
-	"github.com/docker/go-units":             {"cmd", "container", "cli", "build", "forward"},
+	"github.com/docker/go-units":             {"cmd", "container", "layer", "cli", "build", "forward"},
 	"github.com/google/nftables":             {"network", "test"},
 	"github.com/klauspost/compress":          {"archive", "build", "testkit"},
 	"github.com/mdlayher/netlink":            {"network"},

@@ -74,10 +74,13 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 	if o.Layer == nil {
 		o.Layer = func(ctx context.Context, id string) error { return e.layers.Create(ctx, id, c.DiffIDs) }
 	}
+	if err := e.layers.Bound(c.ID, c.HostConfig.StorageOpt); err != nil {
+		return answer, err
+	}
+	undo.push(func() { e.layers.Delete(context.WithoutCancel(ctx), c.ID) })
 	if err := o.Layer(ctx, c.ID); err != nil {
 		return answer, fmt.Errorf("create writable layer: %w", err)
 	}
-	undo.push(func() { e.layers.Delete(context.WithoutCancel(ctx), c.ID) })
 
 	dir := c.Dir(e.parts.Config.Root)
 	if err := os.MkdirAll(dir, 0o710); err != nil {

@@ -120,6 +120,7 @@ func (e *Engine) start(ctx context.Context, c *container.Container, mode startMo
 	recording := begin(func() (*container.Container, error) { return e.recordJoin(c.ID, box.Sandbox, mode) })
 	undo.push(func() { e.forgetJoin(c) })
 	pid, err := sup.Create(ctx, config)
+	e.layers.Mounted(c.ID)
 	_, recordErr := recording.wait()
 	_, keepErr := keeping.wait()
 	if err := firstError(err, recordErr, keepErr); err != nil {

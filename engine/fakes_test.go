@@ -153,6 +153,10 @@ func (f fakeLayers) Look(_ context.Context, _ string, see func(*os.File) error) 
 	return see(dir)
 }
 
+func (f fakeLayers) Bound(string, map[string]string) error { return f.in(func() {}) }
+
+func (f fakeLayers) Mounted(string) {}
+
 func (f fakeLayers) Delete(_ context.Context, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -39,6 +39,8 @@ type layers interface {
 }
 
 type layerEnds interface {
+	Bound(id string, options map[string]string) error
+	Mounted(id string)
 	Delete(ctx context.Context, id string) error
 	Drop(ctx context.Context, id string) error
 	Writable() []string

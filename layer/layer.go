@@ -35,6 +35,7 @@ import (
 
 	"github.com/cove-containers/cove/layer/gate"
 	"github.com/cove-containers/cove/layer/mark"
+	"github.com/cove-containers/cove/layer/quota"
 	"github.com/cove-containers/cove/state"
 )
 
@@ -68,6 +69,7 @@ type Store struct {
 	measured  map[string]int64 // what trees take on disk, by path, as far as it was asked for
 	temporary map[string]bool  // folders half made or half deleted that somebody is at
 	gate      gate.Gate
+	quotas    *quota.Keeper
 }
 
 // layerRecord is what a layer's tree does not tell itself.
@@ -160,11 +162,17 @@ func (s *Store) open() (err error) {
 	if s.builts, err = state.NewTable[builtRecord](s.db, "built-layers"); err != nil {
 		return err
 	}
+	if s.quotas, err = quota.Open(s.root, s.db); err != nil {
+		return err
+	}
 	return s.repair()
 }
 
 // Limit sets bounds for layers that are unpacked from now on. To be called before anything else.
 func (s *Store) Limit(l Limits) { s.limits = l }
+
+// BoundAll limits what each writable layer takes on disk from now on that Bound says nothing of; 0 is no limit.
+func (s *Store) BoundAll(bytes int64) error { return s.quotas.Standard(bytes) }
 
 // Has tells whether the layer is there, whole.
 func (s *Store) Has(diffID digest.Digest) bool {

@@ -97,9 +97,11 @@ func (s *Store) empty(dir string) error {
 		return err
 	}
 	for name := range names {
+		left := s.quotas.Leaving(s.path(dir, name))
 		if err := removeTree(s.path(dir, name)); err != nil {
 			return err
 		}
+		left()
 	}
 	return nil
 }
@@ -115,6 +117,7 @@ func removeTree(path string) error {
 
 // discard deletes a tree; from the first moment on it is not at its place any more.
 func (s *Store) discard(parts ...string) error {
+	left := s.quotas.Leaving(s.path(parts...))
 	for {
 		gone := s.path("gone", strconv.FormatInt(s.gone.Add(1), 10))
 		end := s.begin(gone)
@@ -122,6 +125,7 @@ func (s *Store) discard(parts ...string) error {
 		if err == nil {
 			err = removeTree(gone)
 			end()
+			left()
 			return err
 		}
 		end()
@@ -214,6 +218,13 @@ func (s *Store) repairWritable() error {
 		if err != nil {
 			return err
 		}
+	}
+	trees := map[string]string{}
+	for id, record := range s.known.writable {
+		trees[id] = s.path("writable", record.tree(id))
+	}
+	if err := s.quotas.Repair(trees); err != nil {
+		return err
 	}
 	return s.dropUnwanted("writable", there, s.used())
 }

@@ -102,7 +102,12 @@ func (s *Store) join(key string) *mounted {
 
 // show mounts o for the first user of m; out is called when this one leaves.
 func (s *Store) show(key string, m *mounted, o overlaid, out func()) (*Root, error) {
-	m.once.Do(func() { m.as = o.as.String(); m.dir, m.err = o.mount() })
+	m.once.Do(func() {
+		s.quotas.Pause(key)
+		m.as = o.as.String()
+		m.dir, m.err = o.mount()
+		s.quotas.Resume(key)
+	})
 	var once sync.Once
 	leave := func() (err error) {
 		once.Do(func() {

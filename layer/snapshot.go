@@ -102,7 +102,11 @@ func (s *Store) Clone(ctx context.Context, id, from string, copied func()) error
 	if err := s.claim(id, next); err != nil {
 		return fmt.Errorf("create writable layer %s: %w", id, err)
 	}
-	if err := s.copyUpper(ctx, id, record.tree(from), copied); err != nil {
+	err = s.copyUpper(ctx, id, record.tree(from), copied)
+	if err == nil {
+		err = s.quotas.Enforce(id)
+	}
+	if err != nil {
 		s.abandon(id)
 		return fmt.Errorf("clone writable layer %s: %w", from, errors.Join(err, s.discard("writable", id)))
 	}
@@ -348,6 +352,10 @@ func (s *Store) copyUpper(ctx context.Context, tree, from string, copied func())
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
+	}
+	// A snapshot's copy does not count for the container.
+	if err := s.quotas.Mark(tree, s.path("writable", tree), s.path("writable", tree, "work"), s.upper(tree)); err != nil {
+		return err
 	}
 	dst, err := os.Open(s.upper(tree))
 	if err != nil {

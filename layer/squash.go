@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -20,6 +21,8 @@ func (s *Store) Squash(ctx context.Context, id string) error {
 		return nil
 	}
 	defer open()
+	s.quotas.Pause(id)
+	defer s.quotas.Resume(id)
 	for {
 		s.mu.Lock()
 		record, known := s.known.writable[id]
@@ -33,6 +36,10 @@ func (s *Store) Squash(ctx context.Context, id string) error {
 		s.mu.Unlock()
 		if !known || at < 0 || err != nil {
 			return err
+		}
+		err = errors.Join(s.quotas.Belongs(id, s.path("writable", trees[at])), s.quotas.Belongs(id, s.path("writable", trees[at+1])))
+		if err != nil {
+			return fmt.Errorf("merge trees of writable layer %s: %w", id, err)
 		}
 		if err := s.merge(ctx, trees[at+1], trees[at], below); err != nil {
 			return fmt.Errorf("merge trees of writable layer %s: %w", id, err)

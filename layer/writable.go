@@ -26,11 +26,19 @@ func (s *Store) Create(_ context.Context, id string, diffIDs []digest.Digest) er
 	return s.create(id, writableRecord{DiffIDs: slices.Clone(diffIDs)})
 }
 
+// Bound limits what the writable layer id will take on disk, as a container's storage options say. It is to be called before
+// the layer is made, by whatever call; Delete ends it in any case. What lies below the layer does not count.
+func (s *Store) Bound(id string, options map[string]string) error { return s.quotas.Bound(id, options) }
+
 func (s *Store) create(id string, record writableRecord) error {
 	if err := s.claim(id, record); err != nil {
 		return fmt.Errorf("create writable layer %s: %w", id, err)
 	}
-	if err := s.makeWritable(id, record); err != nil {
+	err := s.makeWritable(id, record)
+	if err == nil {
+		err = s.quotas.Enforce(id)
+	}
+	if err != nil {
 		s.abandon(id)
 		return fmt.Errorf("create writable layer %s: %w", id, errors.Join(err, s.discard("writable", id)))
 	}
@@ -73,6 +81,9 @@ func (s *Store) makeWritable(id string, record writableRecord) error {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
+	}
+	if err := s.quotas.Mark(id, s.path("writable", tree), work, upper); err != nil {
+		return err
 	}
 	to, err := os.Open(upper)
 	if err != nil {
@@ -127,9 +138,10 @@ func (s *Store) writable(id string) (writableRecord, error) {
 
 // Overlay returns what overlayfs needs for the writable layer id: the layers below, topmost first, and its own two
 // directories. It is for whoever has the layer for himself from now on: it waits until nobody else writes into it, and
-// what Root has mounted is not handed out any more.
+// what Root has mounted is not handed out any more. The layer has no limit until Mounted is called.
 func (s *Store) Overlay(id string) (lower []string, upper, work string, err error) {
 	s.quiet(id)
+	s.quotas.Pause(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if record, ok := s.known.built[id]; ok && record.Bare {
@@ -139,6 +151,10 @@ func (s *Store) Overlay(id string) (lower []string, upper, work string, err erro
 	o, err := s.overlay(id)
 	return o.lower, o.upper, o.work, err
 }
+
+// Mounted tells that what Overlay gave is mounted, or will not be: the layer's limit holds from here on. Overlayfs makes a
+// directory whenever it mounts, and a layer that is full would be mounted without being writable: not even for deleting.
+func (s *Store) Mounted(id string) { s.quotas.Resume(id) }
 
 // overlay is Overlay for callers that hold the lock and the layer.
 func (s *Store) overlay(id string) (overlaid, error) {
@@ -184,9 +200,9 @@ func (s *Store) Writable() []string {
 // is free.
 func (s *Store) Delete(_ context.Context, id string) error {
 	if _, err := s.writable(id); err != nil {
-		return nil
+		return s.quotas.End(id)
 	}
-	if err := s.db.Update(s.forgetting(id)); err != nil {
+	if err := errors.Join(s.quotas.Lift(id), s.db.Update(s.forgetting(id))); err != nil {
 		return fmt.Errorf("delete writable layer %s: %w", id, err)
 	}
 	return s.deleteTree(id)
@@ -197,6 +213,9 @@ func (s *Store) Delete(_ context.Context, id string) error {
 func (s *Store) Drop(_ context.Context, id string) error {
 	if _, err := s.writable(id); err != nil {
 		return nil
+	}
+	if err := s.quotas.Lift(id); err != nil {
+		return err
 	}
 	s.db.Later(s.forgetting(id))
 	return s.deleteTree(id)
@@ -218,7 +237,7 @@ func (s *Store) forgetting(id string) func(*state.Tx) error {
 				return err
 			}
 		}
-		return s.owners.DeleteIn(tx, id)
+		return errors.Join(s.quotas.ForgetIn(tx, id), s.owners.DeleteIn(tx, id))
 	}
 }
 

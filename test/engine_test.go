@@ -22,8 +22,11 @@ import (
 	"github.com/cove-containers/cove/testkit"
 )
 
-// binaries builds the three programs once and returns their folder.
+// binaries builds the three programs once and returns their folder, which may be given where there is no compiler.
 var binaries = sync.OnceValues(func() (string, error) {
+	if given := os.Getenv("COVE_TEST_PROGRAMS"); given != "" {
+		return given, nil
+	}
 	dir, err := os.MkdirTemp("", "cove-bin-")
 	if err != nil {
 		return "", err
@@ -46,7 +49,9 @@ func TestMain(m *testing.M) {
 			fmt.Println("FAIL: a program that no test's engine has started:", r)
 			code = max(code, 1)
 		}
-		os.RemoveAll(dir)
+		if dir != os.Getenv("COVE_TEST_PROGRAMS") {
+			os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }

@@ -12,7 +12,7 @@ import (
 // keys names the file's key of each flag where the two differ.
 var keys = map[string]string{
 	"host": "hosts", "insecure-registry": "insecure-registries", "registry-mirror": "registry-mirrors", "log-opt": "log-opts",
-	"dns-opt": "dns-opts", "default-address-pool": "default-address-pools", "default-network-opt": "default-network-opts", "exec-opt": "exec-opts", "label": "labels",
+	"dns-opt": "dns-opts", "default-address-pool": "default-address-pools", "default-network-opt": "default-network-opts", "exec-opt": "exec-opts", "storage-opt": "storage-opts", "label": "labels",
 	"default-ulimit": "default-ulimits", "add-runtime": "runtimes", "cdi-spec-dir": "cdi-spec-dirs", "host-gateway-ip": "host-gateway-ips",
 	"authorization-plugin": "authorization-plugins", "node-generic-resource": "node-generic-resources", "feature": "features",
 }
@@ -56,6 +56,7 @@ func (s *settings) addDaemon(f *pflag.FlagSet) {
 	f.StringVar(&s.tlsKey, "tlskey", "/etc/cove/key.pem", "Path to TLS key file")
 	f.StringArrayVar(&s.labels, "label", nil, "Set key=value labels to the daemon")
 	f.StringVarP(&s.storageDriver, "storage-driver", "s", "overlay2", "Storage driver to use")
+	f.StringArrayVar(&s.storageOptions, "storage-opt", nil, "Storage driver options (overlay2.size=SIZE: what the files of a container may take)")
 	f.BoolVar(&s.experimental, "experimental", false, "Tell clients that experimental features are enabled, also where there is no criu for the only ones, checkpoints")
 	f.StringVar(&s.metricsAddr, "metrics-addr", "", "Set address and port to serve the metrics api on, /metrics for Prometheus")
 	f.IntVar(&s.oomScore, "oom-score-adjust", 0, "Set the oom_score_adj for the daemon")

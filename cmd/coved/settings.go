@@ -66,6 +66,7 @@ type settings struct {
 	metricsAddr                  string
 	oomScore                     int
 	storageDriver                string
+	storageOptions               []string
 	usernsRemap                  string
 	cdiDirs                      []string
 	builder                      builderSettings
@@ -123,6 +124,7 @@ func (s *settings) check() error {
 		func() error { _, err := s.poolList(); return err },
 		func() error { _, err := s.networkDefaults(); return err },
 		func() error { _, err := s.ulimitList(); return err },
+		func() error { _, err := s.layerSize(); return err },
 		func() error { _, err := s.shmBytes(); return err },
 		s.checkDefaultNetwork,
 		func() error { _, err := addresses(s.dns); return err },
@@ -207,6 +209,24 @@ func (s *settings) checkRuntimes() error {
 		err = fmt.Errorf("specified default runtime '%s' does not exist", s.defaultRuntime)
 	}
 	return err
+}
+
+// layerSize is what the files of a container may take that is made without a size of its own, in bytes; 0 is any.
+func (s *settings) layerSize() (size int64, err error) {
+	for _, option := range s.storageOptions {
+		key, value, ok := strings.Cut(option, "=")
+		switch key = strings.ToLower(strings.TrimSpace(key)); {
+		case !ok:
+			return 0, fmt.Errorf("unable to parse storage-opt key/value: %s", option)
+		case key == "overlay2.size":
+			if size, err = units.RAMInBytes(strings.TrimSpace(value)); err != nil {
+				return 0, err
+			}
+		case key != "overlay2.override_kernel_check":
+			return 0, fmt.Errorf("overlay2: unknown option %s", key)
+		}
+	}
+	return size, nil
 }
 
 func (s *settings) runtimePaths() (map[string]string, error) {

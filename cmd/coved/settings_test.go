@@ -29,6 +29,7 @@ func TestFileAndFlags(t *testing.T) {
 		"default-address-pools": [{"base": "10.0.0.0/8", "size": 24}],
 		"runtimes": {"runc": {"path": "/usr/bin/runc"}, "youki": {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "/usr/bin/youki"}}}, "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 64, "Hard": 128}},
 		"max-concurrent-downloads": 3, "max-concurrent-uploads": 5, "dns": ["1.1.1.1"], "exec-opts": ["native.cgroupdriver=systemd"],
+		"storage-opts": ["overlay2.size=1g"],
 		"registry-listen": ["localhost"], "registry-htpasswd": "/h", "registry-token": true, "registry-gc-interval": "1h",
 		"registry-quota": ["1GB", "team/**=2GB"],
 		"default-network-opts": {"bridge": {"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1", "a": "b=c"}}
@@ -42,6 +43,9 @@ func TestFileAndFlags(t *testing.T) {
 	}
 	if !s.debug || !slices.Equal(s.hosts, []string{"unix:///x.sock", "tcp://127.0.0.1:1"}) || s.dataRoot != "/d" || s.execRoot != "/e" || s.mtu != 1400 {
 		t.Errorf("%+v", s)
+	}
+	if size, err := s.layerSize(); err != nil || size != 1<<30 {
+		t.Errorf("containers take %d: %v", size, err)
 	}
 	if c.LogOptions["max-size"] != "1m" || c.LogOptions["max-file"] != "3" || c.Runtimes["runc"] != "/usr/bin/runc" || c.Runtimes["crun"] != "/usr/bin/crun" || c.Runtimes["youki"] != "/usr/bin/youki" || c.Ulimits[0].Hard != 128 || c.DNS[0].String() != "1.1.1.1" {
 		t.Errorf("%+v", c)
@@ -88,6 +92,9 @@ func TestRefusedSettings(t *testing.T) {
 		{file: `{}`, args: []string{"--add-runtime", "cove=/x"}, want: "is reserved"},
 		{file: `{}`, args: []string{"--default-ulimit", "nofile=2:1"}, want: "soft limit must be less than or equal to hard limit"},
 		{file: `{}`, args: []string{"--storage-driver", "zfs"}, want: "only overlay2 is"},
+		{file: `{}`, args: []string{"--storage-opt", "overlay2.size=nope"}, want: "invalid size: 'nope'"},
+		{file: `{}`, args: []string{"--storage-opt", "overlay2.size"}, want: "unable to parse storage-opt key/value"},
+		{file: `{"storage-opts": ["dm.basesize=1g"]}`, want: "overlay2: unknown option dm.basesize"},
 		{file: `{"log-driver": "nope"}`, want: "no log driver named 'nope' is registered"},
 		{file: `{"log-opts": {"bad": "1"}}`, want: "bad"},
 		{file: `{"registry-mirrors": ["ftp://x"]}`, want: "invalid mirror"},
@@ -195,14 +202,14 @@ func TestAllOfDockerd(t *testing.T) {
 		iptables ipv6 label live-restore log-driver log-format log-level log-opt max-concurrent-downloads max-concurrent-uploads
 		max-download-attempts metrics-addr mtu network-control-plane-mtu network-diagnostic-port no-new-privileges no-proxy node-generic-resource
 		nri-opts oom-score-adjust pidfile raw-logs registry-mirror rootless seccomp-profile selinux-enabled shutdown-timeout storage-driver
-		swarm-default-advertise-addr tls tlscacert tlscert tlskey tlsverify userland-proxy userland-proxy-path userns-remap validate version
+		storage-opt swarm-default-advertise-addr tls tlscacert tlscert tlskey tlsverify userland-proxy userland-proxy-path userns-remap validate version
 		allow-nondistributable-artifacts api-cors-header`) {
 		if s.flags.Lookup(flag) == nil {
 			t.Errorf("no flag --%s", flag)
 		}
 	}
 	for _, key := range strings.Fields(`authorization-plugins default-address-pools default-network-opts default-ulimits dns-opts exec-opts features
-		host-gateway-ips hosts insecure-registries labels log-opts node-generic-resources registry-mirrors runtimes builder`) {
+		host-gateway-ips hosts insecure-registries labels log-opts node-generic-resources registry-mirrors runtimes storage-opts builder`) {
 		if byKey[key] == nil {
 			t.Errorf("no key %q", key)
 		}

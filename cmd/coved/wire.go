@@ -258,6 +258,10 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 		return parts, err
 	}
 	parts.Layers.Limit(layer.Limits{Bytes: maxLayerBytes, Entries: maxLayerEntries})
+	bound, _ := s.layerSize()
+	if err := parts.Layers.BoundAll(bound); err != nil {
+		return parts, err
+	}
 	if parts.Images, err = image.Open(db, blobs, registries, parts.Layers, parts.Bus.Image); err != nil {
 		return parts, err
 	}

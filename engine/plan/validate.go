@@ -153,8 +153,6 @@ func validateModes(_ *ct.Config, h *ct.HostConfig) error {
 		return invalid("SHM size can not be less than 0")
 	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:
 		return invalid("Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
-	case len(h.StorageOpt) > 0:
-		return invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
 	}
 	if _, empty := h.Annotations[""]; empty {
 		return invalid("invalid Annotations: the empty string is not permitted as an annotation key")
