@@ -158,7 +158,7 @@ func Value(w io.Writer, layout string, v any) error {
 		return &ParseError{err}
 	}
 	var b bytes.Buffer
-	failed := t.Execute(&b, v)
+	failed := t.Execute(&b, plain(v))
 	b.WriteByte('\n')
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return err
@@ -187,7 +187,7 @@ func NewInspector(layout string) (*Inspector, error) {
 // Add shows one object.
 func (i *Inspector) Add(typed any, raw []byte) error {
 	var b bytes.Buffer
-	if err := i.template.Execute(&b, typed); err != nil {
+	if err := i.template.Execute(&b, plain(typed)); err != nil {
 		b.Reset()
 		if raw == nil || i.raw(&b, raw) != nil {
 			if raw != nil {
