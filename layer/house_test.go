@@ -33,9 +33,9 @@ func newHouse(t testing.TB) *house {
 		t.Skip("needs root: owners, devices, overlayfs")
 	}
 	h := &house{t: t, dir: t.TempDir(), tars: map[digest.Digest][]byte{}}
-	mounts, fds := countMounts(t), countFDs(t)
+	mounts, fds := countMounts(t, h.dir), countFDs(t)
 	t.Cleanup(func() {
-		if got := countMounts(t); got != mounts {
+		if got := countMounts(t, h.dir); got != mounts {
 			t.Errorf("%d mounts became %d", mounts, got)
 		}
 		if got := countFDs(t); got > fds {
@@ -62,13 +62,14 @@ func (h *house) reopen() {
 	}
 }
 
-func countMounts(t testing.TB) int {
+// countMounts counts those that have to do with folder dir: others come and go.
+func countMounts(t testing.TB, dir string) int {
 	t.Helper()
 	raw, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bytes.Count(raw, []byte("\n"))
+	return bytes.Count(raw, []byte(dir))
 }
 
 func countFDs(t testing.TB) int {

@@ -33,7 +33,7 @@ func TestRun(t *testing.T) {
 	if exit := w.wait(s); exit.Code != 42 || exit.Signal != 0 || exit.OOMKilled || time.Since(exit.At) > time.Minute {
 		t.Errorf("exit %+v", exit)
 	}
-	if got := w.logged(cfg); got != "out\nerr\nlast\n" && got != "err\nout\nlast\n" && got != "out\nlast\nerr\n" {
+	if got := w.logged(cfg); got != "out\nerr\nlast" && got != "err\nout\nlast" && got != "out\nlasterr\n" {
 		t.Errorf("log %q", got)
 	}
 	stdout, stderr, err := split(both)

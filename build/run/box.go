@@ -40,7 +40,9 @@ type box struct {
 	as         *sys.Mapping     // of layers
 
 	net      lan
-	tree     *os.File            // the root
+	tree     *os.File            // the root, which the step's mounts are put on
+	root     *layer.Root         // what it shows, without them,
+	selected string              // at this path
 	readOnly bool                // it shall not be written to
 	mounts   []spec.Mount        // on the root
 	sources  map[string]*os.File // detached mounts that these name
@@ -184,7 +186,7 @@ func (b *box) show(i int, m *pb.Mount, view *layer.Root, at string) error {
 	}
 	b.push(tree.Close)
 	if at == pb.RootMount {
-		b.tree = tree
+		b.tree, b.selected, b.root = tree, m.Selector, view
 		return nil
 	}
 	b.detached(tree, spec.Mount{Target: at, ReadOnly: m.Readonly})

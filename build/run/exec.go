@@ -175,7 +175,7 @@ func unsuccessful(c command, err error) error {
 
 // finish makes layers of what was written, without what was made to mount on, when everything is unmounted.
 func (b *box) finish(ctx context.Context, stubs []runtime.Stub) (step.Outcome, error) {
-	unstub(b.tree, stubs)
+	b.unstub(stubs)
 	if err := b.close(); err != nil {
 		return step.Outcome{}, err
 	}

@@ -312,3 +312,41 @@ func TestOutputsInOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestStubsGoBeforeTheMounts has somebody else keep a step's mounts: what was made to mount on goes all the same.
+func TestStubsGoBeforeTheMounts(t *testing.T) {
+	k := newKit(t, t.TempDir(), false)
+	const mark = "kept-by-another"
+	var kept *os.File
+	heard := k.env.Out
+	k.env.Out = func(stream int, p []byte) {
+		heard(stream, p)
+		if kept == nil {
+			kept = mountsOf(t, mark)
+		}
+	}
+	t.Cleanup(func() { kept.Close() })
+	pile, _ := k.run(shell("echo "+mark+"; head -c 200000 /dev/zero; echo 1 >/x", &pb.Mount{Input: -1, Dest: "/t", Output: -1, MountType: pb.MountType_TMPFS}))
+	if got := k.packed(pile); got != "x" {
+		t.Errorf("the layer has %s", got)
+	}
+}
+
+// mountsOf opens the mount namespace of the process that has mark on its command line. It stays while its output is not read.
+func mountsOf(t *testing.T, mark string) *os.File {
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, file := range commands {
+		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), mark) {
+			ns, err := os.Open(filepath.Join(filepath.Dir(file), "ns/mnt"))
+			if err != nil {
+				t.Error(err)
+			}
+			return ns
+		}
+	}
+	t.Errorf("no process has %s on its command line", mark)
+	return nil
+}

@@ -16,7 +16,7 @@ func (b *box) failed(ctx context.Context, mounts []*pb.Mount, in []step.Ref, stu
 	if ctx.Err() != nil {
 		return cause
 	}
-	unstub(b.tree, stubs)
+	b.unstub(stubs)
 	if err := b.close(); err != nil {
 		return cause
 	}

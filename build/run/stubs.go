@@ -13,8 +13,14 @@ import (
 )
 
 // unstub removes from a root what was made there to mount something on, unless it is in use by now, and gives the folders
-// that it was made in the times they had. What cannot be removed stays: the process may have made something else of it.
-func unstub(root *os.File, stubs []runtime.Stub) {
+// that it was made in the times they had. What cannot be removed stays: the process may have made something else of it. The step's
+// mounts may be there for a moment after its last process, so the root is looked at where they are not.
+func (b *box) unstub(stubs []runtime.Stub) {
+	root, err := sys.OpenPathInRoot(b.root.Dir, b.selected, true)
+	if err != nil {
+		return
+	}
+	defer root.Close()
 	for _, s := range slices.Backward(stubs) {
 		dir, err := sys.OpenPathInRoot(root, s.Dir, false)
 		if err != nil {
