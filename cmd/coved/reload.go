@@ -30,18 +30,18 @@ func (d *daemon) reload(args []string, level *slog.LevelVar, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	if err := d.networks.Allow(allowed); err != nil {
+	next, err := engineConfig(fresh)
+	if err != nil {
 		return err
 	}
 	if err := d.registries.Configure(fresh.insecure, fresh.mirrors); err != nil {
 		return err
 	}
-	level.Set(fresh.level.Level())
-	d.images.Limit(cmp.Or(fresh.downloads, image.Downloads), cmp.Or(fresh.uploads, image.Uploads), cmp.Or(fresh.attempts, image.Attempts))
-	next, err := engineConfig(fresh)
-	if err != nil {
+	if err := d.networks.Allow(allowed); err != nil { // the kernel's refusal: what the file says is right
 		return err
 	}
+	level.Set(fresh.level.Level())
+	d.images.Limit(cmp.Or(fresh.downloads, image.Downloads), cmp.Or(fresh.uploads, image.Uploads), cmp.Or(fresh.attempts, image.Attempts))
 	told := fresh.told()
 	log.Info("reload the configuration", "file", fresh.configFile, "settings", told)
 	d.engine.Reload(func(c *engine.Config) {
