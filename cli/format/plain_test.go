@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -57,8 +58,12 @@ func TestPlain(t *testing.T) {
 		}
 	}
 	net := network.Inspect{Network: network.Network{IPAM: network.IPAM{Config: []network.IPAMConfig{{Subnet: netip.MustParsePrefix("10.0.0.0/8")}}}}}
+	shown, err := NewInspector(`{{range .IPAM.Config}}[{{.Subnet}}|{{.IPRange}}|{{.Gateway}}]{{end}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var b bytes.Buffer
-	if err := Value(&b, `{{range .IPAM.Config}}[{{.Subnet}}|{{.IPRange}}|{{.Gateway}}]{{end}}`, net); err != nil || b.String() != "[10.0.0.0/8||]\n" {
+	if err := errors.Join(shown.Add(net, nil), shown.Flush(&b)); err != nil || b.String() != "[10.0.0.0/8||]\n" {
 		t.Errorf("%q, %v", b.String(), err)
 	}
 }

@@ -158,7 +158,7 @@ func Value(w io.Writer, layout string, v any) error {
 		return &ParseError{err}
 	}
 	var b bytes.Buffer
-	failed := t.Execute(&b, plain(v))
+	failed := t.Execute(&b, v)
 	b.WriteByte('\n')
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return err
