@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -43,19 +42,7 @@ func (c *creation) runHooks() error {
 // runStartHooks runs the hooks that belong between Start and the program, inside the container but with the
 // runtime's privileges.
 func (c *Container) runStartHooks(hooks []specs.Hook, state specs.State) error {
-	if len(hooks) == 0 {
-		return nil
-	}
-	text, err := json.Marshal(state)
-	if err != nil {
-		return fmt.Errorf("describe container to hooks: %w", err)
-	}
-	for i, h := range hooks {
-		if err := c.runStartHook(h, text); err != nil {
-			return fmt.Errorf("error running startContainer hook #%d: %w", i, err)
-		}
-	}
-	return nil
+	return hook.Each("startContainer", hooks, state, c.runStartHook)
 }
 
 func (c *Container) runStartHook(h specs.Hook, state []byte) error {

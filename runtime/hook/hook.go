@@ -13,8 +13,13 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Run runs hooks in their order with the state on their standard input; the first that fails ends it.
+// Run runs hooks as programs of the host with the state on their standard input.
 func Run(kind string, hooks []specs.Hook, state specs.State) error {
+	return Each(kind, hooks, state, run)
+}
+
+// Each has run carry out hooks in their order, with the state as text; the first that fails ends it.
+func Each(kind string, hooks []specs.Hook, state specs.State, run func(h specs.Hook, state []byte) error) error {
 	if len(hooks) == 0 {
 		return nil
 	}
