@@ -13,29 +13,19 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/cove-containers/cove/runtime/checkpoint"
+	"github.com/cove-containers/cove/testkit"
 )
 
-// criu finds a criu that can keep and restore a process on this kernel, by trying.
+// criu is the criu that keeps and restores processes on this kernel.
 func criu(t *testing.T) string {
 	t.Helper()
 	needRoot(t)
+	if why := testkit.WorkingCriu(); why != nil {
+		t.Skip("needs a criu that works on this kernel: ", why)
+	}
 	program, err := exec.LookPath("criu")
 	if err != nil {
-		t.Skip("needs criu: ", err)
-	}
-	dir := t.TempDir()
-	p := exec.Command("setsid", "sleep", "1000")
-	if err := p.Start(); err != nil {
 		t.Fatal(err)
-	}
-	defer func() {
-		_ = p.Process.Kill()
-		_ = p.Wait()
-	}()
-	o := CheckpointOptions{Criu: program, Images: dir, LeaveRunning: true}
-	if err := checkpoint.Dump(checkpoint.Source{Pid: p.Process.Pid}, o); err != nil {
-		t.Skip("needs a criu that works on this kernel: ", err)
 	}
 	return program
 }

@@ -1,43 +1,12 @@
 package test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 )
-
-// workingCriu tells why there is no criu that can keep and restore a process on this kernel, by having it do so: what
-// versions and features say about that is not enough.
-var workingCriu = sync.OnceValue(func() error {
-	criu, err := exec.LookPath("criu")
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "cove-criu-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	p := exec.Command("setsid", "sleep", "1000")
-	if err := p.Start(); err != nil {
-		return err
-	}
-	defer func() {
-		p.Process.Kill()
-		p.Wait()
-	}()
-	for _, args := range [][]string{{"dump", "--tree", fmt.Sprint(p.Process.Pid)}, {"restore", "--restore-detached"}} {
-		if out, err := exec.Command(criu, append(args, "--images-dir", dir)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("criu %s: %w: %s", args[0], err, out)
-		}
-		p.Wait()
-	}
-	return nil
-})
 
 // TestCheckpointsRefused: what cannot be kept or restored is said, whoever's fault it is; the container goes on, and nothing
 // is left. This criu can do nothing.

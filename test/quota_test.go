@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cove-containers/cove/sys"
+	"github.com/cove-containers/cove/testkit"
 )
 
 // fills writes three megabytes, in a layer that may be full, and then twelve.
@@ -41,13 +42,7 @@ func limits(t *testing.T, folder string) (all []string) {
 func TestStorageSize(t *testing.T) {
 	needRoot(t)
 	images(t)
-	folders := filepath.SplitList(os.Getenv("COVE_TEST_PROJECTS"))
-	if len(folders) == 0 {
-		t.Skip("needs folders on file systems that keep limits of projects: COVE_TEST_PROJECTS; scripts/vm-test has some")
-	}
-	for _, folder := range folders {
-		t.Run(filepath.Base(folder), func(t *testing.T) { testStorageSize(t, folder) })
-	}
+	testkit.OnProjects(t, testStorageSize)
 }
 
 func testStorageSize(t *testing.T, folder string) {

@@ -112,7 +112,7 @@ func runScript(t *testing.T, d door, script string) {
 			if name != "criu" {
 				return name == d.name, nil
 			}
-			why := workingCriu()
+			why := testkit.WorkingCriu()
 			if why != nil {
 				t.Log(why)
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cove-containers/cove/state"
 	"github.com/cove-containers/cove/sys"
+	"github.com/cove-containers/cove/testkit"
 )
 
 func open(t *testing.T, root string) *Keeper {
@@ -60,10 +61,7 @@ func TestOptions(t *testing.T) {
 
 // TestUnsupported: without limits of projects nothing is bounded, and who asks for it is told so.
 func TestUnsupported(t *testing.T) {
-	root := t.TempDir()
-	if dir, err := os.Open(root); err != nil || sys.LimitsProjects(sys.Borrow(dir)) {
-		t.Skip("this file system keeps limits of projects: ", err)
-	}
+	root := testkit.SmallDisk(t, "8") // of a kind that keeps no limits of projects
 	k := open(t, root)
 	if err := k.Bound("a", map[string]string{"size": "x"}); err == nil || !strings.Contains(err.Error(), "--storage-opt is supported only for overlay over xfs") {
 		t.Errorf("a size: %v", err)
@@ -87,13 +85,7 @@ func TestUnsupported(t *testing.T) {
 
 // TestRepair: a limit holds after a crash at any moment, and on another file system than it was made on.
 func TestRepair(t *testing.T) {
-	folders := filepath.SplitList(os.Getenv("COVE_TEST_PROJECTS"))
-	if len(folders) == 0 {
-		t.Skip("needs folders on file systems that keep limits of projects: COVE_TEST_PROJECTS; scripts/vm-test has some")
-	}
-	for _, folder := range folders {
-		t.Run(filepath.Base(folder), func(t *testing.T) { testRepair(t, folder) })
-	}
+	testkit.OnProjects(t, testRepair)
 }
 
 func testRepair(t *testing.T, folder string) {

@@ -399,7 +399,7 @@ func TestEntryBesideAnInitSystem(t *testing.T) {
 func TestEntryOfAGroupThatIsGone(t *testing.T) {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	parts := strings.SplitN(strings.Split(string(text), "\n")[0], ":", 3)
 	if len(parts) < 3 || parts[1] == "" {
