@@ -178,10 +178,10 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 		if health == nil || !c.State.Alive() {
 			health = initialHealth(c)
 		}
-		paused := c.State.Status == ct.StatePaused
+		paused := e.frozen(c)
 		c.State = c.State.Begin(sup.Pid(), c.State.StartedAt, health)
 		c.Started = true
-		if paused || e.frozen(c) {
+		if paused {
 			c.State = c.State.With(ct.StatePaused)
 		}
 		return nil
@@ -197,14 +197,17 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 	return nil
 }
 
-// frozen tells whether the container's processes are paused, whatever the record says.
+// frozen tells whether the container's processes are paused. The kernel knows; the record, which is written a moment later, may be
+// of before the last pause or of before its end, and counts only where the kernel cannot be asked.
 func (e *Engine) frozen(c *container.Container) bool {
 	group, err := runtime.OpenCgroup(e.cgroupPath(c))
-	if err != nil {
-		return false
+	if err == nil {
+		frozen, failed := group.Frozen()
+		if failed == nil {
+			return frozen
+		}
 	}
-	frozen, err := group.Frozen()
-	return err == nil && frozen
+	return c.State.Status == ct.StatePaused
 }
 
 // takeUpCommands finds the commands that ran in the container while there was no daemon.

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cove-containers/cove/runtime"
 )
 
 // everything prints what the files of a container are that the engine has no part in: names, modes, owners, times to the
@@ -87,6 +89,53 @@ func TestSnapshotOfTwoGigabytes(t *testing.T) {
 		}
 		t.Error("rolled back, the tree has less than it had")
 	}
+}
+
+// TestPausedIsWhatTheKernelSays: after a crash a container is paused if it is, whatever had been written by then.
+func TestPausedIsWhatTheKernelSays(t *testing.T) {
+	needRoot(t)
+	images(t)
+	e := newEngine(t)
+	e.Start()
+	e.Load("busybox")
+	e.Run("cove", "run", "-d", "--name", "c", "busybox", "sleep", "1000")
+	groups, err := os.ReadFile("/proc/" + e.Run("cove", "inspect", "-f", "{{.State.Pid}}", "c") + "/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var path string
+	for line := range strings.Lines(string(groups)) {
+		if parts := strings.SplitN(strings.TrimSpace(line), ":", 3); parts[1] == "freezer" || parts[1] == "" && path == "" {
+			path = parts[2]
+		}
+	}
+	group, err := runtime.OpenCgroup(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := func(want string) {
+		t.Helper()
+		e.Start()
+		if got := e.Run("cove", "inspect", "-f", "{{.State.Status}} {{.State.Paused}}", "c"); got != want {
+			t.Errorf("the container is %s, want %s", got, want)
+		}
+	}
+	e.Run("cove", "pause", "c")
+	e.Stop() // writes all it knows
+	again("paused true")
+	e.Kill()
+	if err := group.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	again("running false")
+	e.Run("cove", "exec", "c", "true")
+	e.Kill()
+	if err := group.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	again("paused true")
+	e.Run("cove", "unpause", "c")
+	e.Run("cove", "exec", "c", "true")
 }
 
 // TestKilledWhileCapturing kills the daemon while images and snapshots are made of a running container, which must go on

@@ -15,7 +15,7 @@ func (c *Cgroup) Freeze() error { return c.setFrozen(true) }
 // Thaw lets frozen processes go on.
 func (c *Cgroup) Thaw() error { return c.setFrozen(false) }
 
-// Frozen tells whether the processes are frozen.
+// Frozen tells whether the processes are frozen, or on their way there: whoever wanted that may be gone.
 func (c *Cgroup) Frozen() (bool, error) {
 	dir, file := c.freezer()
 	if dir == "" {
@@ -25,7 +25,7 @@ func (c *Cgroup) Frozen() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return s == "FROZEN" || s == "1", nil
+	return s == "FROZEN" || s == "FREEZING" || s == "1", nil
 }
 
 // freezer is where the group is frozen; on the older hierarchies only a controller can.
