@@ -215,10 +215,15 @@ func TestBuildxDebug(t *testing.T) {
 	c.expect("left\r")
 	c.expect("spoken 0/t")
 	c.write("exit\n")
-	c.expect("Switched IO")
+	prompt := func() { // what is typed before belongs to a process that ends
+		c.expect("Switched IO")
+		c.expect("(buildx) ")
+	}
+	prompt()
 	c.write("exec cat /left\r")
 	c.expect("started. Press")
 	c.expect("left\r")
+	prompt()
 	c.write("exit\r")
 	c.expect("failed to solve: process")
 	in.Close()
