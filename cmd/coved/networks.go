@@ -29,24 +29,18 @@ func (s *settings) networkDefaults() (map[string]map[string]string, error) {
 	return out, network.CheckDefaults(out)
 }
 
-// pool is one range that networks take their subnets from.
-type pool struct {
-	base netip.Prefix
-	size int
-}
-
-func (s *settings) poolList() ([]pool, error) {
-	var out []pool
+func (s *settings) poolList() ([]network.Pool, error) {
+	var out []network.Pool
 	for _, text := range s.pools {
-		var p pool
+		var p network.Pool
 		fields, err := pairs(strings.Split(text, ","))
 		if err == nil {
-			p.base, err = netip.ParsePrefix(fields["base"])
+			p.Base, err = netip.ParsePrefix(fields["base"])
 		}
 		if err == nil {
-			p.size, err = strconv.Atoi(fields["size"])
+			p.Size, err = strconv.Atoi(fields["size"])
 		}
-		if err != nil || p.size < p.base.Bits() || p.size > p.base.Addr().BitLen() {
+		if err != nil || p.Size < p.Base.Bits() || p.Size > p.Base.Addr().BitLen() {
 			return nil, fmt.Errorf("invalid default address pool %q: it must be base=CIDR,size=BITS", text)
 		}
 		out = append(out, p)
@@ -180,10 +174,7 @@ func networkConfig(s *settings, log *slog.Logger) network.Config {
 	c.BIP, c.Range, c.Gateway.V4, _ = s.side(false)
 	c.BIP6, c.Range6, c.Gateway.V6, _ = s.side(true)
 	c.Marked, _ = s.mark32()
-	pools, _ := s.poolList()
-	for _, p := range pools {
-		c.Pools = append(c.Pools, network.Pool{Base: p.base, Size: p.size})
-	}
+	c.Pools, _ = s.poolList()
 	c.PublishAllow, _ = network.ParseRanges(strings.Join(s.publishAllow, ","))
 	c.HostIP, _ = netip.ParseAddr(s.ip)
 	c.Defaults, _ = s.networkDefaults()
