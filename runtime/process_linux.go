@@ -275,20 +275,9 @@ func duplicate(io IO, preserve int) (stdio [3]*os.File, err error) {
 	return stdio, nil
 }
 
-// aboveStandard duplicates f without touching its mode, to a number the process does not use.
+// aboveStandard duplicates f to a number the process does not use.
 func aboveStandard(f *os.File, preserve int) (*os.File, error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	fd, dupErr := -1, error(nil)
-	err = raw.Control(func(old uintptr) {
-		fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3+preserve)
-	})
-	if err := errors.Join(err, dupErr); err != nil {
-		return nil, fmt.Errorf("duplicate %s: %w", f.Name(), err)
-	}
-	return sys.FD(fd).File(f.Name()), nil
+	return sys.DuplicateFrom(f, 3+preserve)
 }
 
 func closeAll(files []*os.File) {

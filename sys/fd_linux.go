@@ -2,6 +2,7 @@ package sys
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -21,6 +22,20 @@ func Borrow(f *os.File) FD { return FD(f.Fd()) }
 
 // File turns the descriptor into an os.File, which closes it from now on.
 func (d FD) File(name string) *os.File { return os.NewFile(uintptr(d), name) }
+
+// DuplicateFrom is another descriptor of the same open file, numbered least or above. Other than Borrow it leaves f's mode alone.
+func DuplicateFrom(f *os.File, least int) (*os.File, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd, failed := -1, error(nil)
+	err = raw.Control(func(old uintptr) { fd, failed = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, least) })
+	if err := errors.Join(err, failed); err != nil {
+		return nil, fmt.Errorf("duplicate %s: %w", f.Name(), err)
+	}
+	return FD(fd).File(f.Name()), nil
+}
 
 // Close closes the descriptor; NoFD is no error.
 func (d FD) Close() error {

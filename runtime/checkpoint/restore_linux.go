@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -147,16 +146,11 @@ func (p Place) inherit(r record) (files []inherited, err error) {
 			add(key, f)
 			continue
 		}
-		raw, err := f.SyscallConn()
+		copied, err := sys.DuplicateFrom(f, 0)
 		if err != nil {
 			return files, err
 		}
-		copied, copyErr := sys.NoFD, error(nil)
-		err = raw.Control(func(fd uintptr) { copied, copyErr = sys.FD(fd).Duplicate() })
-		if err := errors.Join(err, copyErr); err != nil {
-			return files, err
-		}
-		add(key, copied.File(key))
+		add(key, copied)
 	}
 	return files, nil
 }
