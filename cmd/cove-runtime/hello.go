@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // hello is the program of the built-in image: it prints what a container sees of itself.
@@ -92,22 +94,19 @@ func statusField(name string) string {
 
 // rootSeen tells of how many layers the root is made; how an overlay lists them differs between kernels.
 func rootSeen() string {
-	raw, _ := os.ReadFile("/proc/self/mountinfo")
-	for _, line := range strings.Split(string(raw), "\n") {
-		f := strings.Fields(line)
-		if len(f) < 5 || f[4] != "/" {
+	mounts, _ := sys.MountsOf("self")
+	for _, m := range mounts {
+		if m.Point != "/" {
 			continue
 		}
-		_, super, _ := strings.Cut(line, " - ")
-		kind, _, _ := strings.Cut(super, " ")
-		layers := strings.Count(super, "lowerdir+=")
+		layers := strings.Count(m.Options, "lowerdir+=")
 		if layers == 0 {
-			if _, list, ok := strings.Cut(super, "lowerdir="); ok {
+			if _, list, ok := strings.Cut(m.Options, "lowerdir="); ok {
 				list, _, _ = strings.Cut(list, ",")
 				layers = strings.Count(list, ":") + 1
 			}
 		}
-		return fmt.Sprintf("%s of %d read-only layers and a writable one", kind, layers)
+		return fmt.Sprintf("%s of %d read-only layers and a writable one", m.Kind, layers)
 	}
 	return "unknown"
 }

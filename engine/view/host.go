@@ -1,11 +1,12 @@
 package view
 
 import (
-	"bufio"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // host is what the machine can do and what it is called.
@@ -120,23 +121,15 @@ func osRelease(text string) map[string]string {
 
 // fileSystemOf is the type of the file system that holds path.
 func fileSystemOf(path string) string {
-	table, err := os.Open("/proc/self/mountinfo")
+	mounts, err := sys.MountsOf("self")
 	if err != nil {
 		return "unknown"
 	}
-	defer table.Close()
 	best, kind := -1, "unknown"
-	lines := bufio.NewScanner(table)
-	for lines.Scan() {
-		left, right, ok := strings.Cut(lines.Text(), " - ")
-		fields, after := strings.Fields(left), strings.Fields(right)
-		if !ok || len(fields) < 5 || len(after) == 0 {
-			continue
-		}
-		at := fields[4]
-		below := path == at || at == "/" || strings.HasPrefix(path, at+"/")
-		if below && len(at) >= best {
-			best, kind = len(at), after[0]
+	for _, m := range mounts {
+		below := path == m.Point || m.Point == "/" || strings.HasPrefix(path, m.Point+"/")
+		if below && len(m.Point) >= best {
+			best, kind = len(m.Point), m.Kind
 		}
 	}
 	return kind

@@ -1,8 +1,6 @@
 package cgroup
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // hierarchy is one tree of control groups of the host.
@@ -58,32 +58,27 @@ var thisHost = sync.OnceValues(func() (host, error) {
 func readHost(mountinfo io.Reader) (host, error) {
 	var old, unified []hierarchy
 	seen := map[string]bool{}
-	lines := bufio.NewScanner(mountinfo)
-	for lines.Scan() {
-		if !bytes.Contains(lines.Bytes(), []byte(" - cgroup")) {
+	mounts, err := sys.ReadMounts(mountinfo)
+	if err != nil {
+		return host{}, err
+	}
+	for _, m := range mounts {
+		if m.Root != "/" || m.Options == "" {
 			continue
 		}
-		before, after, _ := strings.Cut(lines.Text(), " - ")
-		place, what := strings.Fields(before), strings.Fields(after)
-		if len(place) < 6 || len(what) < 3 || place[3] != "/" {
+		if m.Kind == "cgroup2" {
+			unified = append(unified, hierarchy{mount: m.Point})
 			continue
 		}
-		mount := unescape(place[4])
-		if what[0] == "cgroup2" {
-			unified = append(unified, hierarchy{mount: mount})
-			continue
-		}
-		h := hierarchy{name: filepath.Base(mount), mount: mount, controllers: controllersOf(what[2])}
+		h := hierarchy{name: filepath.Base(m.Point), mount: m.Point, controllers: controllersOf(m.Options)}
 		key := strings.Join(h.controllers, ",")
-		if what[0] != "cgroup" || seen[key] || key == "" {
+		if m.Kind != "cgroup" || seen[key] || key == "" {
 			continue
 		}
 		seen[key] = true
 		old = append(old, h)
 	}
 	switch {
-	case lines.Err() != nil:
-		return host{}, lines.Err()
 	case len(old) > 0:
 		return host{hierarchies: old}, nil
 	case len(unified) > 0:
@@ -106,14 +101,6 @@ func controllersOf(options string) []string {
 		}
 	}
 	return out
-}
-
-// unescape undoes mountinfo's octal escapes.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 // Unified tells whether the host has the unified hierarchy (cgroup v2) alone.

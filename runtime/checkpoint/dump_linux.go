@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"bufio"
 	"cmp"
 	"fmt"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // Source is a running container.
@@ -43,7 +44,7 @@ func Dump(s Source, o Options) error {
 	if apart, err := ownNamespace(s.Pid, "user"); err != nil || apart {
 		return cmp.Or(err, error(errUsers))
 	}
-	mounts, err := mountsOf(s.Pid)
+	mounts, err := sys.MountsOf(strconv.Itoa(s.Pid))
 	if err != nil {
 		return err
 	}
@@ -150,52 +151,28 @@ func fileKey(name string) (key, mount string, err error) {
 
 // foreignProgram is what the first process runs where that is none of the container's own, which makes it the runtime's
 // init; else nil.
-func foreignProgram(pid int, mounts []mount) (*program, error) {
+func foreignProgram(pid int, mounts []sys.Mount) (*program, error) {
 	exe := "/proc/" + strconv.Itoa(pid) + "/exe"
 	key, in, err := fileKey(exe)
-	if err != nil || slices.ContainsFunc(mounts, func(m mount) bool { return m.id == in }) {
+	if err != nil || slices.ContainsFunc(mounts, func(m sys.Mount) bool { return m.ID == in }) {
 		return nil, err
 	}
 	digest, err := digestOf(exe)
 	return &program{Key: key, Digest: digest}, err
 }
 
-// mount is a line of a process's mountinfo.
-type mount struct{ id, device, place string }
-
-func mountsOf(pid int) (all []mount, err error) {
-	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		words := strings.Fields(lines.Text())
-		if len(words) < 6 {
-			continue
-		}
-		all = append(all, mount{id: words[0], device: words[2], place: unescape.Replace(words[4])})
-	}
-	return all, lines.Err()
-}
-
-// unescape is how mountinfo writes what would end a word.
-var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-
 // external lists the places of the mounts that are not the container's alone. What shows a file system that is, as
 // parts of proc do that are mounted once more to protect them, is the container's, too.
-func external(all []mount, own []string) (places []string) {
+func external(all []sys.Mount, own []string) (places []string) {
 	mine := map[string]bool{}
 	for _, m := range all {
-		if slices.Contains(own, m.place) {
-			mine[m.device] = true
+		if slices.Contains(own, m.Point) {
+			mine[m.Device] = true
 		}
 	}
 	for _, m := range all {
-		if m.place != "/" && !mine[m.device] && !slices.Contains(places, m.place) {
-			places = append(places, m.place)
+		if m.Point != "/" && !mine[m.Device] && !slices.Contains(places, m.Point) {
+			places = append(places, m.Point)
 		}
 	}
 	return places
