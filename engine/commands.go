@@ -16,6 +16,8 @@ const (
 	commandKept = 5 * time.Minute
 	// sweepEvery is how often those that ended long ago are dropped.
 	sweepEvery = 30 * time.Second
+	// beginTime is how long whoever needs a command that runs waits for its start.
+	beginTime = 10 * time.Second
 )
 
 // command is one exec: a process prepared or run in a container.
@@ -28,6 +30,7 @@ type command struct {
 	pid     int
 	code    *int
 	endedAt time.Time
+	begun   chan struct{} // closed when it runs or cannot
 	// ended is closed when the exit code is known.
 	ended chan struct{}
 }
@@ -83,6 +86,7 @@ func (x *command) started(pid int) {
 	defer x.mu.Unlock()
 	if x.state == starting {
 		x.state, x.pid = running, pid
+		close(x.begun)
 	}
 }
 
@@ -92,6 +96,9 @@ func (x *command) end(code int) (first bool) {
 	defer x.mu.Unlock()
 	if x.state == ended {
 		return false
+	}
+	if x.state != running {
+		close(x.begun)
 	}
 	x.state, x.code, x.endedAt = ended, &code, time.Now()
 	close(x.ended)
@@ -109,7 +116,7 @@ func newCommands() *commands { return &commands{byID: map[string]*command{}} }
 
 // add takes in a command, and now and then drops those that ended long ago.
 func (cs *commands) add(x *command) {
-	x.ended = make(chan struct{})
+	x.begun, x.ended = make(chan struct{}), make(chan struct{})
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.byID[x.ID] = x

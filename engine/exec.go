@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
@@ -27,16 +28,8 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, request ct.ExecCrea
 	if err := canExec(c); err != nil {
 		return "", err
 	}
-	if len(request.Cmd) == 0 {
-		return "", errdefs.ErrInvalidArgument.WithMessage("No exec command specified")
-	}
-	if _, err := plan.DetachKeys(request.DetachKeys); err != nil {
-		return "", errdefs.ErrInvalidArgument.WithMessage("Invalid escape keys (" + request.DetachKeys + ") provided")
-	}
-	for _, entry := range request.Env {
-		if entry == "" || entry[0] == '=' {
-			return "", errdefs.ErrInvalidArgument.WithMessage("invalid environment variable: " + entry)
-		}
+	if err := plan.CheckExec(request); err != nil {
+		return "", err
 	}
 	x := &command{ID: newID(), ContainerID: c.ID, Request: request}
 	e.commands.add(x)
@@ -242,7 +235,7 @@ func tellExecFailure(conn Conn, x *command, err error) error {
 	return errors.Join(err, conn.CloseWrite())
 }
 
-// ExecResize sets the size of the command's terminal.
+// ExecResize sets the size of the command's terminal. Clients ask as soon as they have asked for the start: it waits for that.
 func (e *Engine) ExecResize(ctx context.Context, execID string, height, width uint) error {
 	x, err := e.commands.get(execID)
 	if err != nil {
@@ -252,11 +245,17 @@ func (e *Engine) ExecResize(ctx context.Context, execID string, height, width ui
 	if r == nil {
 		return notRunning(x.ContainerID)
 	}
-	x.mu.Lock()
-	alive := x.state == running
-	x.mu.Unlock()
-	if !alive {
+	select {
+	case <-x.begun:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(beginTime):
+		return errdefs.ErrInternal.WithMessage("timeout waiting for exec session ready")
+	}
+	select {
+	case <-x.ended:
 		return errdefs.ErrInvalidArgument.WithMessage("exec process is not started")
+	default:
 	}
 	return r.sup.Resize(ctx, x.ID, uint16(width), uint16(height))
 }
@@ -267,9 +266,9 @@ func (e *Engine) ExecInspect(ctx context.Context, execID string) (ct.ExecInspect
 	if err != nil {
 		return ct.ExecInspectResponse{}, err
 	}
-	keys, err := plan.DetachKeys(x.Request.DetachKeys)
-	if err != nil {
-		return ct.ExecInspectResponse{}, err
+	keys := []byte{} // those that were asked for
+	if x.Request.DetachKeys != "" {
+		keys, _ = plan.DetachKeys(x.Request.DetachKeys)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
@@ -32,8 +33,18 @@ func TestExec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	early := make(chan error, 1)
+	go func() { early <- e.ExecResize(ctx, x, 24, 80) }() // it waits for the start, however late that comes
+	select {
+	case err := <-early:
+		t.Fatal("resized before it started:", err)
+	case <-time.After(20 * time.Millisecond):
+	}
 	if err := e.ExecStart(ctx, x, ExecStartOptions{Detach: true}); err != nil {
 		t.Fatal(err)
+	}
+	if err := <-early; err != nil && !errdefs.IsInvalidArgument(err) { // it may have ended already
+		t.Error(err)
 	}
 	eventually(t, "exit code 5", func() bool {
 		got, err := e.ExecInspect(ctx, x)

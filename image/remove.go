@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/containerd/errdefs"
 	it "github.com/moby/moby/api/types/image"
@@ -171,13 +172,20 @@ func (r removal) changes(all map[string]record) map[string]*record {
 
 // finishRemoval frees what is not needed any more and tells what was done.
 func (s *Store) finishRemoval(ctx context.Context, r removal) []it.DeleteResponse {
+	if r.deletes {
+		s.sweepQuietly(ctx)
+	}
+	return s.announce(r)
+}
+
+// announce tells whoever listens what was done, and lists it.
+func (s *Store) announce(r removal) []it.DeleteResponse {
 	out := []it.DeleteResponse{}
 	for _, name := range r.untag {
 		out = append(out, it.DeleteResponse{Untagged: familiar(name)})
 		s.emit("untag", r.id.String(), map[string]string{"name": r.id.String()})
 	}
 	if r.deletes {
-		s.sweepQuietly(ctx)
 		out = append(out, it.DeleteResponse{Deleted: r.id.String()})
 		s.emit("delete", r.id.String(), map[string]string{"name": r.id.String()})
 	}
@@ -221,6 +229,7 @@ func (s *Store) Prune(ctx context.Context, f api.Filters) (it.PruneReport, error
 	}
 	freed, err := s.Sweep(ctx)
 	report.SpaceReclaimed = uint64(freed)
+	s.emit("prune", "", map[string]string{"reclaimed": strconv.FormatUint(report.SpaceReclaimed, 10)})
 	if errdefs.IsUnavailable(err) {
 		err = nil
 	}
@@ -242,11 +251,5 @@ func (s *Store) pruneOne(img *Image) ([]it.DeleteResponse, error) {
 	if err != nil || !r.deletes {
 		return nil, err
 	}
-	var out []it.DeleteResponse
-	for _, name := range r.untag {
-		out = append(out, it.DeleteResponse{Untagged: familiar(name)})
-		s.emit("untag", r.id.String(), map[string]string{"name": r.id.String()})
-	}
-	s.emit("delete", r.id.String(), map[string]string{"name": r.id.String()})
-	return append(out, it.DeleteResponse{Deleted: r.id.String()}), nil
+	return s.announce(r), nil
 }

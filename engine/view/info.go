@@ -34,7 +34,10 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 	id, name := v.Self()
 	i := st.Info{
 		ID: id, Images: len(images), Driver: storageDriver,
-		DriverStatus: [][2]string{{"Backing Filesystem", fileSystemOf(cfg.Root)}, {"Mounted", "in the container's mount namespace"}},
+		DriverStatus: [][2]string{
+			{"driver-type", "io.containerd.snapshotter.v1"}, // how clients know a store of images that keeps indexes and takes OCI archives
+			{"Backing Filesystem", fileSystemOf(cfg.Root)}, {"Mounted", "in the container's mount namespace"},
+		},
 		Plugins: st.PluginsInfo{
 			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"},
 		},
@@ -48,7 +51,7 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 		KernelVersion:   oneLine("/proc/sys/kernel/osrelease"), OperatingSystem: h.system, OSVersion: h.systemVersion,
 		OSType: goruntime.GOOS, Architecture: architecture(), NCPU: goruntime.NumCPU(), MemTotal: h.memory,
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: v.registries(),
-		DockerRootDir: cfg.Root, Name: name, Labels: cfg.Labels, ServerVersion: release.Version,
+		DockerRootDir: cfg.Root, Name: name, Labels: cfg.Labels, ServerVersion: api.DockerRelease,
 		HTTPProxy: proxy("HTTP_PROXY"), HTTPSProxy: proxy("HTTPS_PROXY"), NoProxy: proxy("NO_PROXY"),
 		Runtimes: map[string]st.RuntimeWithStatus{}, DefaultRuntime: cfg.DefaultRuntime,
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
@@ -180,7 +183,7 @@ func proxy(name string) string {
 	return value
 }
 
-// Version tells the versions of everything.
+// Version tells the versions of everything. Cove's own is that of the components.
 func (v *View) Version(ctx context.Context) (st.VersionResponse, error) {
 	kernel := oneLine("/proc/sys/kernel/osrelease")
 	details := map[string]string{
@@ -189,7 +192,7 @@ func (v *View) Version(ctx context.Context) (st.VersionResponse, error) {
 		"BuildTime": buildTime(),
 	}
 	return st.VersionResponse{
-		Platform: st.PlatformInfo{Name: "Cove"}, Version: release.Version, APIVersion: api.Version, MinAPIVersion: api.MinVersion,
+		Platform: st.PlatformInfo{Name: "Cove"}, Version: api.DockerRelease, APIVersion: api.Version, MinAPIVersion: api.MinVersion,
 		Os: goruntime.GOOS, Arch: goruntime.GOARCH, GitCommit: release.Commit, GoVersion: goruntime.Version(), KernelVersion: kernel, BuildTime: buildTime(), Experimental: v.experimental(),
 		Components: []st.ComponentVersion{
 			{Name: "Engine", Version: release.Version, Details: details},
