@@ -21,7 +21,7 @@ func (e *Engine) NetworkRequest(c *container.Container) network.Request {
 		Mode: string(h.NetworkMode), Name: c.Name, Networks: c.Wished,
 		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
 		Ports: h.PortBindings, Exposed: c.Config.ExposedPorts, PublishAll: h.PublishAllPorts, Annotations: h.Annotations,
-		Resolv: e.etc.ResolvOf(c), Linked: e.etc.Kin(c),
+		Resolv: e.etc.ResolvOf(c), Linked: e.etc.Kin(c), NoIPv6: e.etc.NoIPv6(c),
 	}
 	if c.Config.NetworkDisabled {
 		r.Mode, r.Networks = nt.NetworkNone, nil

@@ -2,7 +2,7 @@ package network
 
 import (
 	"net"
-	"os"
+	"net/netip"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -47,16 +47,21 @@ func (k *Keeper) fit(r *ready, wish *nt.EndpointSettings) error {
 	return k.announce(r.lan, ns, now)
 }
 
-// claim takes addresses on l: those wanted, or at least those that must be. What is only kept ready gives way.
-func (k *Keeper) claim(l *lan, want, must ipam.Pair) (ipam.Pair, error) {
+// claim takes addresses on l: those wanted, or at least those that must be, with noIPv6 of IPv4 alone where l has that. What is only kept
+// ready gives way.
+func (k *Keeper) claim(l *lan, want, must ipam.Pair, noIPv6 bool) (ipam.Pair, error) {
+	space := l.space
+	if noIPv6 && space.V4 != nil {
+		space.V6, want.V6, must.V6 = nil, netip.Addr{}, netip.Addr{}
+	}
 	if want != must {
-		if got, err := l.space.Take(want); err == nil {
+		if got, err := space.Take(want); err == nil {
 			return got, nil
 		}
 	}
 	var have ipam.Pair
 	for again := k.scarce(l); ; {
-		got, err := l.space.Complete(have, must)
+		got, err := space.Complete(have, must)
 		if err == nil {
 			return got, nil
 		}
@@ -72,6 +77,10 @@ func (k *Keeper) claim(l *lan, want, must ipam.Pair) (ipam.Pair, error) {
 			return ipam.Pair{}, err
 		}
 		have = ipam.PairOf(append(have.All(), more.All()...)...)
+		if space.V6 == nil {
+			l.space.V6.Free(have.V6)
+			have.V6 = netip.Addr{}
+		}
 	}
 }
 
@@ -122,10 +131,10 @@ func (k *Keeper) yield(l *lan, want ipam.Pair) ipam.Pair {
 	return had.Without(rest)
 }
 
-// takeReady gives a namespace that is on l: one made ahead, unless it is the container's own or its device is to have a name of
-// its own.
-func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string, own *os.File) (r *ready, err error) {
-	if own != nil && device == "" {
+// takeReady gives a namespace that is on l: one made ahead, unless it is the container's own, has not IPv6, or its device is to have a
+// name of its own.
+func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string, req Request) (r *ready, err error) {
+	if device == "" && (req.Own != nil || req.NoIPv6 && l.space.V6 != nil) {
 		device = l.settings.Prefix + "0"
 	}
 	if device == "" {
@@ -139,11 +148,11 @@ func (k *Keeper) takeReady(l *lan, want, must ipam.Pair, device string, own *os.
 		}
 		want, device = must, l.settings.Prefix+"0"
 	}
-	addresses, err := k.claim(l, want, must)
+	addresses, err := k.claim(l, want, must, req.NoIPv6)
 	if err != nil {
 		return nil, err
 	}
-	return k.makeWith(l, addresses, device, own)
+	return k.makeWith(l, addresses, device, req.Own)
 }
 
 // unhook takes a namespace off a network: its device goes at once, its addresses a moment later.

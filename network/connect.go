@@ -9,6 +9,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 
 	"github.com/cove-containers/cove/network/bridge"
+	"github.com/cove-containers/cove/network/option"
 	"github.com/cove-containers/cove/network/publish"
 )
 
@@ -32,7 +33,7 @@ func (k *Keeper) Connect(ctx context.Context, containerID, ref string, req Reque
 		}
 	}
 	wish := req.Networks[name]
-	if err := validEndpoint(name, wish); err != nil {
+	if err := option.CheckEndpoint(name, predefined(name), wish); err != nil {
 		return nil, err
 	}
 	ns, err := bridge.EnterNamespace(req.NetNS)
@@ -43,7 +44,7 @@ func (k *Keeper) Connect(ctx context.Context, containerID, ref string, req Reque
 	now := m.clone()
 	err = k.forward()
 	if err == nil {
-		err = k.attach(ns, now, wished{name, wish})
+		err = k.attach(ns, now, wished{name, wish}, req.NoIPv6)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("failed to set up container networking: %w", err)

@@ -37,6 +37,8 @@ type Request struct {
 	Linked []Linked
 	// Resolv is what the container asks of name resolution.
 	Resolv ResolvInput
+	// NoIPv6 tells that it has turned IPv6 off: it has no address of it where there is one of IPv4 to have.
+	NoIPv6 bool
 	// NetNS is the namespace of the other container for mode "container:ID", where it is handed back in the sandbox,
 	// and the container's own for Connect and Disconnect.
 	NetNS *os.File
@@ -89,7 +91,7 @@ func (k *Keeper) Validate(req Request) error {
 		return nil
 	}
 	for network, e := range req.Networks {
-		if err := validEndpoint(network, e); err != nil {
+		if err := option.CheckEndpoint(network, predefined(network), e); err != nil {
 			return err
 		}
 	}
@@ -98,47 +100,6 @@ func (k *Keeper) Validate(req Request) error {
 	}
 	_, err := publish.Wishes(req.published(), k.defaultHostIP(), false)
 	return err
-}
-
-// validEndpoint refuses what no network can give, and what Docker refuses on the networks that every engine has.
-func validEndpoint(network string, e *nt.EndpointSettings) error {
-	if e == nil {
-		return nil
-	}
-	faults := invalidAddresses(e.IPAMConfig)
-	if c := e.IPAMConfig; predefined(network) && c != nil && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
-		faults = append(faults, "user specified IP address is supported on user defined networks only")
-	}
-	if predefined(network) && len(e.Aliases) > 0 {
-		faults = append(faults, "network-scoped aliases are only supported for user-defined networks")
-	}
-	if _, err := option.ReadEndpoint(e.DriverOpts); err != nil {
-		faults = append(faults, err.Error())
-	}
-	if len(faults) == 0 {
-		return nil
-	}
-	return errdefs.ErrInvalidArgument.WithMessage(
-		fmt.Sprintf("invalid config for network %s: invalid endpoint settings:\n%s", network, strings.Join(faults, "\n")))
-}
-
-// invalidAddresses tells in Docker's words which of the addresses an endpoint cannot have.
-func invalidAddresses(c *nt.EndpointIPAMConfig) (faults []string) {
-	if c == nil {
-		return nil
-	}
-	if a := c.IPv4Address; a.IsValid() && (!a.Is4() || a.IsUnspecified()) {
-		faults = append(faults, "invalid IPv4 address: "+a.String())
-	}
-	if a := c.IPv6Address; a.IsValid() && (!a.Is6() || a.Is4In6() || a.Zone() != "" || a.IsUnspecified()) {
-		faults = append(faults, "invalid IPv6 address: "+a.String())
-	}
-	for _, a := range c.LinkLocalIPs {
-		if !a.IsLinkLocalUnicast() || a.Is4In6() || a.Zone() != "" {
-			faults = append(faults, "invalid link-local IP address: "+a.String())
-		}
-	}
-	return faults
 }
 
 func predefined(network string) bool {
@@ -273,7 +234,7 @@ func (k *Keeper) joinLans(box *Sandbox, m *member, wanted []wished, req Request)
 	if err := k.forward(); err != nil {
 		return err
 	}
-	r, err := k.joinFirst(m, wanted[0], req.Own)
+	r, err := k.joinFirst(m, wanted[0], req)
 	if err != nil {
 		return fmt.Errorf("join network %s: %w", wanted[0].network, err)
 	}
@@ -285,7 +246,7 @@ func (k *Keeper) joinLans(box *Sandbox, m *member, wanted []wished, req Request)
 		}
 	}()
 	for _, w := range wanted[1:] {
-		if err := k.attach(r.ns, m, w); err != nil {
+		if err := k.attach(r.ns, m, w, req.NoIPv6); err != nil {
 			return fmt.Errorf("join network %s: %w", w.network, err)
 		}
 	}
@@ -340,7 +301,7 @@ func (k *Keeper) real(name string) (*lan, error) {
 }
 
 // joinFirst takes a namespace that is on the network already.
-func (k *Keeper) joinFirst(m *member, w wished, own *os.File) (*ready, error) {
+func (k *Keeper) joinFirst(m *member, w wished, req Request) (*ready, error) {
 	l, err := k.real(w.network)
 	if err != nil {
 		return nil, err
@@ -352,7 +313,7 @@ func (k *Keeper) joinFirst(m *member, w wished, own *os.File) (*ready, error) {
 	if want.IsValid() {
 		k.graves.hasten(l, want)
 	}
-	r, err := k.takeReady(l, want, must, wishedOptions(w.EndpointSettings).Device, own)
+	r, err := k.takeReady(l, want, must, wishedOptions(w.EndpointSettings).Device, req)
 	if err != nil {
 		return nil, err
 	}
@@ -366,7 +327,7 @@ func (k *Keeper) joinFirst(m *member, w wished, own *os.File) (*ready, error) {
 }
 
 // attach puts a namespace that is in use on one more network. The default route stays as it is.
-func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished) error {
+func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished, noIPv6 bool) error {
 	l, err := k.real(w.network)
 	if err != nil {
 		return err
@@ -378,7 +339,7 @@ func (k *Keeper) attach(ns *bridge.Namespace, m *member, w wished) error {
 	if want.IsValid() {
 		k.graves.hasten(l, want)
 	}
-	addresses, err := k.claim(l, want, must)
+	addresses, err := k.claim(l, want, must, noIPv6)
 	if err != nil {
 		return err
 	}

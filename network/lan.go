@@ -426,7 +426,7 @@ func (k *Keeper) port(l *lan, addresses ipam.Pair, inside string) bridge.Port {
 		p.Alias = addresses.V6.String()
 	}
 	if !l.closed {
-		p.Gateways = l.routers.All()
+		p.Gateways = l.routers.For(addresses).All()
 	}
 	if l.parent != nil {
 		p.Name, p.Alias = "", ""

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -145,7 +146,7 @@ func (s Settings) hosts(c *container.Container, endpoints map[string]*nt.Endpoin
 func (s Settings) hostsInput(c *container.Container, endpoints map[string]*nt.EndpointSettings) HostsInput {
 	in := HostsInput{
 		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
-		Extra: c.HostConfig.ExtraHosts, HostGateways: s.HostGateways(),
+		Extra: c.HostConfig.ExtraHosts, HostGateways: s.HostGateways(), NoIPv6: s.NoIPv6(c),
 	}
 	for _, name := range slices.Sorted(maps.Keys(endpoints)) {
 		for _, a := range []netip.Addr{endpoints[name].IPAddress, endpoints[name].GlobalIPv6Address} {
@@ -155,6 +156,12 @@ func (s Settings) hostsInput(c *container.Container, endpoints map[string]*nt.En
 		}
 	}
 	return in
+}
+
+// NoIPv6 tells whether a container has turned IPv6 off, also on its loopback.
+func (s Settings) NoIPv6(c *container.Container) bool {
+	off, _ := strconv.Atoi(strings.TrimSpace(c.HostConfig.Sysctls["net.ipv6.conf.all.disable_ipv6"]))
+	return off != 0
 }
 
 func hostsOfHost(in HostsInput) ([]byte, error) {

@@ -53,6 +53,17 @@ func (p Pair) Or(other Pair) Pair {
 	return Pair{V4: first(other.V4, p.V4), V6: first(other.V6, p.V6)}
 }
 
+// For is the pair without addresses of a family that the other has none of.
+func (p Pair) For(other Pair) Pair {
+	if !other.V4.IsValid() {
+		p.V4 = netip.Addr{}
+	}
+	if !other.V6.IsValid() {
+		p.V6 = netip.Addr{}
+	}
+	return p
+}
+
 func first(a, b netip.Addr) netip.Addr {
 	if a.IsValid() {
 		return a

@@ -100,7 +100,9 @@ func (n *Network) set(driver, key, text string) (err error) {
 	}
 	switch key {
 	case Bridge:
-		n.Bridge, err = device(text, text)
+		if text != "" {
+			n.Bridge, err = device(text, text)
+		}
 	case ICC:
 		n.ICC, err = flag(key, text)
 	case Masquerade:
@@ -183,59 +185,6 @@ func other(key, text string) error {
 		return invalid("unknown option of a network: %s", key)
 	}
 	return nil
-}
-
-// Endpoint is what the options of an endpoint say.
-type Endpoint struct {
-	// Device is the name of the container's device, "" for one of the engine's choice.
-	Device string
-	// Sysctls are settings below /proc/sys/net, in which IFNAME stands for the device.
-	Sysctls map[string]string
-	Routing bool
-}
-
-// Options of endpoints.
-const (
-	deviceName = "com.docker.network.endpoint.ifname"
-	sysctls    = "com.docker.network.endpoint.sysctls"
-)
-
-// ReadEndpoint reads the options of an endpoint. Errors are errdefs.ErrInvalidArgument.
-func ReadEndpoint(options map[string]string) (e Endpoint, err error) {
-	var errs []error
-	for _, key := range slices.Sorted(maps.Keys(options)) {
-		text := options[key]
-		var err error
-		switch {
-		case key == deviceName:
-			e.Device, err = device(text, text)
-		case key == Routing:
-			e.Routing, err = flag(key, text)
-		case key == sysctls:
-			e.Sysctls, err = readSysctls(text)
-		case strings.HasPrefix(key, "cove."):
-			err = invalid("unknown option of an endpoint: %s", key)
-		}
-		errs = append(errs, err)
-	}
-	return e, errors.Join(errs...)
-}
-
-// readSysctls reads "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.…"; command lines may have made all of it small letters.
-func readSysctls(text string) (map[string]string, error) {
-	out := map[string]string{}
-	for entry := range strings.SplitSeq(text, ",") {
-		name, value, ok := strings.Cut(entry, "=")
-		parts := strings.Split(strings.TrimSpace(name), ".")
-		if !ok || len(parts) != 5 || parts[0] != "net" || !slices.Contains([]string{"ipv4", "ipv6", "mpls"}, parts[1]) ||
-			!strings.EqualFold(parts[3], "IFNAME") || slices.Contains(parts, "") || strings.ContainsRune(name, '/') {
-			return nil, invalid("unrecognised network interface sysctl '%s'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', "+
-				"'X' must be 'ipv4', 'ipv6' or 'mpls'", entry)
-		}
-		parts[3] = "IFNAME"
-		out[strings.Join(parts[1:], "/")] = value
-	}
-	return out, nil
 }
 
 func flag(key, text string) (bool, error) {

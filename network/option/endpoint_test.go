@@ -1,4 +1,4 @@
-package network
+package option
 
 import (
 	"net/netip"
@@ -19,7 +19,7 @@ func TestEndpointsOfPredefinedNetworks(t *testing.T) {
 		{&nt.EndpointSettings{Aliases: []string{"a"}}, "network-scoped aliases are only supported for user-defined networks"},
 		{&nt.EndpointSettings{IPAMConfig: &nt.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr("1.2.3.4")}}, "user specified IP address is supported on user defined networks only"},
 	} {
-		err := validEndpoint("bridge", tc.e)
+		err := CheckEndpoint("bridge", true, tc.e)
 		if tc.want == "" {
 			if err != nil {
 				t.Errorf("%+v: %v", tc.e, err)
