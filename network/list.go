@@ -158,6 +158,7 @@ func (k *Keeper) List(filters api.Filters) ([]nt.Inspect, error) {
 	}
 	k.mu.Unlock()
 	var all []nt.Inspect
+	called, id := filters.Matcher("name"), filters.Matcher("id")
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		r, kind := records[name], "custom"
 		if predefined(name) {
@@ -168,20 +169,12 @@ func (k *Keeper) List(filters api.Filters) ([]nt.Inspect, error) {
 			continue
 		}
 		if !filters.Exact("driver", r.Driver) || !filters.Exact("scope", "local") || !filters.Exact("type", kind) ||
-			!contains(filters, "name", name) || !contains(filters, "id", r.ID) || !filters.Labels("label", r.Labels) {
+			!called(name) || !id(r.ID) || !filters.Labels("label", r.Labels) {
 			continue
 		}
 		all = append(all, k.inspect(name))
 	}
 	return all, nil
-}
-
-// contains tells whether one of the filter's values is part of value, or the filter was not given.
-func contains(f api.Filters, filter, value string) bool {
-	if !f.Has(filter) {
-		return true
-	}
-	return slices.ContainsFunc(f.Get(filter), func(part string) bool { return strings.Contains(value, part) })
 }
 
 // Warnings tell what on this host is in the way of containers' networks.
