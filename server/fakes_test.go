@@ -15,6 +15,7 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 	et "github.com/moby/moby/api/types/events"
 	it "github.com/moby/moby/api/types/image"
+	nt "github.com/moby/moby/api/types/network"
 	st "github.com/moby/moby/api/types/system"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -107,8 +108,8 @@ type fakeContainers struct {
 func (f fakeContainers) ContainerList(context.Context, engine.ListOptions) ([]ct.Summary, error) {
 	return f.list, f.err
 }
-func (f fakeContainers) ContainerInspect(context.Context, string, bool) (ct.InspectResponse, error) {
-	return f.inspect, f.err
+func (f fakeContainers) ContainerInspect(context.Context, string, bool) (api.Container, error) {
+	return api.Container{InspectResponse: f.inspect, WishedMAC: nt.HardwareAddr{2, 0, 0, 0, 0, 7}}, f.err
 }
 func (f fakeContainers) ContainerTop(context.Context, string, string) (ct.TopResponse, error) {
 	return ct.TopResponse{}, f.err

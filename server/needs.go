@@ -105,7 +105,7 @@ type Execs interface {
 // Containers tells what containers there are and how they fare.
 type Containers interface {
 	ContainerList(ctx context.Context, o engine.ListOptions) ([]ct.Summary, error)
-	ContainerInspect(ctx context.Context, ref string, size bool) (ct.InspectResponse, error)
+	ContainerInspect(ctx context.Context, ref string, size bool) (api.Container, error)
 	ContainerTop(ctx context.Context, ref, psArgs string) (ct.TopResponse, error)
 	ContainerChanges(ctx context.Context, ref string) ([]ct.FilesystemChange, error)
 	ContainersPrune(ctx context.Context, f api.Filters) (ct.PruneReport, error)

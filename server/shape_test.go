@@ -17,6 +17,7 @@ import (
 	vt "github.com/moby/moby/api/types/volume"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/oci"
 	"github.com/cove-containers/cove/server/shape"
 )
@@ -162,7 +163,7 @@ func TestAnswersAreNotShared(t *testing.T) {
 func BenchmarkInspect(b *testing.B) {
 	found := samples().Containers.(fakeContainers).inspect
 	for b.Loop() {
-		if _, err := shape.EncodeJSON(shape.InspectContainer(1050, found)); err != nil {
+		if _, err := shape.EncodeJSON(shape.InspectContainer(1050, api.Container{InspectResponse: found})); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	nt "github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
 
+	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
 )
@@ -18,10 +19,10 @@ import (
 const storageDriver = "overlayfs"
 
 // ContainerInspect returns everything about a container; size finds out how much it has written too.
-func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (ct.InspectResponse, error) {
+func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (api.Container, error) {
 	c, err := v.parts.Containers.Get(ref)
 	if err != nil {
-		return ct.InspectResponse{}, err
+		return api.Container{}, err
 	}
 	dir := c.Dir(v.parts.Settings().Root)
 	r := ct.InspectResponse{
@@ -48,7 +49,14 @@ func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (ct.
 		written, whole := v.sizes(c)
 		r.SizeRw, r.SizeRootFs = &written, &whole
 	}
-	return r, nil
+	return api.Container{InspectResponse: r, WishedMAC: v.wishedMAC(c)}, nil
+}
+
+func (v *View) wishedMAC(c *container.Container) nt.HardwareAddr {
+	if wish := c.Wished[v.parts.Networks.Called(string(c.HostConfig.NetworkMode))]; wish != nil {
+		return wish.MacAddress
+	}
+	return nil
 }
 
 func (v *View) networkSettings(c *container.Container) *ct.NetworkSettings {

@@ -7,6 +7,8 @@ import (
 	ct "github.com/moby/moby/api/types/container"
 	nt "github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
+
+	"github.com/cove-containers/cove/api"
 )
 
 // oldInspect is the shape before API 1.52.
@@ -45,7 +47,8 @@ type oldNetworkSettings struct {
 }
 
 // InspectContainer gives a container the shape that version v has for it.
-func InspectContainer(v Version, found ct.InspectResponse) any {
+func InspectContainer(v Version, c api.Container) any {
+	found := c.InspectResponse
 	if v < 1048 {
 		found.ImageManifestDescriptor = nil
 	}
@@ -70,7 +73,7 @@ func InspectContainer(v Version, found ct.InspectResponse) any {
 		Networks:   networks,
 	}}
 	if found.Config != nil {
-		old.Config = &oldConfig{Config: found.Config, OnBuild: found.Config.OnBuild}
+		old.Config = &oldConfig{Config: found.Config, MacAddress: c.WishedMAC.String(), OnBuild: found.Config.OnBuild}
 	}
 	if bridge := networks[nt.NetworkBridge]; bridge != nil {
 		top := old.NetworkSettings
