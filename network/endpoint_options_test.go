@@ -102,10 +102,13 @@ func TestEndpointOptions(t *testing.T) {
 		}
 	})
 	in.makeNet(t, "p", 3, nil)
-	for _, wrong := range []map[string]string{options("wan0", "1"), options("x0", "many"), {"cove.network.x": "y"}} {
+	for why, wrong := range map[string]map[string]string{
+		"has a device called wan0 already": options("wan0", "1"), "has a device called lo already": options("lo", "1"),
+		"log_martians": options("x0", "many"), "cove.network.x": {"cove.network.x": "y"},
+	} {
 		req.Networks["p"] = &nt.EndpointSettings{DriverOpts: wrong}
-		if _, err := in.Connect(context.Background(), "a", "p", req); err == nil {
-			t.Errorf("%v: no error", wrong)
+		if _, err := in.Connect(context.Background(), "a", "p", req); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%v: %v", wrong, err)
 		}
 	}
 	if got := in.faults(t); got != "" {

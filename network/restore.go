@@ -42,7 +42,7 @@ func (k *Keeper) Restore(containerID string, was Sandbox, req Request) error {
 			port.MAC, port.LinkLocal = net.HardwareAddr(one.mac), wishedLinkLocal(e)
 			port.Routes = port.Routes || wishedOptions(e).Routing
 			if l.parent == nil {
-				errs = append(errs, k.table.Admit(memberOf(port)))
+				errs = append(errs, l.spans.Rejoin(port.Name, port.Apart), k.table.Admit(memberOf(port)))
 				k.met(l, one.addresses.V4, port.MAC)
 			}
 			k.mu.Lock()
@@ -114,5 +114,6 @@ func (k *Keeper) Sweep() error {
 			errs = append(errs, k.table.Expel(device))
 		}
 	}
-	return errors.Join(append(errs, k.table.Replace(k.table.Published(), k.wanted()))...)
+	// A bridge that somebody has given another name has lost its containers to the new one.
+	return errors.Join(append(errs, k.sweepBridges(), k.table.Replace(k.table.Published(), k.wanted()))...)
 }

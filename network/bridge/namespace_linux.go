@@ -298,6 +298,9 @@ func (d Device) Attach(n *Namespace, p Port) error {
 			err = d.createPair(n, p)
 		}
 	}
+	if errors.Is(err, unix.EEXIST) {
+		err = errdefs.ErrInvalidArgument.WithMessage("the container has a device called " + p.Inside + " already")
+	}
 	if err != nil {
 		return fmt.Errorf("make device %s on %s: %w", p.Name, d.Name, err)
 	}

@@ -1,8 +1,11 @@
 package bridge
 
 import (
+	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/vishvananda/netlink"
 )
 
 // spanPorts is how many containers one bridge takes: the kernel stops at 1,023 ports, of which some lead to further
@@ -64,6 +67,30 @@ func (s *Spans) Free(port string) {
 		one.ports--
 		delete(s.of, port)
 	}
+}
+
+// Rejoin puts the device of an endpoint that is there back on a bridge, where Find saw it on none: somebody has removed that bridge, or
+// given it another name. Apart keeps it from the others of its kind.
+func (s *Spans) Rejoin(port string, apart bool) error {
+	s.mu.Lock()
+	known := s.of[port] != nil
+	s.mu.Unlock()
+	index := indexOf(port)
+	if known || index == 0 {
+		return nil
+	}
+	d, err := s.Take(port)
+	if err != nil {
+		return err
+	}
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index, Name: port}}
+	if err = netlink.LinkSetMasterByIndex(link, d.Index); err == nil && apart {
+		err = netlink.LinkSetIsolated(link, true)
+	}
+	if err != nil {
+		return fmt.Errorf("put device %s on %s again: %w", port, d.Name, err)
+	}
+	return nil
 }
 
 // Devices are those of all bridges.
