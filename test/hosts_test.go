@@ -342,8 +342,13 @@ func TestRoutesOfTheHostAreSteppedRound(t *testing.T) {
 	if b := second.Addr().As16(); first.Addr().As16()[7] != 0 || b[7] != 2 || netip.PrefixFrom(second.Addr(), 48).Masked() != netip.PrefixFrom(first.Addr(), 48).Masked() {
 		t.Errorf("the first network was on %s, the one after the route on %s", first, second)
 	}
-	if _, errOut, code := e.Try("cove", "network", "create", "--ipv6", "--subnet", first.String(), "three"); code == 0 || !strings.Contains(errOut, "overlaps with the host's route") {
-		t.Errorf("on the route itself: %d %s", code, errOut)
+	// What a user chooses may be a part of what the host routes elsewhere, but not take the whole of it.
+	e.Run("cove", "network", "create", "--ipv6", "--subnet", first.String(), "--subnet", "172.18.5.0/24", "part")
+	e.Run("cove", "network", "rm", "part")
+	for _, whole := range []string{netip.PrefixFrom(first.Addr(), 63).Masked().String(), "172.18.0.0/15", "172.21.0.0/16"} {
+		if _, errOut, code := e.Try("cove", "network", "create", "--ipv6", "--subnet", whole, "three"); code == 0 || !strings.Contains(errOut, "overlaps with the host's route") {
+			t.Errorf("on the route %s itself: %d %s", whole, code, errOut)
+		}
 	}
 	e.Run("cove", "network", "rm", "two")
 }
