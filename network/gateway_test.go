@@ -470,12 +470,16 @@ func TestDefaultOptions(t *testing.T) {
 	if n, err := in.Inspect("n"); err != nil || !n.EnableIPv6 || n.Options[option.HostIP] != "127.0.0.3" || n.Options["macvlan_mode"] != "" {
 		t.Errorf("%v %+v", err, n)
 	}
-	for network, want := range map[string]string{"n": "127.0.0.3", "own": "0.0.0.0", "bridge": "127.0.0.2"} {
+	for network, want := range map[string]string{"n": "127.0.0.3", "own": "0.0.0.0 ::", "bridge": "127.0.0.2"} {
 		req := on(network, network)
 		req.Ports = nt.PortMap{port("80/tcp"): {{}}}
 		box := in.join(t, network, req)
-		if got := box.Ports[port("80/tcp")]; len(got) != 1 || got[0].HostIP.String() != want {
-			t.Errorf("%s: %+v, want %s", network, got, want)
+		var got []string
+		for _, b := range box.Ports[port("80/tcp")] {
+			got = append(got, b.HostIP.String())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", network, got, want)
 		}
 	}
 	if err := CheckDefaults(map[string]map[string]string{"bridge": {option.ICC: "so"}}); !errdefs.IsInvalidArgument(err) {

@@ -275,13 +275,13 @@ func TestPublishedPorts(t *testing.T) {
 	peer := in.join(t, "b", Request{Name: "peer"})
 	serve(t, box.NetNS, 80)
 	shown := box.Ports[port("80/tcp")]
-	if len(shown) != 2 || shown[0].HostIP.String() != "0.0.0.0" || shown[1].HostIP.String() != "127.0.0.1" || shown[0].HostPort == shown[1].HostPort {
+	if len(shown) != 3 || shown[0].HostIP.String() != "0.0.0.0" || shown[2].HostIP.String() != "127.0.0.1" || shown[0].HostPort == shown[2].HostPort {
 		t.Fatalf("ports: %v", box.Ports)
 	}
 	if bound, exposed := box.Ports[port("81/tcp")]; !exposed || bound != nil {
 		t.Errorf("an exposed port: %v", box.Ports)
 	}
-	everywhere, loopback := ":"+shown[0].HostPort, ":"+shown[1].HostPort
+	everywhere, loopback := ":"+shown[0].HostPort, ":"+shown[2].HostPort
 	own := box.Endpoints["bridge"].IPAddress.String()
 	for _, tc := range []struct {
 		who  string

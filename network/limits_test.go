@@ -100,10 +100,10 @@ func TestRepublish(t *testing.T) {
 	serve(t, box.NetNS, 81)
 	first := box.Ports[port("80/tcp")][0].HostPort
 	shown, err := in.Republish("a", ports(nt.PortMap{port("80/tcp"): {{}, {}}, port("81/tcp"): {{}}}))
-	if err != nil || len(shown[port("80/tcp")]) != 2 || shown[port("80/tcp")][0].HostPort != first {
+	if err != nil || len(shown[port("80/tcp")]) != 4 || shown[port("80/tcp")][0].HostPort != first {
 		t.Fatalf("%v %v", shown, err)
 	}
-	second, third := shown[port("80/tcp")][1].HostPort, shown[port("81/tcp")][0].HostPort
+	second, third := shown[port("80/tcp")][2].HostPort, shown[port("81/tcp")][0].HostPort
 	for _, at := range []string{first, second, third} {
 		if got := ask("127.0.0.1:" + at); fails(got) {
 			t.Errorf("port %s: %s", at, got)
@@ -114,7 +114,7 @@ func TestRepublish(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "port is already allocated: container web has it") {
 		t.Errorf("a taken port: %v", err)
 	}
-	if n := len(in.table.Published().Ports); n != 3 {
+	if n := len(in.table.Published().Ports); n != 6 {
 		t.Errorf("%d ports are published", n)
 	}
 	if shown, err = in.Republish("a", ports(nt.PortMap{port("81/tcp"): {{HostPort: third}}})); err != nil || len(shown) != 1 {

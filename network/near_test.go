@@ -1,11 +1,14 @@
 package network
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	nt "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
@@ -111,6 +114,149 @@ func TestPublishedPortsOnALink(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("after the engine was killed")
+}
+
+// TestRelayedPorts: a container that has IPv4 alone is reached at the host's addresses of IPv6, by TCP, from where it may be; what was begun ends
+// with the publication.
+func TestRelayedPorts(t *testing.T) {
+	cfg := testConfig(t, 0)
+	in := start(t, cfg)
+	w := dualWorld(t, cfg)
+	ports := nt.PortMap{
+		port("80/tcp"): {{}}, port("81/tcp"): {{HostIP: netip.IPv6Loopback()}}, port("82/tcp"): {{HostIP: w.host[1]}}, port("90/tcp"): {{}}, port("53/udp"): {{}},
+	}
+	req := Request{Name: "web", Ports: ports}
+	web := in.join(t, "web", req)
+	limited := Request{Name: "shy", Ports: nt.PortMap{port("80/tcp"): {{}}}, Annotations: map[string]string{"cove.publish-from": "203.0.113.0/24"}}
+	shy := in.join(t, "shy", limited)
+	for _, number := range []int{80, 81, 82} {
+		serveOn(t, web.NetNS, "tcp4", number)
+	}
+	serveOn(t, shy.NetNS, "tcp4", 80)
+	at := func(box *Sandbox, inside string) int { return int(hostPort(t, box.Ports[port(inside)])) }
+	shown := web.Ports[port("80/tcp")]
+	if len(shown) != 2 || shown[0].HostIP != netip.IPv4Unspecified() || shown[1].HostIP != netip.IPv6Unspecified() || shown[0].HostPort != shown[1].HostPort {
+		t.Fatalf("shown as %+v", shown)
+	}
+	if udp := web.Ports[port("53/udp")]; len(udp) != 1 || udp[0].HostIP != netip.IPv4Unspecified() {
+		t.Errorf("UDP, which is not relayed, is shown as %+v", udp)
+	}
+	loopback, silent := netip.IPv6Loopback(), at(web, "90/tcp")
+	check := func(when string) {
+		t.Helper()
+		gateway := web.Endpoints["bridge"].Gateway.String()
+		for who, one := range map[string][2]string{
+			"the world":                       {reach(t, w.ns.File, w.host[1], at(web, "80/tcp"), true), gateway},
+			"the world, to one address":       {reach(t, w.ns.File, w.host[1], at(web, "82/tcp"), true), gateway},
+			"the host, by ::1":                {reach(t, nil, loopback, at(web, "80/tcp"), true), gateway},
+			"the host, by ::1 alone":          {reach(t, nil, loopback, at(web, "81/tcp"), true), gateway},
+			"the host, by its address":        {reach(t, nil, w.host[1], at(web, "80/tcp"), true), gateway},
+			"the host, who is always let in,": {reach(t, nil, loopback, at(shy, "80/tcp"), true), gateway},
+			"the world, by IPv4":              {reach(t, w.ns.File, w.host[0], at(web, "80/tcp"), true), w.there[0].String()},
+		} {
+			if one[0] != one[1] {
+				t.Errorf("%s: %s is answered %q, want %s", when, who, one[0], one[1])
+			}
+		}
+		for what, got := range map[string]string{
+			"a port of the loopback":          reach(t, w.ns.File, w.host[1], at(web, "81/tcp"), false),
+			"a port where nobody listens":     reach(t, nil, loopback, silent, false),
+			"a port that is for others":       reach(t, w.ns.File, w.host[1], at(shy, "80/tcp"), false),
+			"a port that is not published":    reach(t, w.ns.File, w.host[1], 80, false),
+			"the socket itself":               reach(t, nil, loopback, int(in.near.Port()), false),
+			"the socket itself, from further": reach(t, w.ns.File, w.host[1], int(in.near.Port()), false),
+		} {
+			if !fails(got) {
+				t.Errorf("%s: %s: %s", when, what, got)
+			}
+		}
+	}
+	check("at first")
+	if _, err := net.Listen("tcp6", "[::]:"+strconv.Itoa(at(web, "80/tcp"))); err == nil {
+		t.Error("a program of the host can have a port that is published")
+	}
+	in.flush(t)
+	check("after the table was emptied")
+	in.near.Close()
+	in.crash()
+	in.open(t)
+	for id, one := range map[string]Request{"web": req, "shy": limited} {
+		box := map[string]*Sandbox{"web": web, "shy": shy}[id]
+		if err := in.Restore(id, *box, one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := in.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	check("after the engine was killed")
+	if found := in.faults(t); found != "" {
+		t.Errorf("check: %s", found)
+	}
+
+	inside(t, web.NetNS, func() {
+		l, err := net.Listen("tcp4", ":90")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+				go io.Copy(c, c)
+			}
+		}()
+	})
+	open := func(inside string) net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", netip.AddrPortFrom(loopback, uint16(at(web, inside))).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if err := echoes(c); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	begun := open("90/tcp")
+	ports[port("100/tcp")] = []nt.PortBinding{{}}
+	now, err := in.Republish("web", req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := echoes(begun); err != nil {
+		t.Errorf("a connection whose port stays: %v", err)
+	}
+	web.Ports = now
+	delete(ports, port("90/tcp"))
+	if now, err = in.Republish("web", req); err != nil {
+		t.Fatal(err)
+	}
+	if err := echoes(begun); err == nil {
+		t.Error("a connection goes on whose port is published no more")
+	}
+	web.Ports = now
+	check("when ports have changed")
+	udp := Request{Name: "names", Ports: nt.PortMap{port("53/udp"): {{HostIP: loopback, HostPort: "18053"}}}}
+	if _, err := in.Join(t.Context(), "names", udp); err == nil || !strings.Contains(err.Error(), "port 53/udp cannot be published on ::1") {
+		t.Errorf("UDP at an address of IPv6: %v", err)
+	}
+	number := at(web, "80/tcp")
+	in.leave("web")
+	if got := reach(t, nil, loopback, number, false); !fails(got) {
+		t.Errorf("after the container left: %s", got)
+	}
+}
+
+// echoes tells whether what is written comes back.
+func echoes(c net.Conn) error {
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Write([]byte("x")); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, 1))
+	return err
 }
 
 // hostPort is the port of the host that a binding has.

@@ -64,7 +64,7 @@ type Keeper struct {
 	ports  *publish.Taken
 	bare   *warm.Pool[*ready]
 	graves *graves
-	near   *near.Server // nil without networks of IPv6
+	near   *near.Server
 	tell   func(action, id string, attributes map[string]string)
 
 	linking sync.Mutex // links are told to the table one after another
@@ -186,8 +186,9 @@ func (k *Keeper) openLans() error {
 		}
 		walls = append(walls, l.walls()...)
 	}
+	k.near = near.New(k.log)
 	var err error
-	if k.table, err = nft.Open(nft.Config{Name: k.cfg.TableName(), Prefix: k.cfg.VethPrefix(), Bridges: walls, Allowed: k.cfg.PublishAllow, Direct: k.cfg.Direct, Marked: k.cfg.Marked, Near: k.openNear}); err != nil {
+	if k.table, err = nft.Open(nft.Config{Name: k.cfg.TableName(), Prefix: k.cfg.VethPrefix(), Bridges: walls, Allowed: k.cfg.PublishAllow, Direct: k.cfg.Direct, Marked: k.cfg.Marked, Near: k.near}); err != nil {
 		return err
 	}
 	if k.watch, err = nft.NewWatch(k.cfg.TableName(), k.tableGone); err != nil {
@@ -280,16 +281,6 @@ func (k *Keeper) tableGone() {
 		return
 	}
 	k.log.Warn("the firewall table had been removed and was put back", "table", k.cfg.TableName())
-}
-
-// openNear opens the socket for who connects from a link, and gives its port.
-func (k *Keeper) openNear() uint16 {
-	var err error
-	if k.near, err = near.Listen(k.log, func(at netip.AddrPort) (netip.AddrPort, bool) { return k.table.Leads(at) }); err != nil {
-		k.log.Warn("published ports are not reached at link-local addresses", "error", err)
-		return 0
-	}
-	return k.near.Port()
 }
 
 func (k *Keeper) makeBare(ipam.Pair) (*ready, error) {

@@ -60,7 +60,7 @@ type way struct {
 func (k *Keeper) way(m *member) (w way) {
 	if l := k.lan(m.carrier); l != nil && l.parent == nil { // on a parent it is reached by its own address
 		w.first = m.endpoints[m.carrier]
-		w.to.Four, w.endpoints = l.side(w.first.addresses.V4), []*endpoint{w.first}
+		w.to, w.endpoints = publish.OfFour(l.side(w.first.addresses.V4)), []*endpoint{w.first}
 	}
 	l := k.lan(m.carrier6)
 	if l == nil || l.parent != nil {
@@ -223,7 +223,7 @@ func (k *Keeper) Republish(containerID string, req Request) (nt.PortMap, error) 
 		return nil, err
 	}
 	now := m.clone()
-	stays, missing, gone := publish.Compare(m.published, wanted)
+	stays, missing, gone := publish.Compare(m.published, wanted, way.to)
 	come, err := k.takePorts(missing, way.to)
 	if err == nil {
 		now.published, now.sources = publish.Merge(stays, come), from

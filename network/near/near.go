@@ -1,5 +1,5 @@
-// Package near serves those who connect to a published port from a link-local address of IPv6, or at one of the host's: such an address
-// means something on its own link alone, so that the kernel passes no packet from there, or to there, on to another. Their connections are
+// Package near serves published ports where the kernel passes no packet on to the container: at an address of IPv6 where the container has IPv4
+// alone, and at link-local addresses, or for who comes from one, as these mean something on their own link alone. Such connections of TCP are
 // led to one socket here, and made anew from here to the container, which sees the host; they end with the daemon.
 package near
 
@@ -7,8 +7,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,58 +18,111 @@ import (
 )
 
 const (
-	// most is how many connections there are at once; who comes then waits.
-	most = 1024
+	// most is how many connections there are at once, if the daemon may have as many files: who comes then waits.
+	most = 8192
+	// perRelay is how many of the files that the daemon may have there are for each: two sockets, pipes between them, and as much again for others.
+	perRelay = 16
 	// patience is how long a container may take to be connected to.
 	patience = 10 * time.Second
 )
 
 // Server is the socket and what goes through it. Its methods are safe for concurrent use.
 type Server struct {
-	listener *net.TCPListener
-	leads    func(dialled netip.AddrPort) (netip.AddrPort, bool)
-	log      *slog.Logger
-	places   chan struct{}
-	work     sync.WaitGroup
+	log    *slog.Logger
+	places chan struct{}
+	work   sync.WaitGroup
 
-	mu     sync.Mutex
-	open   map[net.Conn]bool
-	closed bool
+	mu       sync.Mutex
+	listener *net.TCPListener // nil until Open
+	leads    Leads
+	relays   map[*relay]bool
+	closed   bool
 }
 
-// Listen opens the socket, on a port that nobody has. leads tells where a port that was dialled leads.
-func Listen(log *slog.Logger, leads func(dialled netip.AddrPort) (netip.AddrPort, bool)) (*Server, error) {
-	l, err := net.ListenTCP("tcp6", &net.TCPAddr{})
-	if err != nil {
-		return nil, err
+// relay is one connection, and the one to the container, which is nil until it is made.
+type relay struct {
+	client, container *net.TCPConn
+	dialled, to       netip.AddrPort
+}
+
+// Leads tells where a published port leads, by the address that was dialled.
+type Leads = func(dialled netip.AddrPort) (netip.AddrPort, bool)
+
+// New serves nobody before Open.
+func New(log *slog.Logger) *Server {
+	return &Server{log: log, places: make(chan struct{}, room()), relays: map[*relay]bool{}}
+}
+
+// room is how many connections there may be at once.
+func room() int {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return most / perRelay
 	}
-	s := &Server{listener: l, leads: leads, log: log, places: make(chan struct{}, most), open: map[net.Conn]bool{}}
-	s.work.Go(s.accept)
-	return s, nil
+	return int(max(1, min(most, files.Cur/perRelay)))
 }
 
-// Port is the socket's.
-func (s *Server) Port() uint16 { return uint16(s.listener.Addr().(*net.TCPAddr).Port) }
+// Open opens the socket, on a port that nobody has, where it is not open. The port is 0 where that cannot be, which the log tells.
+func (s *Server) Open(leads Leads) uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil && !s.closed {
+		l, err := net.ListenTCP("tcp6", &net.TCPAddr{})
+		if err != nil {
+			s.log.Warn("published ports are not reached at addresses of IPv6 where containers have none, nor at link-local ones", "error", err)
+			return 0
+		}
+		s.listener, s.leads = l, leads
+		s.work.Go(func() { s.accept(l) })
+	}
+	return s.port()
+}
+
+// Port is the socket's, 0 where there is none.
+func (s *Server) Port() uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.port()
+}
+
+func (s *Server) port() uint16 {
+	if s.listener == nil {
+		return 0
+	}
+	return uint16(s.listener.Addr().(*net.TCPAddr).Port)
+}
+
+// Check ends connections by ports that lead elsewhere by now, or nowhere.
+func (s *Server) Check() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Keys(s.relays))
+	s.mu.Unlock()
+	for _, r := range all {
+		if to, known := s.leads(r.dialled); !known || to != r.to {
+			s.cut(r)
+		}
+	}
+}
 
 // Close ends all connections and waits for that.
 func (s *Server) Close() {
-	if s == nil {
-		return
-	}
-	s.listener.Close()
 	s.mu.Lock()
 	s.closed = true
-	for c := range s.open {
-		c.Close()
+	if s.listener != nil {
+		s.listener.Close()
 	}
+	all := slices.Collect(maps.Keys(s.relays))
 	s.mu.Unlock()
+	for _, r := range all {
+		s.cut(r)
+	}
 	s.work.Wait()
 }
 
-func (s *Server) accept() {
+func (s *Server) accept(l *net.TCPListener) {
 	for {
 		s.places <- struct{}{}
-		client, err := s.listener.AcceptTCP()
+		client, err := l.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -83,46 +138,49 @@ func (s *Server) accept() {
 	}
 }
 
-// keep notes a connection that Close has to end; false where it is too late for one.
-func (s *Server) keep(c net.Conn) bool {
+// keep notes a connection, or that to its container, for Close and Check to end it; false where it is too late for one.
+func (s *Server) keep(r *relay, container *net.TCPConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.open[c] = true
+	if s.closed || container != nil && !s.relays[r] {
+		return false
 	}
-	return !s.closed
+	r.container, s.relays[r] = container, true
+	return true
 }
 
-func (s *Server) end(c net.Conn) {
-	c.Close()
+// cut ends a connection and forgets it.
+func (s *Server) cut(r *relay) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.open, c)
+	delete(s.relays, r)
+	r.client.Close()
+	if r.container != nil {
+		r.container.Close()
+	}
 }
 
 // serve leads one connection on. Who dialled the socket itself, and no published port, is refused.
 func (s *Server) serve(client *net.TCPConn) {
-	defer s.end(client)
-	if !s.keep(client) {
+	r := &relay{client: client}
+	defer s.cut(r)
+	var err error
+	if r.dialled, err = original(client); err != nil || r.dialled.Port() == s.Port() {
 		return
 	}
-	dialled, err := original(client)
-	if err != nil || dialled.Port() == s.Port() {
+	var known bool
+	if r.to, known = s.leads(r.dialled); !known || !s.keep(r, nil) {
 		return
 	}
-	to, known := s.leads(dialled)
-	if !known {
-		return
-	}
-	made, err := (&net.Dialer{Timeout: patience}).Dial("tcp", to.String())
+	made, err := (&net.Dialer{Timeout: patience}).Dial("tcp", r.to.String())
 	if err != nil {
-		s.log.Debug("a published port is not reached", "port", dialled, "at", to, "error", err)
+		s.log.Debug("a published port is not reached", "port", r.dialled, "at", r.to, "error", err)
 		client.SetLinger(0) // who asked hears that it was refused
 		return
 	}
 	container := made.(*net.TCPConn)
-	defer s.end(container)
-	if !s.keep(container) {
+	if !s.keep(r, container) {
+		container.Close()
 		return
 	}
 	var back sync.WaitGroup

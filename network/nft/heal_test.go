@@ -28,7 +28,7 @@ func TestChangesHoldWhateverTheKernelHas(t *testing.T) {
 	change := func(how func(*nftables.Set, []nftables.SetElement) error, p Publication) {
 		t.Helper()
 		s := table.sets[0]
-		if err := how(s.ports, s.singles([]Publication{p}, true)); err != nil {
+		if err := how(s.ports, singles([]Publication{p}, true)); err != nil {
 			t.Fatal(err)
 		}
 		if err := somebody.Flush(); err != nil {

@@ -7,6 +7,12 @@ import (
 	"testing"
 )
 
+// somewhere is the port of a socket that is not there.
+type somewhere uint16
+
+func (s somewhere) Open(func(netip.AddrPort) (netip.AddrPort, bool)) uint16 { return uint16(s) }
+func (s somewhere) Check()                                                  {}
+
 // TestNftListsIt: who looks at the host's rules with nft, also an old one, sees the table, with all that can be in it.
 func TestNftListsIt(t *testing.T) {
 	name := tableName(t)
@@ -15,7 +21,7 @@ func TestNftListsIt(t *testing.T) {
 	}
 	host, host6 := netip.MustParsePrefix("198.18.77.1/24"), netip.MustParsePrefix("fd77::1/64")
 	table, err := Open(Config{
-		Name: name, Prefix: "cvtest", Direct: true, Marked: Mark{1, 1}, Near: func() uint16 { return 4242 }, Allowed: []netip.Prefix{host, host6},
+		Name: name, Prefix: "cvtest", Direct: true, Marked: Mark{1, 1}, Near: somewhere(4242), Allowed: []netip.Prefix{host, host6},
 		Bridges: []Bridge{{Name: "cvtestbr", Hosts: []netip.Prefix{host, host6}, Masquerade: true, Trusted: []string{"cvtesteth"}}},
 	})
 	if err != nil {
@@ -30,6 +36,8 @@ func TestNftListsIt(t *testing.T) {
 	if err := table.Publish(ports(
 		Publication{Proto: 6, Host: netip.MustParseAddrPort("0.0.0.0:8080"), Target: netip.AddrPortFrom(from, 80)},
 		Publication{Proto: 6, Host: netip.MustParseAddrPort("[::]:8080"), Target: netip.AddrPortFrom(to, 80)},
+		Publication{Proto: 6, Host: netip.MustParseAddrPort("[::]:8081"), Target: netip.AddrPortFrom(from, 80)},
+		Publication{Proto: 6, Host: netip.MustParseAddrPort("[::]:9000"), Target: netip.AddrPortFrom(from, 9000), More: 99},
 	)); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +47,7 @@ func TestNftListsIt(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for family, has := range map[string]string{"ip": "198.18.77.3 . tcp . 80", "ip6": "fd77::3 . tcp . 80", "ip6 ": "dnat to :4242", "bridge": "\"cvtest2\" . 02:00:00:00:00:01 . tcp . 80"} {
+	for family, has := range map[string]string{"ip": "198.18.77.3 . tcp . 80", "ip6": "fd77::3 . tcp . 80", "ip6 ": "dnat to :4242", "ip6  ": ":: . 8081 : 198.18.77.2 . 80", "bridge": "\"cvtest2\" . 02:00:00:00:00:01 . tcp . 80"} {
 		out, err := exec.Command("nft", "-n", "list", "table", strings.TrimSpace(family), name).CombinedOutput()
 		text := strings.ReplaceAll(strings.ReplaceAll(string(out), ". 6 .", ". tcp ."), "http", "80")
 		if err != nil || !strings.Contains(text, has) {

@@ -19,7 +19,7 @@ type Publication struct {
 	Proto        uint8
 	Host, Target netip.AddrPort
 	// More is how many further ports follow that lead to the same address. Each leads to the port of its own number, so
-	// Host and Target have the same one where More is not 0. Where they are the same altogether the container is reached at its own
+	// Host and Target have the same one where More is not 0, unless they are relayed: there the ports of both follow. Where they are the same altogether the container is reached at its own
 	// address, see Way; More is 0 then.
 	More uint16
 }
@@ -58,6 +58,14 @@ func (t *Table) Withdraw(p Published) error { return t.Replace(p, Published{}) }
 // Replace ends the publication of ports and publishes others in the same moment, all or none. What is in both stays as
 // it is.
 func (t *Table) Replace(before, after Published) error {
+	err := t.replace(before, after)
+	if err == nil && t.near != nil && len(before.Ports) > 0 {
+		t.near.Check()
+	}
+	return err
+}
+
+func (t *Table) replace(before, after Published) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	gone, come := before.Without(after), after.Without(before)
@@ -70,13 +78,19 @@ func (t *Table) Replace(before, after Published) error {
 	}
 	limited := t.limited()
 	t.forget(gone)
-	if err := t.remember(come); err != nil {
+	err := t.remember(come)
+	if err != nil {
 		t.remember(gone)
 		return fmt.Errorf("publish ports: %w", err)
 	}
 	// What was to go is missing, or what is to come is there, where somebody flushed or changed the table: written anew, it has
 	// what it should.
-	if err := t.heal(t.send(gone, come, limited)); err != nil {
+	if t.hasIPv6() && !t.six {
+		err = t.write()
+	} else {
+		err = t.heal(t.send(gone, come, limited))
+	}
+	if err != nil {
 		t.forget(come)
 		t.remember(gone)
 		return fmt.Errorf("publish ports: %w", err)
@@ -165,13 +179,14 @@ func (t *Table) send(gone, come Published, limited map[key]bool) error {
 		}
 	}
 	for _, s := range t.inUse() {
+		add, remove := t.conn.SetAddElements, t.conn.SetDeleteElements
 		err := errors.Join(
-			t.each(s.opened, s.openings(gone.Ports), t.conn.SetDeleteElements),
-			t.each(s.ports, s.singles(gone.Ports, false), t.conn.SetDeleteElements), t.each(s.ranges, s.rows(gone.Ports, false), t.conn.SetDeleteElements),
-			t.each(s.limited, s.keys(free), t.conn.SetDeleteElements), t.each(s.sources, s.limits(gone.Limits), t.conn.SetDeleteElements),
-			t.each(s.limited, s.keys(shut), t.conn.SetAddElements), t.each(s.sources, s.limits(come.Limits), t.conn.SetAddElements),
-			t.each(s.ports, s.singles(come.Ports, true), t.conn.SetAddElements), t.each(s.ranges, s.rows(come.Ports, true), t.conn.SetAddElements),
-			t.each(s.opened, s.openings(come.Ports), t.conn.SetAddElements),
+			t.each(s.opened, s.openings(gone.Ports), remove),
+			t.eachPort(s, gone.Ports, false, remove),
+			t.each(s.limited, s.keys(free), remove), t.each(s.sources, s.limits(gone.Limits), remove),
+			t.each(s.limited, s.keys(shut), add), t.each(s.sources, s.limits(come.Limits), add),
+			t.eachPort(s, come.Ports, true, add),
+			t.each(s.opened, s.openings(come.Ports), add),
 		)
 		if err != nil {
 			return err
@@ -193,6 +208,21 @@ func (t *Table) each(set *nftables.Set, elements []nftables.SetElement, how func
 	return nil
 }
 
+// eachPort puts a change of the maps of ports into the batch; value is for where they lead, too.
+func (t *Table) eachPort(s sets, ports []Publication, value bool, how func(*nftables.Set, []nftables.SetElement) error) error {
+	var errs []error
+	for _, l := range s.leading() {
+		var mine []Publication
+		for _, p := range ports {
+			if s.has(p.Host) && p.Relayed() == l.relayed && !p.Opening() {
+				mine = append(mine, p)
+			}
+		}
+		errs = append(errs, t.each(l.ports, singles(mine, value), how), t.each(l.ranges, rows(mine, value), how))
+	}
+	return errors.Join(errs...)
+}
+
 // fillPorts puts into the batch all that is published.
 func (t *Table) fillPorts() error {
 	ports, limits, shut := slices.Collect(maps.Values(t.ports)), slices.Collect(maps.Keys(t.limits)), slices.Collect(maps.Keys(t.limited()))
@@ -201,7 +231,7 @@ func (t *Table) fillPorts() error {
 	for _, s := range t.inUse() {
 		errs = append(errs,
 			t.each(s.limited, s.keys(shut), add), t.each(s.sources, s.limits(limits), add),
-			t.each(s.ports, s.singles(ports, true), add), t.each(s.ranges, s.rows(ports, true), add),
+			t.eachPort(s, ports, true, add),
 			t.each(s.allowed, s.admitting(t.allowed), add), t.each(s.opened, s.openings(ports), add),
 		)
 	}
@@ -275,10 +305,10 @@ func (s sets) keys(all []key) (out []nftables.SetElement) {
 	return out
 }
 
-// singles are the elements of the map of ports, rows those of the map of ranges.
-func (s sets) singles(ports []Publication, value bool) (out []nftables.SetElement) {
+// singles are the elements of a map of ports, rows those of one of ranges.
+func singles(ports []Publication, value bool) (out []nftables.SetElement) {
 	for _, p := range ports {
-		if p.More > 0 || p.Opening() || !s.has(p.Host) {
+		if p.More > 0 {
 			continue
 		}
 		e := p.key().element()
@@ -291,13 +321,16 @@ func (s sets) singles(ports []Publication, value bool) (out []nftables.SetElemen
 	return out
 }
 
-func (s sets) rows(ports []Publication, value bool) (out []nftables.SetElement) {
+func rows(ports []Publication, value bool) (out []nftables.SetElement) {
 	for _, p := range ports {
-		if p.More == 0 || p.Opening() || !s.has(p.Host) {
+		if p.More == 0 {
 			continue
 		}
 		e := p.key().element()
-		if value {
+		switch {
+		case value && p.Relayed():
+			e.Val = addrPortBytes(p.Target)
+		case value:
 			e.Val = p.Target.Addr().AsSlice()
 		}
 		out = append(out, e)
@@ -336,98 +369,29 @@ func (t *Table) Agrees() (bool, error) {
 	return err == nil && maps.Equal(ports, t.ports) && maps.Equal(limits, t.limits), err
 }
 
-// readPorts reads what is published by the table that is in the kernel, if there is one.
-func (t *Table) readPorts() (map[key]Publication, map[Limit]bool, error) {
-	ports, limits := map[key]Publication{}, map[Limit]bool{}
-	for _, f := range families() {
-		table, err := t.conn.ListTableOfFamily(t.name, f.table)
-		if err != nil {
-			continue
-		}
-		for name, take := range f.readers(ports, limits) {
-			set, err := t.conn.GetSetByName(table, name)
-			if err != nil {
-				continue // of an earlier engine that knew no such set
-			}
-			elements, err := t.conn.GetSetElements(set)
-			if err != nil {
-				return nil, nil, fmt.Errorf("read set %s of table %s: %w", name, t.name, err)
-			}
-			for _, e := range elements {
-				take(e)
-			}
-		}
-	}
-	return ports, limits, nil
-}
-
-// readers read the elements of sets by the names of these.
-func (f family) readers(ports map[key]Publication, limits map[Limit]bool) map[string]func(nftables.SetElement) {
-	address := int(f.length)
-	port := 4 + address // where it stands in a key
-	row := func(e nftables.SetElement) (Publication, bool) {
-		if len(e.Key) < port+2 || len(e.KeyEnd) < port+2 {
-			return Publication{}, false
-		}
-		p := Publication{Proto: e.Key[0], Host: f.addrPort(e.Key[4:])}
-		p.More = binary.BigEndian.Uint16(e.KeyEnd[port:]) - p.Host.Port()
-		return p, true
-	}
-	return map[string]func(nftables.SetElement){
-		portsMap: func(e nftables.SetElement) {
-			if len(e.Key) >= port+2 && len(e.Val) >= address+2 {
-				p := Publication{Proto: e.Key[0], Host: f.addrPort(e.Key[4:]), Target: f.addrPort(e.Val)}
-				ports[p.key()] = p
-			}
-		},
-		openedSet: func(e nftables.SetElement) {
-			if len(e.Key) >= port+2 {
-				at := f.addrPort(e.Key[4:])
-				p := Publication{Proto: e.Key[0], Host: at, Target: at}
-				ports[p.key()] = p
-			}
-		},
-		rangesMap: func(e nftables.SetElement) {
-			if p, ok := row(e); ok && len(e.Val) >= address {
-				to, _ := netip.AddrFromSlice(e.Val[:address])
-				p.Target = netip.AddrPortFrom(to, p.Host.Port())
-				ports[p.key()] = p
-			}
-		},
-		sourcesSet: func(e nftables.SetElement) {
-			p, ok := row(e)
-			if !ok || len(e.Key) < port+4+address || len(e.KeyEnd) < port+4+address {
-				return
-			}
-			first, _ := netip.AddrFromSlice(e.Key[port+4:][:address])
-			last, _ := netip.AddrFromSlice(e.KeyEnd[port+4:][:address])
-			limits[Limit{Proto: p.Proto, Host: p.Host, More: p.More, Source: between(first, last)}] = true
-		},
-	}
-}
-
-// Names of the sets that are read back.
-const (
-	portsMap   = "ports"
-	rangesMap  = "ranges"
-	sourcesSet = "sources"
-)
-
 // addPortSets puts the sets and maps of published ports into the batch, empty.
 func (s *sets) addPortSets(conn *nftables.Conn) {
 	address := s.family.address
 	host := nftables.MustConcatSetType(nftables.TypeInetProto, address, nftables.TypeInetService)
 	from := nftables.MustConcatSetType(nftables.TypeInetProto, address, nftables.TypeInetService, address)
-	s.ports = &nftables.Set{Table: s.table, Name: portsMap, IsMap: true, Concatenation: true, KeyType: host,
-		DataType: nftables.MustConcatSetType(address, nftables.TypeInetService)}
-	s.ranges = &nftables.Set{Table: s.table, Name: rangesMap, IsMap: true, Concatenation: true, Interval: true, KeyType: host, DataType: address}
+	lead := func(name string, ranges bool, to nftables.SetDatatype) *nftables.Set {
+		return &nftables.Set{Table: s.table, Name: name, IsMap: true, Concatenation: true, Interval: ranges, KeyType: host, DataType: to}
+	}
+	one := func(of nftables.SetDatatype) nftables.SetDatatype {
+		return nftables.MustConcatSetType(of, nftables.TypeInetService)
+	}
+	s.ports, s.ranges = lead(portsMap, false, one(address)), lead(rangesMap, true, address)
+	if s.family.six {
+		four := one(nftables.TypeIPAddr)
+		s.relayed, s.relayedRanges = lead(relayedMap, false, four), lead(relayedRangesMap, true, four)
+	}
 	s.limited = &nftables.Set{Table: s.table, Name: "limited", Concatenation: true, Interval: true, KeyType: host}
 	s.sources = &nftables.Set{Table: s.table, Name: sourcesSet, Concatenation: true, Interval: true, KeyType: from}
 	s.allowed = &nftables.Set{Table: s.table, Name: "allowed", Interval: true, KeyType: address}
 	s.linked = &nftables.Set{Table: s.table, Name: linkedSet, Concatenation: true,
 		KeyType: nftables.MustConcatSetType(address, address, nftables.TypeInetProto, nftables.TypeInetService)}
 	s.opened = &nftables.Set{Table: s.table, Name: openedSet, Concatenation: true, KeyType: host}
-	for _, set := range []*nftables.Set{s.ports, s.ranges, s.limited, s.sources, s.allowed, s.opened, s.linked} {
+	for _, set := range append(s.maps(), s.limited, s.sources, s.allowed, s.opened, s.linked) {
 		conn.AddSet(set, nil) // fails only on elements that cannot be encoded
 	}
 }
@@ -473,14 +437,16 @@ func (s sets) wall() []rule {
 		return []expr.Any{s.family.load(s.family.source, register)}
 	}
 	drop := verdict(expr.VerdictDrop)
-	return []rule{
+	rules := []rule{
 		join(s.dialled(false), in(s.limited, false), source(10+s.family.words()), in(s.sources, true), drop),
 		join(s.dialled(true), in(s.limited, false), source(10+s.family.words()), in(s.sources, true), drop),
 		join(source(8), in(s.allowed, false), verdict(expr.VerdictReturn)),
 		join(s.enters(), verdict(expr.VerdictReturn)),
-		join(s.dialled(false), leads(s.ports), drop),
-		join(s.dialled(false), leads(s.ranges), drop),
-		join(s.dialled(true), leads(s.ports), drop),
-		join(s.dialled(true), leads(s.ranges), drop),
 	}
+	for _, every := range []bool{false, true} {
+		for _, m := range s.maps() {
+			rules = append(rules, join(s.dialled(every), leads(m), drop))
+		}
+	}
+	return rules
 }

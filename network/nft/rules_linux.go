@@ -9,15 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// build puts into the batch: the old table of a family away, the new one with its sets and rules.
-func (t *Table) build(f family) sets {
+// build puts into the batch: the old table of a family away, the new one with its sets and rules; near is the port of the socket for what the
+// kernel does not pass on, or 0.
+func (t *Table) build(f family, near uint16) sets {
 	conn, table := t.conn, &nftables.Table{Name: t.name, Family: f.table}
 	// Deleting what is not there would fail the batch: added first, it is always there.
 	conn.AddTable(table)
 	conn.DelTable(table)
 	conn.AddTable(table)
 	s := addSets(conn, f, table, t.bridges)
-	s.direct, s.marked, s.near = t.direct, t.marked, t.near
+	s.direct, s.marked, s.near = t.direct, t.marked, near
 	publish := conn.AddChain(&nftables.Chain{Name: "publish", Table: table})
 	wall := conn.AddChain(&nftables.Chain{Name: "wall", Table: table})
 	opened := conn.AddChain(&nftables.Chain{Name: "opened", Table: table})
@@ -186,13 +187,18 @@ func (s sets) postrouting() []rule {
 // leave and arrive let the host reach published ports by ::1. IPv6 has nothing like route_localnet: whatever came back
 // to ::1 from a bridge would be dropped before anything could be translated. So packets take the address that the host has
 // on the container's network before the kernel begins to remember the connection, and answers get ::1 back after it has
-// done its part. No packet with ::1 is ever on a bridge.
+// done its part. No packet with ::1 is ever on a bridge. What is relayed stays with the host, and stays as it is.
 //
 // What is found in one map goes by the packet to the next: where a rule looks up what it has just found, nft 1.0 (Debian 12) ends when it is
 // to list anything at all.
 func (s sets) leave() []rule {
 	var rules []rule
 	write := s.family.rewrite(s.family.source, 8)
+	for _, every := range []bool{false, true} {
+		for _, m := range []*nftables.Set{s.relayed, s.relayedRanges} {
+			rules = append(rules, join(s.toLoopback(), s.dialled(every), leads(m), verdict(expr.VerdictAccept)))
+		}
+	}
 	for _, every := range []bool{false, true} {
 		for _, m := range []*nftables.Set{s.ports, s.ranges} {
 			rules = append(rules, join(s.toLoopback(), s.dialled(every), leads(m), write))

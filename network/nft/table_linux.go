@@ -17,6 +17,8 @@
 //	    map ranges         protocol . host address . range of ports : container address, the port staying the same
 //	    set linked         address . address . protocol . port: who may talk although their network keeps its containers apart
 //	    set opened         protocol . container address . port: published where containers are reached at their own addresses
+//	    map relayed        ip6 alone: as ports, to addresses of IPv4 that a socket of the engine leads on to
+//	    map relayed_ranges the same of ranges
 //	    set limited        protocol . host address . range of ports: those that only some may connect to
 //	    set sources        protocol . host address . range of ports . range of addresses: who these are
 //	    set allowed        ranges of addresses that may connect to published ports from outside
@@ -25,7 +27,7 @@
 //	    chain dialled      the two that follow, for who dials an address of the host
 //	    chain wall         who may not connect to a published port
 //	    chain output       published ports, for the host itself
-//	    chain publish      the look-up for both; ip6: who is on a link, or dials an address there, is led to a socket of the engine
+//	    chain publish      the look-up for both; ip6: who dials an address of a link, or a port that is relayed, is led to a socket of the engine
 //	    chain opened       who may connect to a published port at the container's own address
 //	    chain forward      what may reach a container
 //	    chain postrouting  what leaves under the host's address
@@ -63,8 +65,7 @@ type Table struct {
 	prefix string // of the names of containers' devices
 	direct bool
 	marked Mark
-	open   func() uint16 // nil once near is known
-	near   uint16
+	near   Near
 
 	mu      sync.Mutex
 	bridges []Bridge            // what is in the kernel's sets
@@ -103,16 +104,17 @@ type Bridge struct {
 
 // sets are the table and what is in it, for adding elements.
 type sets struct {
-	family                                   family
-	direct                                   bool
-	marked                                   Mark
-	near                                     uint16
-	table                                    *nftables.Table
-	bridges, closed, inside                  *nftables.Set
-	subnets, hidden, hosts                   *nftables.Set
-	ports, ranges, limited, sources, allowed *nftables.Set
-	named, routed, open, trusted, opened     *nftables.Set
-	linked                                   *nftables.Set
+	family                                family
+	direct                                bool
+	marked                                Mark
+	near                                  uint16
+	table                                 *nftables.Table
+	bridges, closed, inside               *nftables.Set
+	subnets, hidden, hosts                *nftables.Set
+	ports, ranges, relayed, relayedRanges *nftables.Set
+	limited, sources, allowed             *nftables.Set
+	named, routed, open, trusted, opened  *nftables.Set
+	linked                                *nftables.Set
 }
 
 const (
@@ -133,9 +135,8 @@ type Config struct {
 	Allowed []netip.Prefix
 	// Direct lets published ports be reached from outside at the containers' own addresses, whatever the network's way.
 	Direct bool
-	// Near opens the socket that serves who is on a link, and gives its port, or 0 where there is none; see package near. It is asked when
-	// there is a network of IPv6.
-	Near func() uint16
+	// Near is opened when there is anything of IPv6.
+	Near Near
 	// Marked are packets that are let into networks, but for closed ones.
 	Marked Mark
 }
@@ -150,7 +151,7 @@ func Open(c Config) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	t := &Table{name: c.Name, prefix: c.Prefix, direct: c.Direct, marked: c.Marked, open: c.Near, bridges: c.Bridges, allowed: c.Allowed, conn: conn}
+	t := &Table{name: c.Name, prefix: c.Prefix, direct: c.Direct, marked: c.Marked, near: c.Near, bridges: c.Bridges, allowed: c.Allowed, conn: conn}
 	if t.ports, t.limits, err = t.readPorts(); err == nil {
 		t.admitted, err = t.readMembers()
 	}
@@ -253,14 +254,15 @@ func (t *Table) write() error {
 		t.conn.AddTable(&nftables.Table{Name: t.name, Family: nftables.TableFamilyIPv6})
 		t.conn.DelTable(&nftables.Table{Name: t.name, Family: nftables.TableFamilyIPv6})
 	}
-	if t.six && t.open != nil {
-		t.near, t.open = t.open(), nil
-	}
 	for i, f := range families() {
 		if f.six && !t.six {
 			continue
 		}
-		t.sets[i] = t.build(f)
+		var near uint16
+		if f.six && t.near != nil {
+			near = t.near.Open(t.Leads)
+		}
+		t.sets[i] = t.build(f, near)
 	}
 	for _, m := range t.admitted {
 		t.gated = t.gated || m.Gate != nil

@@ -169,6 +169,51 @@ func TestRowsAndLimitsAreKept(t *testing.T) {
 	}
 }
 
+// TestRelayedPortsAreKept: ports of IPv6 that lead to an address of IPv4 need no network of IPv6, are there when the table is opened again, and tell where
+// they lead.
+func TestRelayedPortsAreKept(t *testing.T) {
+	name := tableName(t)
+	table, err := Open(Config{Name: name, Prefix: "cvtest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := Publication{Proto: 6, Host: netip.MustParseAddrPort("[::]:8080"), Target: netip.MustParseAddrPort("198.18.77.2:80")}
+	row := Publication{6, netip.MustParseAddrPort("[2001:db8::1]:9000"), netip.MustParseAddrPort("198.18.77.2:7000"), 99}
+	want := ports(one, row, Publication{Proto: 6, Host: netip.MustParseAddrPort("0.0.0.0:8080"), Target: one.Target})
+	same := func(when string) {
+		t.Helper()
+		if got := table.Published(); len(got.Ports) != len(want.Ports) || got.Without(want).Count() > 0 {
+			t.Errorf("%s: %+v, want %+v", when, got, want)
+		}
+		if agrees, err := table.Agrees(); err != nil || !agrees {
+			t.Errorf("%s: the kernel has something else: %v", when, err)
+		}
+		for dialled, to := range map[string]string{
+			"[::1]:8080": "198.18.77.2:80", "127.0.0.1:8080": "198.18.77.2:80", "[2001:db8::1]:9099": "198.18.77.2:7099", "[2001:db8::2]:9099": "", "[2001:db8::1]:9100": "",
+		} {
+			if at, known := table.Leads(netip.MustParseAddrPort(dialled)); known != (to != "") || known && at.String() != to {
+				t.Errorf("%s: %s leads to %v", when, dialled, at)
+			}
+		}
+	}
+	if err := table.Publish(want); err != nil {
+		t.Fatal(err)
+	}
+	same("published")
+	table.Close()
+	if table, err = Open(Config{Name: name, Prefix: "cvtest"}); err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	same("opened again")
+	if err := table.Withdraw(want); err != nil {
+		t.Fatal(err)
+	}
+	if agrees, err := table.Agrees(); err != nil || !agrees || table.Published().Count() > 0 {
+		t.Errorf("withdrawn: %v %+v", err, table.Published())
+	}
+}
+
 // TestManyPorts prints how long ten thousand ports take: those of a row with the same numbers, and those that lead to others.
 func TestManyPorts(t *testing.T) {
 	name := tableName(t)

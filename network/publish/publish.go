@@ -142,8 +142,8 @@ type Binding struct {
 	// Host has no port where the container is reached at its own address alone.
 	Host   netip.AddrPort
 	Target netip.AddrPort
-	// Target6 is where the same port of every IPv6 address of the host leads, where Host is every one of IPv4; the zero value
-	// where that is not published.
+	// Target6 is where the same port of every IPv6 address of the host leads, where Host is every one of IPv4: Target again where it is relayed,
+	// see Side; the zero value where that is not published.
 	Target6 netip.AddrPort
 	// Direct and Direct6 tell that Target, or Target6, is reached from outside also at its own address.
 	Direct, Direct6 bool
@@ -153,7 +153,7 @@ type Binding struct {
 // errdefs.ErrInvalidArgument.
 func Bind(w Wish, port uint16, way Way) (Binding, error) {
 	b := Binding{Inside: w.Inside, Host: netip.AddrPortFrom(w.Host, port)}
-	side, kind := way.side(w.Host), "IPv4"
+	side, kind := way.to(w.Inside, w.Host), "IPv4"
 	if w.Host.Is6() {
 		kind = "IPv6"
 	}
@@ -162,8 +162,8 @@ func Bind(w Wish, port uint16, way Way) (Binding, error) {
 			"the container is on no network that has %s and leads out", w.Inside, w.Host, kind))
 	}
 	b.Target, b.Direct = netip.AddrPortFrom(side.To, w.Inside.Num()), side.Direct
-	if w.Both && way.Six.To.IsValid() {
-		b.Target6, b.Direct6 = netip.AddrPortFrom(way.Six.To, w.Inside.Num()), way.Six.Direct
+	if six := way.to(w.Inside, netip.IPv6Unspecified()); w.Both && six.To.IsValid() {
+		b.Target6, b.Direct6 = netip.AddrPortFrom(six.To, w.Inside.Num()), six.Direct
 	}
 	return b, nil
 }
@@ -174,13 +174,19 @@ func (b Binding) both() bool { return b.Target6.IsValid() }
 // routed tells whether the container is reached at its own address alone.
 func (b Binding) routed() bool { return b.Host.Port() == 0 }
 
-// each are the binding's parts, of one family each.
-func (b Binding) each() []Binding {
+// parts are the binding's n parts, of one family each.
+func (b Binding) parts() (parts [2]Binding, n int) {
 	if !b.both() {
-		return []Binding{b}
+		return [2]Binding{b}, 1
 	}
-	return []Binding{{Inside: b.Inside, Host: b.Host, Target: b.Target, Direct: b.Direct},
-		{Inside: b.Inside, Host: netip.AddrPortFrom(netip.IPv6Unspecified(), b.Host.Port()), Target: b.Target6, Direct: b.Direct6}}
+	return [2]Binding{{Inside: b.Inside, Host: b.Host, Target: b.Target, Direct: b.Direct},
+		{Inside: b.Inside, Host: netip.AddrPortFrom(netip.IPv6Unspecified(), b.Host.Port()), Target: b.Target6, Direct: b.Direct6}}, 2
+}
+
+// each are the parts.
+func (b Binding) each() []Binding {
+	parts, n := b.parts()
+	return parts[:n]
 }
 
 // clash tells whether two sockets with these addresses cannot have the same port.
@@ -199,20 +205,21 @@ func (b Binding) Meets(w Wish) bool {
 	return same && b.Inside.Proto() == w.Inside.Proto() && b.Host.Port() >= w.From && b.Host.Port() <= w.UpTo
 }
 
-// serves tells whether the binding is what w asks for.
-func (b Binding) serves(w Wish) bool {
-	return b.Inside == w.Inside && b.Host.Addr() == w.Host && b.both() == w.Both && (w.From == 0 || b.Host.Port() >= w.From && b.Host.Port() <= w.UpTo)
+// serves tells whether the binding is what w asks for. Whether a host has IPv6 to relay from can have changed since.
+func (b Binding) serves(w Wish, way Way) bool {
+	return b.Inside == w.Inside && b.Host.Addr() == w.Host && (b.both() == w.Both || way.relays() || b.Target6.Addr().Is4()) &&
+		(w.From == 0 || b.Host.Port() >= w.From && b.Host.Port() <= w.UpTo)
 }
 
 // Compare tells which bindings serve a wish, in the order of the wishes and the zero value where none does, which wishes are
 // left, and which bindings nobody asks for any more.
-func Compare(have []Binding, wanted []Wish) (stays []Binding, missing []Wish, gone []Binding) {
+func Compare(have []Binding, wanted []Wish, way Way) (stays []Binding, missing []Wish, gone []Binding) {
 	open := map[nt.Port][]Binding{}
 	for _, b := range have {
 		open[b.Inside] = append(open[b.Inside], b)
 	}
 	for _, w := range wanted {
-		i := slices.IndexFunc(open[w.Inside], func(b Binding) bool { return b.serves(w) })
+		i := slices.IndexFunc(open[w.Inside], func(b Binding) bool { return b.serves(w, way) })
 		if i < 0 {
 			stays, missing = append(stays, Binding{}), append(missing, w)
 			continue
@@ -307,12 +314,15 @@ func Led(all []Binding) (out []bridge.Led) {
 
 // partsOf are the parts of bindings, each family's in their order: rows stay rows.
 func partsOf(bindings []Binding) []Binding {
-	var first, second []Binding
-	for _, b := range bindings {
-		parts := b.each()
-		first, second = append(first, parts[0]), append(second, parts[1:]...)
+	all := slices.Grow([]Binding(nil), 2*len(bindings))
+	for nth := range 2 {
+		for _, b := range bindings {
+			if parts, n := b.parts(); nth < n {
+				all = append(all, parts[nth])
+			}
+		}
 	}
-	return append(first, second...)
+	return all
 }
 
 // ofFamily are the sources that can connect to an address at all. Where there are some, but none of its family, it is for nobody:
@@ -333,10 +343,11 @@ func ofFamily(all []netip.Prefix, host netip.Addr) (out []netip.Prefix) {
 	return out
 }
 
-// follows tells whether b is the next port after a, on both sides the same one.
+// follows tells whether b is the next port after a, on both sides: the same one, unless they are relayed.
 func follows(a, b Binding) bool {
 	return a.Inside.Proto() == b.Inside.Proto() && a.Host.Addr() == b.Host.Addr() && a.Target.Addr() == b.Target.Addr() &&
-		a.Host.Port() == a.Target.Port() && b.Host.Port() == b.Target.Port() && int(b.Host.Port()) == int(a.Host.Port())+1
+		int(b.Host.Port()) == int(a.Host.Port())+1 && int(b.Target.Port()) == int(a.Target.Port())+1 &&
+		(a.Host.Port() == a.Target.Port() || a.Host.Addr().Is6() && a.Target.Addr().Is4())
 }
 
 // Shown is the form in which inspect shows ports: those exposed and not published have no bindings, those that take no port of the

@@ -294,6 +294,13 @@ func TestRowsAreOneElement(t *testing.T) {
 	if got := Published(all[:longRow-1], Sources{}); len(got.Ports) != longRow-1 {
 		t.Errorf("a short row: %+v", got)
 	}
+	for i := range all {
+		to := netip.AddrPortFrom(all[i].Target.Addr(), all[i].Host.Port()+1000)
+		all[i].Target, all[i].Target6 = to, to
+	}
+	if got := Published(all, Sources{}); len(got.Ports) != 1001 || got.Ports[1000].More != 999 || !got.Ports[1000].Relayed() {
+		t.Errorf("a row to other numbers, which only what is relayed can be: %d ports, the last %+v", len(got.Ports), got.Ports[len(got.Ports)-1])
+	}
 }
 
 func TestSources(t *testing.T) {

@@ -3,11 +3,15 @@ package publish
 import (
 	"net/netip"
 	"slices"
+
+	nt "github.com/moby/moby/api/types/network"
+	"golang.org/x/sys/unix"
 )
 
 // Side is where published ports lead in one family, and how.
 type Side struct {
-	// To is the container's address, the zero value where it is not reached.
+	// To is the container's address, the zero value where it is not reached. That of IPv6 is one of IPv4 where the container has no other:
+	// the engine relays what arrives, which is for TCP, see package near.
 	To netip.Addr
 	// Routed takes no ports of the host: the container is reached at its own address. Direct has it be reached there as well.
 	Routed, Direct bool
@@ -15,6 +19,26 @@ type Side struct {
 
 // Way is how a container is reached by published ports.
 type Way struct{ Four, Six Side }
+
+// OfFour is the way to a container that has IPv4 alone. What is sent to the host's addresses of IPv6, if it has any, is relayed, unless
+// the host is not in between at all.
+func OfFour(four Side) Way {
+	w := Way{Four: four}
+	if four.To.IsValid() && !four.Routed && listensOnIPv6() {
+		w.Six.To = four.To
+	}
+	return w
+}
+
+// listensOnIPv6 tells whether the host has IPv6 for its servers.
+func listensOnIPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.Bind(fd, &unix.SockaddrInet6{Addr: netip.IPv6Loopback().As16()}) == nil
+}
 
 // side is that of an address's family.
 func (w Way) side(a netip.Addr) Side {
@@ -24,10 +48,21 @@ func (w Way) side(a netip.Addr) Side {
 	return w.Four
 }
 
+// relays tells whether what arrives by IPv6 is relayed.
+func (w Way) relays() bool { return w.Six.To.Is4() }
+
+// to is the side by which a port is reached at an address of the host, the zero value where there is none.
+func (w Way) to(inside nt.Port, host netip.Addr) Side {
+	if host.Is6() && w.relays() && inside.Proto() != nt.TCP {
+		return Side{}
+	}
+	return w.side(host)
+}
+
 // All are the addresses by which the container is reached.
 func (w Way) All() (all []netip.Addr) {
 	for _, side := range []Side{w.Four, w.Six} {
-		if side.To.IsValid() {
+		if side.To.IsValid() && !slices.Contains(all, side.To) {
 			all = append(all, side.To)
 		}
 	}
@@ -38,6 +73,7 @@ func (w Way) All() (all []netip.Addr) {
 // wished for, and no addresses of it either.
 func (w Way) Fit(all []Wish) (out []Wish) {
 	for _, wish := range all {
+		wish.Both = wish.Both && w.to(wish.Inside, netip.IPv6Unspecified()).To.IsValid()
 		for _, part := range w.parts(wish) {
 			if w.side(part.Host).Routed {
 				part.Host, part.From, part.UpTo, part.Routed = every(part.Host), 0, 0, true
@@ -62,9 +98,6 @@ func (w Way) parts(wish Wish) []Wish {
 	}
 	six := wish
 	wish.Both, six.Both, six.Host = false, false, netip.IPv6Unspecified()
-	if !w.Six.To.IsValid() {
-		return []Wish{wish}
-	}
 	return []Wish{wish, six}
 }
 

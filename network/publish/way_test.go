@@ -43,6 +43,10 @@ func TestRoutedWays(t *testing.T) {
 			"reached directly, too", Way{Side{To: four, Direct: true}, Side{To: six, Direct: true}}, asked,
 			[]nt.PortBinding{{HostIP: all4, HostPort: "8080"}, {HostIP: all6, HostPort: "8080"}, {HostIP: one, HostPort: "8081"}, {HostIP: netip.IPv6Loopback(), HostPort: "9999"}}, 2,
 		},
+		{
+			"relayed", Way{Side{To: four, Direct: true}, Side{To: four}}, asked,
+			[]nt.PortBinding{{HostIP: all4, HostPort: "8080"}, {HostIP: all6, HostPort: "8080"}, {HostIP: one, HostPort: "8081"}, {HostIP: netip.IPv6Loopback(), HostPort: "9999"}}, 1,
+		},
 	} {
 		fitted := tc.way.Fit(asked)
 		if !slices.Equal(fitted, tc.want) {
@@ -75,6 +79,51 @@ func TestRoutedWays(t *testing.T) {
 		}
 		if len(open) != tc.open {
 			t.Errorf("%s: %v", tc.name, open)
+		}
+	}
+}
+
+// TestRelayedWays: what is relayed is TCP alone, leads to the container's one address, and is missed by nobody where the host has come to have it, or
+// has it no more.
+func TestRelayedWays(t *testing.T) {
+	four := netip.MustParseAddr("10.0.0.2")
+	relayed, bare := Way{Side{To: four}, Side{To: four}}, Way{Four: Side{To: four}}
+	if all := relayed.All(); !slices.Equal(all, []netip.Addr{four}) {
+		t.Errorf("it is reached at %v", all)
+	}
+	web, names := port("80/tcp"), port("53/udp")
+	asked := []Wish{
+		{Inside: web, Host: netip.IPv4Unspecified(), From: 8080, UpTo: 8080, Both: true},
+		{Inside: names, Host: netip.IPv4Unspecified(), From: 53, UpTo: 53, Both: true},
+	}
+	var bound [2]Binding
+	for i, w := range relayed.Fit(asked) {
+		var err error
+		if bound[i], err = Bind(w, w.From, relayed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if bound[0].Target6 != netip.AddrPortFrom(four, 80) || bound[1].both() {
+		t.Errorf("bound: %+v", bound)
+	}
+	for _, p := range Published(bound[:], Sources{}).Ports {
+		if p.Relayed() != p.Host.Addr().Is6() || p.Relayed() && (p.Proto != 6 || p.Host.Port() != 8080) {
+			t.Errorf("published: %+v", p)
+		}
+	}
+	if _, err := Bind(Wish{Inside: names, Host: netip.IPv6Loopback()}, 53, relayed); err == nil {
+		t.Error("UDP is relayed")
+	}
+	alone, err := Bind(bare.Fit(asked)[0], 8080, bare)
+	if err != nil || alone.both() {
+		t.Fatalf("without IPv6: %+v %v", alone, err)
+	}
+	for _, tc := range []struct {
+		have Binding
+		way  Way
+	}{{bound[0], relayed}, {alone, relayed}, {bound[0], bare}, {alone, bare}} {
+		if _, missing, gone := Compare([]Binding{tc.have}, tc.way.Fit(asked[:1]), tc.way); len(missing)+len(gone) > 0 {
+			t.Errorf("%+v is not enough for %+v", tc.have, tc.way)
 		}
 	}
 }
