@@ -158,10 +158,11 @@ func (s Settings) hostsInput(c *container.Container, endpoints map[string]*nt.En
 	return in
 }
 
-// NoIPv6 tells whether a container has turned IPv6 off, also on its loopback.
+// NoIPv6 tells whether a container has turned IPv6 off, also on its loopback, or the kernel has none.
 func (s Settings) NoIPv6(c *container.Container) bool {
 	off, _ := strconv.Atoi(strings.TrimSpace(c.HostConfig.Sysctls["net.ipv6.conf.all.disable_ipv6"]))
-	return off != 0
+	_, err := os.Stat("/proc/self/net/if_inet6")
+	return off != 0 || os.IsNotExist(err)
 }
 
 func hostsOfHost(in HostsInput) ([]byte, error) {
