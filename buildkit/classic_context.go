@@ -186,7 +186,11 @@ func (l *lender) Pull(stream upload.Upload_PullServer) error {
 	if p := asked["urlpath"]; len(p) != 1 || path.Base(p[0]) != l.id {
 		return errdefs.ErrNotFound.WithMessage("no such context")
 	}
-	for from := without(l.context, l.size, l.spans); ; {
+	from, err := l.left(l.context, l.size)
+	if err != nil {
+		return err
+	}
+	for {
 		data := make([]byte, chunk)
 		n, err := from.Read(data)
 		if n > 0 {

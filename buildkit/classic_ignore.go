@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"cmp"
+	"errors"
 	"io"
 	"os"
 	"path"
@@ -130,6 +131,18 @@ func without(file io.ReaderAt, size int64, spans []span) io.Reader {
 		at = min(s.to, size)
 	}
 	return io.MultiReader(append(parts, io.NewSectionReader(file, at, size-at))...)
+}
+
+// left reads an archive of that size without what is ignored. Where that was all, a folder stands for the context: the front end takes
+// what has nothing in it for a Dockerfile.
+func (i ignored) left(file io.ReaderAt, size int64) (io.Reader, error) {
+	if _, err := tar.NewReader(without(file, size, i.spans)).Next(); err != io.EOF || len(i.spans) == 0 {
+		return without(file, size, i.spans), nil
+	}
+	var folder bytes.Buffer
+	w := tar.NewWriter(&folder)
+	err := w.WriteHeader(&tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755})
+	return &folder, errors.Join(err, w.Close())
 }
 
 // dockerfileFolder is the name of the folder that a session of the process's own offers a Dockerfile in that the context shall not have.

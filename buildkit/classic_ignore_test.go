@@ -76,7 +76,11 @@ func TestIgnoring(t *testing.T) {
 			t.Errorf("%s: hidden %q", test.name, found.dockerfile)
 		}
 		var left []string
-		for files := tar.NewReader(without(bytes.NewReader(body), int64(len(body)), found.spans)); ; {
+		rest, err := found.left(bytes.NewReader(body), int64(len(body)))
+		if err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		for files := tar.NewReader(rest); ; {
 			h, err := files.Next()
 			if err == io.EOF {
 				break
@@ -93,6 +97,18 @@ func TestIgnoring(t *testing.T) {
 		if got := strings.Join(left, " "); got != test.left {
 			t.Errorf("%s: left %s", test.name, got)
 		}
+	}
+	alone := pack(t, [2]string{".dockerignore", "*"}, [2]string{"Dockerfile", "FROM x"})
+	found, err := ignoring(onDisk(t, alone), int64(len(alone)), "")
+	if err != nil || string(found.dockerfile) != "FROM x" {
+		t.Errorf("alone: hidden %q %v", found.dockerfile, err)
+	}
+	rest, err := found.left(bytes.NewReader(alone), int64(len(alone)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, err := tar.NewReader(rest).Next(); err != nil || h.Name != "./" {
+		t.Errorf("a context of which nothing is left: %+v %v", h, err)
 	}
 	link := pack(t, [2]string{".dockerignore", "Dockerfile"}, [2]string{"Dockerfile", "-> other"}, [2]string{"other", "FROM x"})
 	if found, err := ignoring(onDisk(t, link), int64(len(link)), ""); err != nil || found.dockerfile != nil || len(found.spans) != 0 {
