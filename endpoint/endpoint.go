@@ -126,6 +126,17 @@ func mayConnect(c *container.Container, name string) error {
 	return nil
 }
 
+// notOn says that a container cannot leave a network. Clients that take it off what it may not be on look for just these words,
+// which depend on whether it runs.
+func notOn(c *container.Container, network string) error {
+	if !c.State.Alive() {
+		network = "the network " + network
+	} else {
+		network = "network " + network
+	}
+	return errdefs.ErrPermissionDenied.WithMessage("container " + c.ID + " is not connected to " + network)
+}
+
 // Disconnect takes a container off a network: at once when it runs, and for its next starts. A network that is gone is
 // left all the same by a container that does not run.
 func (d *Conductor) Disconnect(ctx context.Context, networkRef, containerRef string, force bool) error {
@@ -139,6 +150,8 @@ func (d *Conductor) Disconnect(ctx context.Context, networkRef, containerRef str
 	switch {
 	case errdefs.IsNotFound(err) && c.Wished[networkRef] != nil && !c.State.Alive():
 		n.Name = networkRef
+	case errdefs.IsNotFound(err) && !c.State.Alive():
+		return notOn(c, networkRef)
 	case err != nil:
 		return err
 	}
@@ -146,7 +159,7 @@ func (d *Conductor) Disconnect(ctx context.Context, networkRef, containerRef str
 		return errdefs.ErrPermissionDenied.WithMessage("container cannot be disconnected from host network or connected to host network")
 	}
 	if c.Wished[n.Name] == nil {
-		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("container %s is not connected to network %s", c.ID, n.Name))
+		return notOn(c, n.Name)
 	}
 	next := *c
 	next.Wished = maps.Clone(c.Wished)

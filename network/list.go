@@ -88,7 +88,10 @@ func (k *Keeper) inspect(name string) nt.Inspect {
 		gateway netip.Addr
 	}{{r.Bridge, r.Config, gateways.V4}, {r.Bridge6, r.Config6, gateways.V6}} {
 		if c := of.config; of.bridge.IsValid() && (l != nil || name != nt.NetworkBridge) {
-			c.Subnet, c.Gateway = of.bridge.Masked(), of.gateway
+			if !c.Subnet.IsValid() || name == nt.NetworkBridge {
+				c.Gateway = of.gateway // else only one asked for: who compares with what was asked would make the network anew
+			}
+			c.Subnet = of.bridge.Masked()
 			n.IPAM.Config = append(n.IPAM.Config, c)
 		}
 	}

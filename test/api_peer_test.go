@@ -306,6 +306,7 @@ func keeperSteps() []step {
 		{"connect", "POST", "/networks/net/connect", `{"Container":"longer"}`, ""},
 		{"disconnect", "POST", "/networks/net/disconnect", `{"Container":"longer"}`, ""},
 		{"disconnect twice", "POST", "/networks/net/disconnect", `{"Container":"longer"}`, ""},
+		{"disconnect nowhere", "POST", "/networks/no-such/disconnect", `{"Container":"longer"}`, ""},
 		{"df", "GET", "/system/df", "", ""},
 		{"events", "GET", "/events?since=1&until=2", "", ""},
 		{"plugins", "GET", "/plugins", "", ""},

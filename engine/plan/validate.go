@@ -147,8 +147,6 @@ func validateModes(_ *ct.Config, h *ct.HostConfig) error {
 		return invalid("invalid UTS mode: %v", h.UTSMode)
 	case !h.CgroupnsMode.Valid():
 		return invalid("invalid cgroup namespace mode: %v", h.CgroupnsMode)
-	case !h.UsernsMode.Valid():
-		return invalid("invalid userns mode: %v", h.UsernsMode)
 	case h.ShmSize < 0:
 		return invalid("SHM size can not be less than 0")
 	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:

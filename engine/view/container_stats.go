@@ -28,7 +28,7 @@ func (v *View) ContainerStats(ctx context.Context, ref string, stream, oneShot b
 	if !stream && !c.State.Alive() {
 		return emit(noStats(c))
 	}
-	var last ct.StatsResponse
+	var last, gone ct.StatsResponse // gone is what is told when it is removed while somebody waits for an answer
 	ticker := time.NewTicker(statsPeriod)
 	defer ticker.Stop()
 	for skip := !stream && !oneShot; ; skip = false {
@@ -39,13 +39,16 @@ func (v *View) ContainerStats(ctx context.Context, ref string, stream, oneShot b
 				return err
 			}
 		}
-		last = s
+		last, gone = s, noStats(c)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:
 		}
 		if c, err = v.parts.Containers.Get(c.ID); err != nil {
+			if errdefs.IsNotFound(err) && !stream {
+				return emit(gone)
+			}
 			if errdefs.IsNotFound(err) {
 				return nil
 			}

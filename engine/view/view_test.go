@@ -257,6 +257,23 @@ func TestStatsOfWhatDoesNotRun(t *testing.T) {
 	}
 }
 
+// TestStatsOfWhatIsRemoved: whoever waits for figures of a container that is removed meanwhile gets an answer, without figures.
+func TestStatsOfWhatIsRemoved(t *testing.T) {
+	t.Parallel()
+	v := viewOf(t, one("aaaa1", "soon", ct.StateRunning, nil))
+	v.parts.CgroupPath = func(c *container.Container) string {
+		if err := v.parts.Containers.Delete(c.ID); err != nil {
+			t.Error(err)
+		}
+		return "/no-such-group"
+	}
+	var got []ct.StatsResponse
+	emit := func(s ct.StatsResponse) error { got = append(got, s); return nil }
+	if err := v.ContainerStats(t.Context(), "soon", false, false, emit); err != nil || len(got) != 1 || got[0].Name != "/soon" || !got[0].Read.IsZero() {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
 func FuzzDevices(f *testing.F) {
 	f.Add("  eth0:     736       8    1    2    0     0          0         0      100       5    3    4    0     0       0          0\n")
 	f.Fuzz(func(t *testing.T, table string) { devices(table) })
