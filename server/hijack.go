@@ -41,6 +41,12 @@ const hangUpInterval = 2 * time.Second
 // open is an engine.Opener.
 func (h *hijacker) open(tty bool) (engine.Conn, error) {
 	c := h.call
+	if c.ContentLength > 0 {
+		// It is no input: some clients write there what the query says already.
+		if _, err := io.Copy(io.Discard, c.Body); err != nil {
+			return nil, fmt.Errorf("read request: %w", err)
+		}
+	}
 	conn, buffered, err := http.NewResponseController(c.w).Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("take over connection: %w", err)

@@ -66,12 +66,13 @@ func echo(ctx context.Context, o engine.AttachOptions) error {
 func TestAttach(t *testing.T) {
 	_, path := serve(t, Parts{Streams: fakeStreams{attach: echo}})
 	upgrade := "Upgrade: tcp\r\nConnection: Upgrade\r\n"
-	for _, test := range []struct{ headers, status string }{
-		{upgrade, "101 UPGRADED"},
-		{"", "200 OK"},
+	for _, test := range []struct{ headers, body, status string }{
+		{upgrade, "", "101 UPGRADED"},
+		{"", "", "200 OK"},
+		{upgrade + "Content-Type: application/json\r\nContent-Length: 14\r\n", `{"stdin":true}`, "101 UPGRADED"}, // is no input
 	} {
 		// The input comes together with the request: what is read too early must not be lost.
-		conn, reader, res := hijack(t, path, "POST /v1.40/containers/x/attach?stdin=1&stream=1 HTTP/1.1\r\nHost: x\r\n"+test.headers+"\r\nearly ")
+		conn, reader, res := hijack(t, path, "POST /v1.40/containers/x/attach?stdin=1&stream=1 HTTP/1.1\r\nHost: x\r\n"+test.headers+"\r\n"+test.body+"early ")
 		if res.Status != test.status || res.Header.Get("Content-Type") != "application/vnd.docker.raw-stream" {
 			t.Errorf("%s: %s %v", test.status, res.Status, res.Header)
 		}
