@@ -7,6 +7,8 @@
 //	cove.db
 //	    containers             bucket: ID → record as JSON, format 1
 //	<data-root>/
+//	    image/overlayfs/layerdb/
+//	        mounts             link to containers/, made by the daemon: where such programs look
 //	    containers/
 //	        <id>/
 //	            hostname       mounted over /etc/hostname
@@ -15,6 +17,7 @@
 //	            <id>-json.log  output, by package logs, with rotated files beside it
 //	            local.log      the same with the log driver local
 //	            checkpoints    states of the container that were kept, a folder by name for each: see runtime/checkpoint
+//	            mount-id       its ID: the file that programs which watch containers look for
 //	            volumes        while it is made or removed: the volumes that go with it if that is cut short
 package container
 

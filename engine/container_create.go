@@ -83,8 +83,8 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 	}
 
 	dir := c.Dir(e.parts.Config.Root)
-	if err := os.MkdirAll(dir, 0o710); err != nil {
-		return answer, fmt.Errorf("create container folder: %w", err)
+	if err := storage.Folder(dir, c.ID); err != nil {
+		return answer, err
 	}
 	undo.push(func() { os.RemoveAll(dir) })
 

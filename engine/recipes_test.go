@@ -168,7 +168,7 @@ func TestDrawing(t *testing.T) {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(c.Dir(e.parts.Config.Root))
-	if err != nil || len(entries) != 3 {
+	if err != nil || len(entries) != 4 {
 		t.Errorf("%v %v", entries, err)
 	}
 	for _, name := range []string{filepath.Base(c.LogPath), "local.log", filepath.Base(storage.DoomedFile(""))} {

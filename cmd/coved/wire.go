@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -338,6 +339,19 @@ func makeFolders(s *settings) error {
 		if err := os.MkdirAll(absolute, perm); err != nil {
 			return fmt.Errorf("create %s: %w", absolute, err)
 		}
+	}
+	return linkMounts(s.dataRoot)
+}
+
+// linkMounts has programs that watch containers find them where Docker has them: without, they leave out all containers of a
+// daemon that they know for one of Docker's.
+func linkMounts(root string) error {
+	folder := filepath.Join(root, "image", "overlayfs", "layerdb")
+	if err := os.MkdirAll(folder, 0o710); err != nil {
+		return fmt.Errorf("create %s: %w", folder, err)
+	}
+	if err := os.Symlink("../../../containers", filepath.Join(folder, "mounts")); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("link to the containers: %w", err)
 	}
 	return nil
 }
