@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,7 +73,7 @@ type found struct {
 func (b *base) find(ctx context.Context, env *step.Env, hold *image.Lease) (*found, error) {
 	local := b.layout == nil && b.mode != pb.AttrImageResolveModeForcePull
 	if local {
-		img, err := b.m.parts.Images.Get(ctx, b.name.String(), b.platform)
+		img, err := b.here(ctx)
 		fits := err == nil && b.fits(img)
 		if fits {
 			err = b.m.parts.Images.Protect(img, hold)
@@ -96,6 +97,33 @@ func (b *base) find(ctx context.Context, env *step.Env, hold *image.Lease) (*fou
 	}
 	return &found{Image: img, options: o}, b.check(img)
 }
+
+// here is the image of this name, or the one that dockerd's own builder takes the name for: an ID, whole or as lists show it.
+func (b *base) here(ctx context.Context) (*image.Image, error) {
+	img, err := b.m.parts.Images.Get(ctx, b.name.String(), b.platform)
+	if id := asID(b.name); id != "" && errdefs.IsNotFound(err) {
+		return b.m.parts.Images.Get(ctx, id, b.platform)
+	}
+	return img, err
+}
+
+// asID is the ID that a Dockerfile may mean by a name; "" if it can mean none.
+func asID(n ref.Name) string {
+	path, library := strings.CutPrefix(n.Repository(), "docker.io/library/")
+	switch {
+	case !library:
+	case n.Digest != "":
+		return n.Digest.String() // the front end adds it when it has found the image
+	case path == "sha256" && ref.IsHexID(n.Tag):
+		return "sha256:" + n.Tag
+	case n.Tag == ref.DefaultTag && len(path) == shownDigits && strings.Trim(path, "0123456789abcdef") == "":
+		return path
+	}
+	return ""
+}
+
+// shownDigits is how much of an ID lists show.
+const shownDigits = 12
 
 // fits tells whether an image here will do: one that was asked for without a platform may be of another.
 func (b *base) fits(img *image.Image) bool {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cove-containers/cove/image"
 	"github.com/cove-containers/cove/layer"
+	"github.com/cove-containers/cove/ref"
 	"github.com/cove-containers/cove/testkit"
 )
 
@@ -264,5 +265,19 @@ func TestBasesThatArePruned(t *testing.T) {
 	defer late.Release()
 	if err := k.images.Protect(img, late); !errdefs.IsNotFound(err) {
 		t.Error(err)
+	}
+}
+
+func TestIDsForNames(t *testing.T) {
+	whole := strings.Repeat("0123456789abcdef", 4)
+	for text, want := range map[string]string{
+		"sha256:" + whole: "sha256:" + whole, whole[:12]: whole[:12],
+		"sha256:" + whole + "@sha256:" + whole: "sha256:" + whole, whole[:12] + "@sha256:" + whole: "sha256:" + whole,
+		"alpine": "", "sha256:latest": "", whole[:11]: "", whole[:12] + ":1": "", "r.example/" + whole[:12]: "", "me/sha256:" + whole: "",
+	} {
+		name, err := ref.Parse(text)
+		if got := asID(name.WithDefaultTag()); err != nil || got != want {
+			t.Errorf("%s: %q %v, want %q", text, got, err, want)
+		}
 	}
 }
