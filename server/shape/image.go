@@ -31,7 +31,7 @@ func InspectImage(v Version, found it.InspectResponse) (any, error) {
 	}
 	if v < 1045 {
 		extra["Container"] = ""
-		extra["ContainerConfig"] = nil
+		extra["ContainerConfig"] = oldImageConfig(v) // that of the container it was committed from, which nobody knows any more
 	}
 	if v < 1044 {
 		extra["VirtualSize"] = found.Size
