@@ -301,8 +301,9 @@ func chooseSubnet(c nt.IPAMConfig, has, used, host []netip.Prefix, pools []ipam.
 	if _, clash := ipam.Overlap(c.Subnet, used); clash {
 		return netip.Prefix{}, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
 	}
-	// A bridge over one of the host's own routes would cut the host off from what is there; in a wider one it is the more exact way.
-	if route, clash := ipam.Overlap(c.Subnet, slices.DeleteFunc(host, func(p netip.Prefix) bool { return p.Bits() < c.Subnet.Bits() })); clash {
+	// A bridge over one of the host's own routes would cut the host off from what is there; in a wider one, but the loopback's, it is the more exact way.
+	wider := func(p netip.Prefix) bool { return p.Bits() < c.Subnet.Bits() && !p.Addr().IsLoopback() }
+	if route, clash := ipam.Overlap(c.Subnet, slices.DeleteFunc(slices.Clone(host), wider)); clash {
 		return netip.Prefix{}, errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("invalid pool request: Pool overlaps with the host's route to %s", route))
 	}
 	gateway, err := c.Gateway, error(nil)

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -56,7 +55,7 @@ func TestPublishedPortsOnALink(t *testing.T) {
 	device, here := "cw"+cfg.Mark, "fe80::97:1"
 	own, worlds := nearAddress(t, nil, device, here), nearAddress(t, w.ns.File, "eth0", "fe80::97:2")
 	bridge := nearAddress(t, nil, cfg.BridgeName(), "fe80::98:1")
-	ports := nt.PortMap{port("80/tcp"): {{}}, port("90/tcp"): {{}}, port("91/tcp"): {{}}}
+	ports := nt.PortMap{port("80/tcp"): {{}}, port("90/tcp"): {{}}, port("91/tcp"): {{}}, port("53/udp"): {{}}}
 	web := in.join(t, "web", Request{Name: "web", Ports: ports})
 	shy := in.join(t, "shy", Request{Name: "shy", Ports: nt.PortMap{port("80/tcp"): {{}}}, Annotations: map[string]string{"cove.publish-from": "203.0.113.0/24"}})
 	other := in.join(t, "other", Request{Name: "other"})
@@ -64,6 +63,7 @@ func TestPublishedPortsOnALink(t *testing.T) {
 	for _, box := range []*Sandbox{web, shy} {
 		serveOn(t, box.NetNS, "tcp", 80)
 	}
+	echo6(t, web.NetNS, 53, "udp")
 	at := func(box *Sandbox, inside string) int { return int(hostPort(t, box.Ports[port(inside)])) }
 	check := func(when string) {
 		t.Helper()
@@ -79,6 +79,15 @@ func TestPublishedPortsOnALink(t *testing.T) {
 			if got != gateway {
 				t.Errorf("%s: %s: %s, want %s", when, who, got, gateway)
 			}
+		}
+		for who, c := range map[string]net.Conn{
+			"a neighbour of the host": dialUDP(t, w.ns.File, nearAt(here, worlds), at(web, "53/udp")), "the host": dialUDP(t, nil, nearAt(here, own), at(web, "53/udp")),
+			"another container": dialUDP(t, other.NetNS, nearAt("fe80::98:1", others), at(web, "53/udp")),
+		} {
+			if got := answered(c); got != "udp" {
+				t.Errorf("%s: %s is answered by UDP %q", when, who, got)
+			}
+			c.Close()
 		}
 		for what, got := range map[string]string{
 			"a port that is not published":    reach(t, w.ns.File, nearAt(here, worlds), 80, false),
@@ -138,9 +147,7 @@ func TestRelayedPorts(t *testing.T) {
 	if len(shown) != 2 || shown[0].HostIP != netip.IPv4Unspecified() || shown[1].HostIP != netip.IPv6Unspecified() || shown[0].HostPort != shown[1].HostPort {
 		t.Fatalf("shown as %+v", shown)
 	}
-	if udp := web.Ports[port("53/udp")]; len(udp) != 1 || udp[0].HostIP != netip.IPv4Unspecified() {
-		t.Errorf("UDP, which is not relayed, is shown as %+v", udp)
-	}
+	echo(t, web.NetNS, 53, "udp")
 	loopback, silent := netip.IPv6Loopback(), at(web, "90/tcp")
 	check := func(when string) {
 		t.Helper()
@@ -157,6 +164,15 @@ func TestRelayedPorts(t *testing.T) {
 			if one[0] != one[1] {
 				t.Errorf("%s: %s is answered %q, want %s", when, who, one[0], one[1])
 			}
+		}
+		for who, c := range map[string]net.Conn{
+			"the world": dialUDP(t, w.ns.File, w.host[1], at(web, "53/udp")), "the host": dialUDP(t, nil, loopback, at(web, "53/udp")),
+			"the host, by its address": dialUDP(t, nil, w.host[1], at(web, "53/udp")),
+		} {
+			if got := answered(c); got != "udp" {
+				t.Errorf("%s: %s is answered by UDP %q", when, who, got)
+			}
+			c.Close()
 		}
 		for what, got := range map[string]string{
 			"a port of the loopback":          reach(t, w.ns.File, w.host[1], at(web, "81/tcp"), false),
@@ -238,15 +254,41 @@ func TestRelayedPorts(t *testing.T) {
 	}
 	web.Ports = now
 	check("when ports have changed")
-	udp := Request{Name: "names", Ports: nt.PortMap{port("53/udp"): {{HostIP: loopback, HostPort: "18053"}}}}
-	if _, err := in.Join(t.Context(), "names", udp); err == nil || !strings.Contains(err.Error(), "port 53/udp cannot be published on ::1") {
-		t.Errorf("UDP at an address of IPv6: %v", err)
-	}
 	number := at(web, "80/tcp")
 	in.leave("web")
 	if got := reach(t, nil, loopback, number, false); !fails(got) {
 		t.Errorf("after the container left: %s", got)
 	}
+}
+
+// dialUDP is a client in the namespace, or on the host.
+func dialUDP(t *testing.T, ns *os.File, to netip.Addr, port int) (c net.Conn) {
+	t.Helper()
+	dial := func() {
+		var err error
+		if c, err = net.Dial("udp", netip.AddrPortFrom(to, uint16(port)).String()); err != nil {
+			t.Error(err)
+		}
+	}
+	if ns == nil {
+		dial()
+	} else {
+		inside(t, ns, dial)
+	}
+	return c
+}
+
+// answered is what comes back to a question, which is asked again for as long as nothing does.
+func answered(c net.Conn) string {
+	b := make([]byte, 100)
+	for range 20 {
+		c.Write([]byte("?"))
+		c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		if n, err := c.Read(b); err == nil {
+			return string(b[:n])
+		}
+	}
+	return ""
 }
 
 // echoes tells whether what is written comes back.

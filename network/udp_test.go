@@ -11,11 +11,16 @@ import (
 )
 
 // echo answers every packet to a UDP port inside the namespace with word.
-func echo(t *testing.T, ns *os.File, port int, word string) {
+func echo(t *testing.T, ns *os.File, port int, word string) { echoOn(t, ns, "udp4", port, word) }
+
+// echo6 does so by IPv6.
+func echo6(t *testing.T, ns *os.File, port int, word string) { echoOn(t, ns, "udp6", port, word) }
+
+func echoOn(t *testing.T, ns *os.File, network string, port int, word string) {
 	t.Helper()
 	var packets net.PacketConn
 	var err error
-	inside(t, ns, func() { packets, err = net.ListenPacket("udp4", fmt.Sprint(":", port)) })
+	inside(t, ns, func() { packets, err = net.ListenPacket(network, fmt.Sprint(":", port)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +38,7 @@ func echo(t *testing.T, ns *os.File, port int, word string) {
 }
 
 // TestUDPClientsFollowThePort: who goes on asking a port from one socket is answered by the container that has it now: one that came after
-// questions in vain, and one that came after another. A client from outside and one on the host are alike.
+// questions in vain, and one that came after another. A client from outside, one on the host and one that is relayed are alike.
 func TestUDPClientsFollowThePort(t *testing.T) {
 	cfg := testConfig(t, 0)
 	in := start(t, cfg)
@@ -43,6 +48,9 @@ func TestUDPClientsFollowThePort(t *testing.T) {
 	clients := map[string]net.Conn{}
 	var err error
 	if clients["the host"], err = net.Dial("udp4", fmt.Sprint("127.0.0.1:", number)); err != nil {
+		t.Fatal(err)
+	}
+	if clients["the host, by IPv6"], err = net.Dial("udp6", fmt.Sprint("[::1]:", number)); err != nil {
 		t.Fatal(err)
 	}
 	inside(t, far.File, func() {

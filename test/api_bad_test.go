@@ -78,6 +78,7 @@ var jsonCalls = []string{
 // TestMalformedBodies sends every call that takes JSON what is none, or none of the right kind. Each is refused with a
 // status of the client's and a message, and nothing is made.
 func TestMalformedBodies(t *testing.T) {
+	t.Parallel()
 	_, s := badEngine(t)
 	deep := strings.Repeat("[", 100_000)
 	for _, path := range jsonCalls {
@@ -158,6 +159,7 @@ func TestHugeRequests(t *testing.T) {
 
 // TestRubbish: bytes that are no HTTP do not end the daemon, nor leave anything behind.
 func TestRubbish(t *testing.T) {
+	t.Parallel()
 	e, s := badEngine(t)
 	before := e.vitals(s)
 	for i, text := range []string{

@@ -64,6 +64,7 @@ func leavers(exec string) []leaver {
 // TestVanishingClients lets clients leave at every step of every long call, many times, in both ways a client leaves, and
 // counts goroutines and open files before and after.
 func TestVanishingClients(t *testing.T) {
+	t.Parallel()
 	e, s := badEngine(t)
 	makeExec := func() string {
 		return s.must("POST", "/containers/c/exec", `{"Cmd":["cat"],"AttachStdin":true,"AttachStdout":true}`).field("Id")

@@ -72,6 +72,7 @@ func (c *checked) compareReply(method, template string, r reply) {
 // TestEveryVersion asks for everything that can be asked, at every version of the API, and holds the answers against the
 // published description of that version: statuses, fields, their kinds, what must be there.
 func TestEveryVersion(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

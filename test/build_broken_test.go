@@ -23,6 +23,7 @@ func dockerfile(t *testing.T, text string) string {
 
 // TestKilledBuilds kills the daemon during RUN (VG-6 c).
 func TestKilledBuilds(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -72,6 +73,7 @@ func TestKilledBuilds(t *testing.T) {
 
 // TestBuildsOnASmallDisk fills the disk of the daemon with a RUN and with a context (VG-7).
 func TestBuildsOnASmallDisk(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {

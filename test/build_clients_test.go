@@ -123,6 +123,7 @@ func TestServicesAreBuilt(t *testing.T) {
 
 // TestManyBuildsShareSteps begins twenty builds at once: what they have in common runs once.
 func TestManyBuildsShareSteps(t *testing.T) {
+	t.Parallel()
 	b := newBuilder(t)
 	const builds = 20
 	shared := "FROM busybox AS base\nRUN sleep 1; date +%N >/when; cat /proc/sys/kernel/random/uuid >/shared\nFROM base\nARG N\nRUN echo $N >/own\n"

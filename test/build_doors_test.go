@@ -54,6 +54,7 @@ const shown = "FROM busybox\nCOPY f /f\nRUN cat /f\n"
 
 // TestBuildx builds with buildx as the docker client's plugin, from every kind of context to every kind of output.
 func TestBuildx(t *testing.T) {
+	t.Parallel()
 	needDocker(t)
 	b := newBuilder(t)
 	dir := folder(t, "Dockerfile", shown, "f", "from a folder\n")

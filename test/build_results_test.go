@@ -101,6 +101,7 @@ CMD ["cat", "/app/a.txt"]
 
 // TestSameDigest builds the same in two fresh data roots, some time apart.
 func TestSameDigest(t *testing.T) {
+	t.Parallel()
 	context := folder(t, "Dockerfile", threeSteps, "a.txt", "hello", "sub/b.txt", "more")
 	seen := map[any]bool{}
 	for range 2 {
@@ -124,6 +125,7 @@ func TestSameDigest(t *testing.T) {
 
 // TestSharedCache takes a cache through a registry, a folder and an image to an engine that has nothing.
 func TestSharedCache(t *testing.T) {
+	t.Parallel()
 	registry, err := testkit.NewRegistry("127.0.0.1:0", testkit.Faults{}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +155,7 @@ func TestSharedCache(t *testing.T) {
 
 // TestExportedForms: what is exported can be read by others' programs and loaded, and runs.
 func TestExportedForms(t *testing.T) {
+	t.Parallel()
 	b := newBuilder(t)
 	context := folder(t, "Dockerfile", threeSteps, "a.txt", "hello", "sub/b.txt", "more")
 	out := t.TempDir()

@@ -42,6 +42,7 @@ type scanned struct {
 
 // TestScannerImages has an image list what was built: the last stage, and the others and the context when the Dockerfile says so.
 func TestScannerImages(t *testing.T) {
+	t.Parallel()
 	needDocker(t)
 	b := newBuilder(t)
 	r := serve(t, t.TempDir())

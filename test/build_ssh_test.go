@@ -134,6 +134,7 @@ func copyProgram(t *testing.T, root, path string) {
 
 // TestBuildSSH signs in to a real server, in steps and for sources, with keys that only the client's agents have.
 func TestBuildSSH(t *testing.T) {
+	t.Parallel()
 	needDocker(t)
 	b := newBuilder(t)
 	s := newSSHSite(t, b)

@@ -26,6 +26,7 @@ func says(t *testing.T, what, out string, words ...string) {
 
 // TestBuildxInstances drives the engine as an instance of buildx's driver "remote", which speaks BuildKit's gRPC to it alone.
 func TestBuildxInstances(t *testing.T) {
+	t.Parallel()
 	needDocker(t)
 	b := newBuilder(t)
 	r := serve(t, t.TempDir())
@@ -99,6 +100,7 @@ group "default" { targets = ["app", "square"] }
 
 // TestBakeMatrix bakes a target for each combination, and puts images in a registry together by imagetools.
 func TestBakeMatrix(t *testing.T) {
+	t.Parallel()
 	needDocker(t)
 	b := newBuilder(t)
 	r := serve(t, t.TempDir())
@@ -139,6 +141,7 @@ func TestBakeMatrix(t *testing.T) {
 
 // TestCachesThatAreNot: caches in clouds are refused before anything is run; what buildx leaves out by itself it does not get to.
 func TestCachesThatAreNot(t *testing.T) {
+	t.Parallel()
 	b := newBuilder(t)
 	dir := folder(t, "Dockerfile", "FROM busybox\nRUN echo it runs\n")
 	for _, side := range []string{"--cache-to", "--cache-from"} {

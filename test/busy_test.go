@@ -12,6 +12,7 @@ import (
 // TestRemoveBusy removes a container while others are at it: with it end all who were at it, by themselves, and its volume is
 // free at once (VG-9).
 func TestRemoveBusy(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

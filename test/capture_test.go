@@ -38,6 +38,7 @@ func (e *Engine) runIn(name, script string) string {
 // TestSnapshotOfTwoGigabytes freezes a stopped container that has written 2 GB in less than 100 ms, and rolls it back to
 // exactly what it was.
 func TestSnapshotOfTwoGigabytes(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	if testing.Short() {
@@ -141,6 +142,7 @@ func TestPausedIsWhatTheKernelSays(t *testing.T) {
 // TestKilledWhileCapturing kills the daemon while images and snapshots are made of a running container, which must go on
 // as if nothing had been, and finds nothing half made.
 func TestKilledWhileCapturing(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -208,6 +210,7 @@ func count(t *testing.T, e *Engine) int {
 // TestSnapshotsUnderContention has several clients act on one container at once: whatever comes of it, every answer is
 // an orderly one, and in the end nothing is left.
 func TestSnapshotsUnderContention(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

@@ -49,6 +49,7 @@ func (e *Engine) sound(when string, args ...string) {
 // TestCheck damages what the engine has in every way that one could think of, and expects each to be found, and repaired where
 // that is possible, while containers run and nothing else is touched.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -151,6 +152,7 @@ func (e *Engine) strayCgroup(id string) string {
 // TestCheckDamage: bytes that have changed on the disk are found. A layer's tree is made again from its blob; a damaged blob
 // goes, and pulling the image again makes it whole.
 func TestCheckDamage(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -242,6 +244,7 @@ func TestCheckDamage(t *testing.T) {
 
 // TestCheckUnderLoad: checks that would repair run beside everything else, find nothing and disturb nobody.
 func TestCheckUnderLoad(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	r := openRegistry(t, testkit.Faults{})

@@ -59,6 +59,7 @@ func TestSignalsToTheClient(t *testing.T) {
 
 // TestNoSignalProxy: without the proxy the client dies and the container goes on, untouched (RN-3).
 func TestNoSignalProxy(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -147,6 +148,7 @@ func (e *Engine) terminated(cmd *exec.Cmd, client string) bool {
 // (RN-3). The stock client of today lets the first signal go by while it creates, whatever the daemon: it still waits, and the
 // second one reaches the container.
 func TestEarlySignal(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -183,6 +185,7 @@ func TestEarlySignal(t *testing.T) {
 
 // TestAttachAtTheEnd attaches at about the moment of exit, many times: never a hang, never a wrong status.
 func TestAttachAtTheEnd(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

@@ -13,6 +13,7 @@ import (
 // TestCompletion presses the Tab key in bash, zsh and fish, each with the script that cove and cove called docker give for it, beside an engine that
 // has something of every kind. A list that ends in "…" is of those that must be among what is offered.
 func TestCompletion(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

@@ -209,6 +209,7 @@ func (p *project) scale() {
 // TestComposeNotes is a project of small parts: replicas behind a name, a service that must have ended well before the
 // next, a build written in the compose file, logs that are followed, a service that is restarted.
 func TestComposeNotes(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

@@ -276,6 +276,7 @@ func sshd(t *testing.T, e *Engine, far string) (port int, client string) {
 // TestSSH: a daemon is reached through a real sshd, whether the other host has cove or only what is called docker there, by ours and
 // by the stock client, with streams, builds and copies.
 func TestSSH(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

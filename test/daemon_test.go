@@ -157,6 +157,7 @@ func TestBadBodies(t *testing.T) {
 
 // TestFullDisk: a data root of 100 MB on a loop device. Every failure says so, and afterwards everything works.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {

@@ -37,6 +37,7 @@ func debianImage(t *testing.T) string {
 
 // TestDebianInstallsAPackage loads a Debian image made by debootstrap, runs it, and lets apt install a package inside.
 func TestDebianInstallsAPackage(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	archive := debianImage(t)
 	e := newEngine(t)

@@ -93,6 +93,7 @@ func smallDisk(t *testing.T, e *Engine) string {
 // TestSmallDisk: a data root of 200 MB meets a layer of ten gigabytes of zeros and containers that write and print without
 // end. Each fails for itself, the others and the daemon live, and nothing of it stays (VG-7).
 func TestSmallDisk(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
@@ -169,6 +170,7 @@ func df(t *testing.T, path, column string) int64 {
 // TestKilledPulls kills the daemon at changing moments of a pull, of its unpacking and of removals, and expects whole images or
 // none, free names, and a disk that does not fill (VG-6 a, b).
 func TestKilledPulls(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	r := openRegistry(t, testkit.Faults{Rate: 20_000_000})

@@ -91,6 +91,7 @@ func TestRealDockerfiles(t *testing.T) {
 
 // TestTwiceTheSameDigest builds the same in two engines that know nothing of one another.
 func TestTwiceTheSameDigest(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	dir := t.TempDir()

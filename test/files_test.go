@@ -152,6 +152,7 @@ func ends(t *testing.T, what string, within time.Duration, result <-chan error) 
 // TestRemoveWhileCopying is VG-9 for cp and export, with clients that have fallen asleep: the removal does not wait for
 // them, and they learn that it failed.
 func TestRemoveWhileCopying(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	e := newEngine(t)
 	e.Start()
@@ -271,6 +272,7 @@ func TestFileInPlaceOfMounts(t *testing.T) {
 // TestStartWhileCopying: a start waits for who writes into the container, as long as something comes; the copy is there
 // when the container runs.
 func TestStartWhileCopying(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	e := newEngine(t)
 	e.Start()

@@ -28,6 +28,7 @@ CMD cat /made /machine /target
 // TestForeignPlatforms builds and runs for another processor than the host's: without an emulator as far as that goes, and
 // with one all of it, for two platforms at once, by every client.
 func TestForeignPlatforms(t *testing.T) {
+	t.Parallel()
 	needDocker(t)
 	b := newBuilder(t)
 	b.Load("busybox") // every platform of it

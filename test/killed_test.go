@@ -89,6 +89,7 @@ const folderGrowth = 32
 
 // TestKilledCreates kills the daemon during creates with volumes (VG-6 d).
 func TestKilledCreates(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -127,6 +128,7 @@ func TestKilledCreates(t *testing.T) {
 
 // TestKilledRemovals kills the daemon while containers are removed that run, ran, and never did (VG-6 e).
 func TestKilledRemovals(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -170,6 +172,7 @@ func TestKilledRemovals(t *testing.T) {
 // TestKilledCommits kills the daemon while an image is made of a container that runs (VG-6 f): there is a whole image or none,
 // the container goes on, and nothing is left of the half ones.
 func TestKilledCommits(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

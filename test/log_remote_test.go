@@ -13,6 +13,7 @@ import (
 // TestRemoteLogs sends what containers print to a syslog server that is away at first: also what a container printed that
 // is long gone, and what came while there was no daemon.
 func TestRemoteLogs(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	address := freeAddress() // nobody listens

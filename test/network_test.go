@@ -12,6 +12,7 @@ import (
 
 // TestLookupsOutliveTheDaemon: no question for a name is lost, or answered wrongly, while the daemon is killed and started.
 func TestLookupsOutliveTheDaemon(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

@@ -11,6 +11,7 @@ import (
 // TestPodman has Debian's podman run its containers with cove-runtime: their whole life, further processes, terminals, user
 // namespaces.
 func TestPodman(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	if _, err := exec.LookPath("podman"); err != nil {
 		t.Skip("needs podman")

@@ -88,6 +88,7 @@ func pass(to, from net.Conn, f *flow) {
 
 // TestTransfersSurviveKill: what a killed daemon had fetched or sent is not fetched or sent again.
 func TestTransfersSurviveKill(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	const size, base = 40_000_000, 3_000_000
@@ -149,6 +150,7 @@ func raw(t *testing.T, image string) (body, digest string) {
 // TestPushToDebianRegistry: what is pushed to Debian's docker-registry is, to the byte, what was pulled; indexes whole or one
 // platform of them; nothing twice.
 func TestPushToDebianRegistry(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	m := newMeter(t, debianRegistry(t))
 	e := newEngine(t)
@@ -202,6 +204,7 @@ func TestPushToDebianRegistry(t *testing.T) {
 
 // TestPushAfterKillToDebianRegistry: a registry that cannot take up an upload whose client died has the image all the same.
 func TestPushAfterKillToDebianRegistry(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	m := newMeter(t, debianRegistry(t))
@@ -269,6 +272,7 @@ func TestMirrorOfAnyRegistry(t *testing.T) {
 // TestPushToOwnRegistry: the registry in the box takes pushes whole, keeps what came of an upload when it or the daemon is killed,
 // and tells the digests it was given.
 func TestPushToOwnRegistry(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	const size, base = 60_000_000, 3_000_000

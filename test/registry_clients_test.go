@@ -124,6 +124,7 @@ func (c *otherClients) daemon(socket, program string, args ...string) {
 // TestClientsOfOthers has skopeo, podman, docker and containerd's ctr, as Debian has them, push to the registry and pull from it:
 // each what the others pushed, whole indexes too. Every digest is the same at both ends.
 func TestClientsOfOthers(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	for _, program := range []string{"skopeo", "podman", "dockerd", "docker", "containerd", "ctr"} {
 		if _, err := exec.LookPath(program); err != nil {

@@ -105,6 +105,7 @@ func (p *pusher) image(ctx context.Context, name, tag string, n, size int) error
 // TestRegistryKilled kills a registry again and again in the middle of pushes. Every image whose push was answered is whole afterwards, every
 // tag leads to a whole image, and when all is deleted nothing is left on the disk.
 func TestRegistryKilled(t *testing.T) {
+	t.Parallel()
 	root := filepath.Join(t.TempDir(), "registry")
 	s := serve(t, root, "--gc-grace", "1ms", "--upload-expiry", "1ms", "--gc-interval", "0")
 	var mu sync.Mutex

@@ -105,6 +105,7 @@ func TestTLSAndPlainHTTP(t *testing.T) {
 // TestParallelPulls: clients that pull the same image share one download; one that goes away takes nothing from the others;
 // when all are gone the transfer stops, and the next pull works (VG-5).
 func TestParallelPulls(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	r, err := testkit.NewRegistry("127.0.0.1:0", testkit.Faults{Rate: 3_000_000}, nil)
 	if err != nil {
@@ -167,6 +168,7 @@ func TestParallelPulls(t *testing.T) {
 // TestSharedPulls: two images of which each layer but one is the same, pulled by five clients at once while others want to run them:
 // each blob is fetched once, and nobody sees half of one. When all clients are killed the transfer stops (VG-5).
 func TestSharedPulls(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	r := openRegistry(t, testkit.Faults{Rate: 3_000_000})
@@ -294,6 +296,7 @@ func engineClients() []string {
 
 // TestDebianRegistry pulls from Debian's docker-registry, filled by skopeo.
 func TestDebianRegistry(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	dir := images(t)
 	addr := debianRegistry(t)

@@ -13,6 +13,7 @@ import (
 
 // TestScreens: the pictures of docs/screens, and no others, are made by the program that draws them, and are pictures.
 func TestScreens(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	dir := images(t)
 	bin, err := binaries()

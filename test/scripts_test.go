@@ -49,6 +49,7 @@ func doors(t *testing.T, area string) []door {
 // time against an engine of its own that holds busybox and alpine. A script whose first line is "# cove only" has
 // no counterpart in the docker client.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	all, err := filepath.Glob("scripts/*/*.txt")

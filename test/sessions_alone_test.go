@@ -14,6 +14,7 @@ import (
 // testdata/sessions/alone, and every command of docker called wrongly: without arguments, with too many, and with an option it has not. What is
 // not the same stands in testdata/sessions/differences/alone.
 func TestSessionsAlone(t *testing.T) {
+	t.Parallel()
 	bin, err := binaries()
 	if err != nil {
 		t.Fatal(err)

@@ -32,6 +32,8 @@ var unsteady = []struct {
 	{regexp.MustCompile(`(/proc/\d+/ns/net|/\w+/cvd\d+/exec/netns/<id>)`), "<namespace>"},
 	{regexp.MustCompile(`"com.docker.network.bridge.name":"\w+"`), `"com.docker.network.bridge.name":"<bridge>"`},
 	{regexp.MustCompile(`docker-import-\d+`), "docker-import-N"},
+	// The client waits for two calls at once, and says which has told it first.
+	{regexp.MustCompile(`failed to run Build function: `), "failed to solve: "},
 	{regexp.MustCompile(`goroutine \d+`), "goroutine N"},
 	{regexp.MustCompile(`(\S) {2,}`), "$1  "},
 	{regexp.MustCompile(`-{4,}`), "----"},

@@ -14,6 +14,7 @@ import (
 // those of swarm mode, and with its plugin for builds. How it is called, its other names, its commands and its options are there; what is
 // not stands in testdata/sessions/differences/help. Names of a value's kind that mean the same are taken for the same.
 func TestHelpOfEveryCommand(t *testing.T) {
+	t.Parallel()
 	bin, err := binaries()
 	if err != nil {
 		t.Fatal(err)

@@ -30,6 +30,7 @@ import (
 //	UPDATE_SESSIONS=1 ...   writes the lists anew; what has no reason yet is under the heading "?"
 //	SESSIONS=run,list ...   runs only these
 func TestSessions(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	for _, program := range []string{"nsenter", "unshare"} {

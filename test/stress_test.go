@@ -14,6 +14,7 @@ import (
 
 // TestManyClients starts and removes 200 containers from 16 clients at once; newEngine counts what is left.
 func TestManyClients(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -67,6 +68,7 @@ func list(dir string) []string {
 // TestKilledDaemon kills the daemon at changing moments of a busy life, ten times, and expects every container to be whole
 // or gone, every name free or removable, and what was finished to stay finished.
 func TestKilledDaemon(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)
@@ -131,6 +133,7 @@ func TestKilledDaemon(t *testing.T) {
 
 // TestExecSurvivesTheDaemon keeps an exec session's process and a created container through a kill.
 func TestExecSurvivesTheDaemon(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	e := newEngine(t)

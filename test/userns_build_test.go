@@ -37,6 +37,7 @@ var (
 // TestBuildsInUserNamespaces builds by every door, by a daemon whose containers have user namespaces of their own and by one whose do
 // not: what comes of it is the same, bit by bit.
 func TestBuildsInUserNamespaces(t *testing.T) {
+	t.Parallel()
 	needDocker(t)
 	config := filepath.Join(t.TempDir(), "daemon.json")
 	if err := os.WriteFile(config, []byte(`{"builder": {"entitlements": {"security-insecure": true}}}`), 0o644); err != nil {

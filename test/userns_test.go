@@ -76,6 +76,7 @@ func refused(t *testing.T, e *Engine, status int, says string, args ...string) {
 
 // TestUserNamespaces runs containers whose root is nobody outside, with the stock client.
 func TestUserNamespaces(t *testing.T) {
+	t.Parallel()
 	e := remapped(t, "steward", steward)
 	e.Start()
 	e.Load("busybox", "alpine")

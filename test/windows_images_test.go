@@ -23,6 +23,7 @@ import (
 // TestWindowsImages: images for Windows are pulled, listed, inspected, pushed, saved and loaded as they are, the layers included that only
 // their maker may hand out; running one is refused, with the reason.
 func TestWindowsImages(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	images(t)
 	bases := map[string][]byte{}

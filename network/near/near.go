@@ -1,6 +1,6 @@
 // Package near serves published ports where the kernel passes no packet on to the container: at an address of IPv6 where the container has IPv4
-// alone, and at link-local addresses, or for who comes from one, as these mean something on their own link alone. Such connections of TCP are
-// led to one socket here, and made anew from here to the container, which sees the host; they end with the daemon.
+// alone, and at link-local addresses, or for who comes from one, as these mean something on their own link alone. What is sent there is
+// led to one socket of TCP and one of UDP, and goes on from here to the container, which sees the host; connections end with the daemon.
 package near
 
 import (
@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// most is how many connections there are at once, if the daemon may have as many files: who comes then waits.
+	// most is how many connections there are at once, if the daemon may have as many files: who comes then waits. Of UDP there are as many flows, and the
+	// next ends one that is silent.
 	most = 8192
 	// perRelay is how many of the files that the daemon may have there are for each: two sockets, pipes between them, and as much again for others.
 	perRelay = 16
@@ -35,7 +36,9 @@ type Server struct {
 	mu       sync.Mutex
 	listener *net.TCPListener // nil until Open
 	leads    Leads
+	packets  *net.UDPConn
 	relays   map[*relay]bool
+	flows    map[flowKey]*flow
 	closed   bool
 }
 
@@ -45,12 +48,12 @@ type relay struct {
 	dialled, to       netip.AddrPort
 }
 
-// Leads tells where a published port leads, by the address that was dialled.
-type Leads = func(dialled netip.AddrPort) (netip.AddrPort, bool)
+// Leads tells where a published port leads, by the protocol's number, 6 or 17, and the address that was dialled.
+type Leads = func(proto uint8, dialled netip.AddrPort) (netip.AddrPort, bool)
 
 // New serves nobody before Open.
 func New(log *slog.Logger) *Server {
-	return &Server{log: log, places: make(chan struct{}, room()), relays: map[*relay]bool{}}
+	return &Server{log: log, places: make(chan struct{}, room()), relays: map[*relay]bool{}, flows: map[flowKey]*flow{}}
 }
 
 // room is how many connections there may be at once.
@@ -62,23 +65,24 @@ func room() int {
 	return int(max(1, min(most, files.Cur/perRelay)))
 }
 
-// Open opens the socket, on a port that nobody has, where it is not open. The port is 0 where that cannot be, which the log tells.
+// Open opens the sockets, both on one port, which nobody has, where they are not open. The port is 0 where that cannot be, which the log tells.
 func (s *Server) Open(leads Leads) uint16 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.listener == nil && !s.closed {
-		l, err := net.ListenTCP("tcp6", &net.TCPAddr{})
+		l, packets, err := listen()
 		if err != nil {
 			s.log.Warn("published ports are not reached at addresses of IPv6 where containers have none, nor at link-local ones", "error", err)
 			return 0
 		}
-		s.listener, s.leads = l, leads
+		s.listener, s.packets, s.leads = l, packets, leads
 		s.work.Go(func() { s.accept(l) })
+		s.work.Go(func() { s.receive(packets) })
 	}
 	return s.port()
 }
 
-// Port is the socket's, 0 where there is none.
+// Port is the sockets', 0 where there are none.
 func (s *Server) Port() uint16 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,14 +98,23 @@ func (s *Server) port() uint16 {
 
 // Check ends connections by ports that lead elsewhere by now, or nowhere.
 func (s *Server) Check() {
-	s.mu.Lock()
-	all := slices.Collect(maps.Keys(s.relays))
-	s.mu.Unlock()
-	for _, r := range all {
-		if to, known := s.leads(r.dialled); !known || to != r.to {
+	relays, flows := s.all()
+	for _, r := range relays {
+		if to, known := s.leads(unix.IPPROTO_TCP, r.dialled); !known || to != r.to {
 			s.cut(r)
 		}
 	}
+	for _, f := range flows {
+		if to, known := s.leads(unix.IPPROTO_UDP, f.dialled); !known || to != f.to {
+			s.end(f)
+		}
+	}
+}
+
+func (s *Server) all() ([]*relay, []*flow) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.relays)), slices.Collect(maps.Values(s.flows))
 }
 
 // Close ends all connections and waits for that.
@@ -110,11 +123,15 @@ func (s *Server) Close() {
 	s.closed = true
 	if s.listener != nil {
 		s.listener.Close()
+		s.packets.Close()
 	}
-	all := slices.Collect(maps.Keys(s.relays))
 	s.mu.Unlock()
-	for _, r := range all {
+	relays, flows := s.all()
+	for _, r := range relays {
 		s.cut(r)
+	}
+	for _, f := range flows {
+		s.end(f)
 	}
 	s.work.Wait()
 }
@@ -169,7 +186,7 @@ func (s *Server) serve(client *net.TCPConn) {
 		return
 	}
 	var known bool
-	if r.to, known = s.leads(r.dialled); !known || !s.keep(r, nil) {
+	if r.to, known = s.leads(unix.IPPROTO_TCP, r.dialled); !known || !s.keep(r, nil) {
 		return
 	}
 	made, err := (&net.Dialer{Timeout: patience}).Dial("tcp", r.to.String())

@@ -10,8 +10,8 @@ import (
 // somewhere is the port of a socket that is not there.
 type somewhere uint16
 
-func (s somewhere) Open(func(netip.AddrPort) (netip.AddrPort, bool)) uint16 { return uint16(s) }
-func (s somewhere) Check()                                                  {}
+func (s somewhere) Open(func(uint8, netip.AddrPort) (netip.AddrPort, bool)) uint16 { return uint16(s) }
+func (s somewhere) Check()                                                         {}
 
 // TestNftListsIt: who looks at the host's rules with nft, also an old one, sees the table, with all that can be in it.
 func TestNftListsIt(t *testing.T) {

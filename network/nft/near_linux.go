@@ -6,13 +6,12 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
 // Near serves published ports by a socket of the engine's, see package near.
 type Near interface {
 	// Open opens the socket where it is not open, and gives its port, or 0 where there is none.
-	Open(leads func(dialled netip.AddrPort) (netip.AddrPort, bool)) uint16
+	Open(leads func(proto uint8, dialled netip.AddrPort) (netip.AddrPort, bool)) uint16
 	// Check ends connections by ports that lead elsewhere by now, or nowhere.
 	Check()
 }
@@ -48,10 +47,6 @@ func (s sets) nearby() (rules []rule) {
 	if !s.family.six || s.near == 0 {
 		return nil
 	}
-	isTCP := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
-	}
 	ofLink := []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: s.family.target, Len: 2},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: []byte{0xff, 0xc0}, Xor: []byte{0, 0}},
@@ -63,27 +58,27 @@ func (s sets) nearby() (rules []rule) {
 	}
 	for _, every := range []bool{false, true} {
 		rules = append(rules,
-			join(isTCP, ofLink, s.dialled(every), leads(s.ports), there),
-			join(isTCP, ofLink, s.dialled(every), leads(s.ranges), there),
-			join(isTCP, s.dialled(every), leads(s.relayed), there),
-			join(isTCP, s.dialled(every), leads(s.relayedRanges), there))
+			join(ofLink, s.dialled(every), leads(s.ports), there),
+			join(ofLink, s.dialled(every), leads(s.ranges), there),
+			join(s.dialled(every), leads(s.relayed), there),
+			join(s.dialled(every), leads(s.relayedRanges), there))
 	}
 	return rules
 }
 
-// Leads tells where a published port of TCP leads.
-func (t *Table) Leads(dialled netip.AddrPort) (netip.AddrPort, bool) {
+// Leads tells where a published port leads, by the protocol's number.
+func (t *Table) Leads(proto uint8, dialled netip.AddrPort) (netip.AddrPort, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	every := netip.AddrPortFrom(unspecified(dialled.Addr()), dialled.Port())
 	for _, at := range []netip.AddrPort{dialled, every} {
-		if p, known := t.ports[key{unix.IPPROTO_TCP, at, 0}]; known {
+		if p, known := t.ports[key{proto, at, 0}]; known {
 			return p.Target, true
 		}
 	}
 	for k, p := range t.ports {
 		nth := int(dialled.Port()) - int(k.host.Port())
-		if at := k.host.Addr(); k.proto == unix.IPPROTO_TCP && (at == dialled.Addr() || at == every.Addr()) && nth >= 0 && nth <= int(k.more) {
+		if at := k.host.Addr(); k.proto == proto && (at == dialled.Addr() || at == every.Addr()) && nth >= 0 && nth <= int(k.more) {
 			return netip.AddrPortFrom(p.Target.Addr(), p.Target.Port()+uint16(nth)), true
 		}
 	}

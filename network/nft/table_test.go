@@ -191,7 +191,7 @@ func TestRelayedPortsAreKept(t *testing.T) {
 		for dialled, to := range map[string]string{
 			"[::1]:8080": "198.18.77.2:80", "127.0.0.1:8080": "198.18.77.2:80", "[2001:db8::1]:9099": "198.18.77.2:7099", "[2001:db8::2]:9099": "", "[2001:db8::1]:9100": "",
 		} {
-			if at, known := table.Leads(netip.MustParseAddrPort(dialled)); known != (to != "") || known && at.String() != to {
+			if at, known := table.Leads(6, netip.MustParseAddrPort(dialled)); known != (to != "") || known && at.String() != to {
 				t.Errorf("%s: %s leads to %v", when, dialled, at)
 			}
 		}

@@ -153,7 +153,7 @@ type Binding struct {
 // errdefs.ErrInvalidArgument.
 func Bind(w Wish, port uint16, way Way) (Binding, error) {
 	b := Binding{Inside: w.Inside, Host: netip.AddrPortFrom(w.Host, port)}
-	side, kind := way.to(w.Inside, w.Host), "IPv4"
+	side, kind := way.side(w.Host), "IPv4"
 	if w.Host.Is6() {
 		kind = "IPv6"
 	}
@@ -162,8 +162,8 @@ func Bind(w Wish, port uint16, way Way) (Binding, error) {
 			"the container is on no network that has %s and leads out", w.Inside, w.Host, kind))
 	}
 	b.Target, b.Direct = netip.AddrPortFrom(side.To, w.Inside.Num()), side.Direct
-	if six := way.to(w.Inside, netip.IPv6Unspecified()); w.Both && six.To.IsValid() {
-		b.Target6, b.Direct6 = netip.AddrPortFrom(six.To, w.Inside.Num()), six.Direct
+	if w.Both && way.Six.To.IsValid() {
+		b.Target6, b.Direct6 = netip.AddrPortFrom(way.Six.To, w.Inside.Num()), way.Six.Direct
 	}
 	return b, nil
 }

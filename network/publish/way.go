@@ -4,14 +4,13 @@ import (
 	"net/netip"
 	"slices"
 
-	nt "github.com/moby/moby/api/types/network"
 	"golang.org/x/sys/unix"
 )
 
 // Side is where published ports lead in one family, and how.
 type Side struct {
 	// To is the container's address, the zero value where it is not reached. That of IPv6 is one of IPv4 where the container has no other:
-	// the engine relays what arrives, which is for TCP, see package near.
+	// the engine relays what arrives, see package near.
 	To netip.Addr
 	// Routed takes no ports of the host: the container is reached at its own address. Direct has it be reached there as well.
 	Routed, Direct bool
@@ -51,14 +50,6 @@ func (w Way) side(a netip.Addr) Side {
 // relays tells whether what arrives by IPv6 is relayed.
 func (w Way) relays() bool { return w.Six.To.Is4() }
 
-// to is the side by which a port is reached at an address of the host, the zero value where there is none.
-func (w Way) to(inside nt.Port, host netip.Addr) Side {
-	if host.Is6() && w.relays() && inside.Proto() != nt.TCP {
-		return Side{}
-	}
-	return w.side(host)
-}
-
 // All are the addresses by which the container is reached.
 func (w Way) All() (all []netip.Addr) {
 	for _, side := range []Side{w.Four, w.Six} {
@@ -73,7 +64,7 @@ func (w Way) All() (all []netip.Addr) {
 // wished for, and no addresses of it either.
 func (w Way) Fit(all []Wish) (out []Wish) {
 	for _, wish := range all {
-		wish.Both = wish.Both && w.to(wish.Inside, netip.IPv6Unspecified()).To.IsValid()
+		wish.Both = wish.Both && w.Six.To.IsValid()
 		for _, part := range w.parts(wish) {
 			if w.side(part.Host).Routed {
 				part.Host, part.From, part.UpTo, part.Routed = every(part.Host), 0, 0, true
