@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -177,20 +178,30 @@ func (s *Server) end(f *flow) {
 // answer sends to the client what comes from the container, until there has been silence.
 func (s *Server) answer(c *net.UDPConn, f *flow) {
 	defer s.end(f)
-	data := make([]byte, longest)
+	raw, err := f.container.SyscallConn()
+	if err != nil {
+		return
+	}
 	for {
 		f.container.SetReadDeadline(time.Now().Add(silence - min(f.idle(), silence) + time.Millisecond))
-		n, err := f.container.Read(data)
-		switch {
-		case err == nil:
-			f.used()
-			c.WriteMsgUDPAddrPort(data[:n], f.reply, f.key.client) // a client that is gone is found silent
-		case errors.Is(err, unix.ECONNREFUSED): // the container's answer to something that was sent before
-		case errors.Is(err, net.ErrClosed) || f.idle() >= silence:
+		err := raw.Read(func(fd uintptr) bool {
+			data := buffers.Get().(*[longest]byte)
+			defer buffers.Put(data)
+			n, err := unix.Read(int(fd), data[:])
+			if err == nil {
+				f.used()
+				c.WriteMsgUDPAddrPort(data[:n], f.reply, f.key.client) // a client that is gone is found silent
+			}
+			return !errors.Is(err, unix.EAGAIN) // others are the container's answer to something that was sent before
+		})
+		if errors.Is(err, net.ErrClosed) || err != nil && f.idle() >= silence {
 			return
 		}
 	}
 }
+
+// buffers are for as many datagrams as are read at a time: thousands of flows that wait have none.
+var buffers = sync.Pool{New: func() any { return new([longest]byte) }}
 
 // Attributes by which the kernel is asked for a flow that it has translated, enum ctattr_type, ctattr_tuple, ctattr_ip and ctattr_l4proto.
 const (
