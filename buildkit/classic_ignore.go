@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"cmp"
-	"errors"
 	"io"
 	"os"
 	"path"
@@ -133,16 +132,20 @@ func without(file io.ReaderAt, size int64, spans []span) io.Reader {
 	return io.MultiReader(append(parts, io.NewSectionReader(file, at, size-at))...)
 }
 
-// left reads an archive of that size without what is ignored. Where that was all, a folder stands for the context: the front end takes
-// what has nothing in it for a Dockerfile.
+// looked is how much of a context the front end looks at to see whether it is an archive.
+const looked = 1024
+
+// left reads an archive of that size without what is ignored. A folder stands before it where the front end would else take it for a
+// Dockerfile: nothing is left, or it begins with words on its first entry, as those do that Python writes.
 func (i ignored) left(file io.ReaderAt, size int64) (io.Reader, error) {
-	if _, err := tar.NewReader(without(file, size, i.spans)).Next(); err != io.EOF || len(i.spans) == 0 {
+	_, whole := tar.NewReader(without(file, size, i.spans)).Next()
+	_, begun := tar.NewReader(io.LimitReader(without(file, size, i.spans), looked)).Next()
+	if whole == nil && begun == nil || whole != nil && (whole != io.EOF || len(i.spans) == 0) {
 		return without(file, size, i.spans), nil
 	}
 	var folder bytes.Buffer
-	w := tar.NewWriter(&folder)
-	err := w.WriteHeader(&tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755})
-	return &folder, errors.Join(err, w.Close())
+	err := tar.NewWriter(&folder).WriteHeader(&tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755})
+	return io.MultiReader(&folder, without(file, size, i.spans)), err
 }
 
 // dockerfileFolder is the name of the folder that a session of the process's own offers a Dockerfile in that the context shall not have.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // pack makes an archive of names and contents, a name that ends in a slash is a folder.
@@ -109,6 +110,27 @@ func TestIgnoring(t *testing.T) {
 	}
 	if h, err := tar.NewReader(rest).Next(); err != nil || h.Name != "./" {
 		t.Errorf("a context of which nothing is left: %+v %v", h, err)
+	}
+	var python bytes.Buffer
+	w := tar.NewWriter(&python)
+	if err := w.WriteHeader(&tar.Header{Name: "Dockerfile", Mode: 0o644, Format: tar.FormatPAX, ModTime: time.Unix(1, 500)}); err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	if rest, err = new(ignored).left(bytes.NewReader(python.Bytes()), int64(python.Len())); err != nil {
+		t.Fatal(err)
+	}
+	start := make([]byte, looked)
+	if _, err := io.ReadFull(rest, start); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tar.NewReader(bytes.NewReader(start)).Next(); err != nil {
+		t.Errorf("an archive whose first entry has words of its own is not seen to be one: %v", err)
+	}
+	files := tar.NewReader(io.MultiReader(bytes.NewReader(start), rest))
+	for _, want := range []string{"./", "Dockerfile"} {
+		if h, err := files.Next(); err != nil || h.Name != want {
+			t.Errorf("%+v %v, want %s", h, err, want)
+		}
 	}
 	link := pack(t, [2]string{".dockerignore", "Dockerfile"}, [2]string{"Dockerfile", "-> other"}, [2]string{"other", "FROM x"})
 	if found, err := ignoring(onDisk(t, link), int64(len(link)), ""); err != nil || found.dockerfile != nil || len(found.spans) != 0 {
