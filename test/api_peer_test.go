@@ -18,7 +18,7 @@ import (
 )
 
 // newDockerd starts Debian's dockerd with folders of its own and without a default network. It is ended with the test.
-func newDockerd(t *testing.T) *speaker {
+func newDockerd(t *testing.T, args ...string) *speaker {
 	t.Helper()
 	if _, err := exec.LookPath("dockerd"); err != nil {
 		t.Skip("docker.io is not installed")
@@ -33,8 +33,8 @@ func newDockerd(t *testing.T) *speaker {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	cmd := exec.Command("dockerd", "--data-root", dir+"/data", "--exec-root", dir+"/exec", "-H", "unix://"+socket, "--pidfile", dir+"/pid",
-		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--storage-driver", "vfs")
+	cmd := exec.Command("dockerd", append(args, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "-H", "unix://"+socket, "--pidfile", dir+"/pid",
+		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--storage-driver", "vfs")...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -192,5 +192,27 @@ func update(g *global, args []string) (int, error) {
 	if err := json.NewDecoder(in).Decode(&r); err != nil {
 		return failed, fmt.Errorf("read limits: %w", err)
 	}
+	leaveZeros(&r)
 	return 0, g.bundles.Update(flags.Arg(0), &r)
+}
+
+// leaveZeros takes out what is 0, by which those who update, as dockerd does, say that a limit stays as it is: with runc no such limit can be set.
+func leaveZeros(r *specs.LinuxResources) {
+	if m := r.Memory; m != nil {
+		m.Limit, m.Reservation, m.Swap, m.KernelTCP = given(m.Limit), given(m.Reservation), given(m.Swap), given(m.KernelTCP)
+	}
+	if c := r.CPU; c != nil {
+		c.Shares, c.Quota, c.Period = given(c.Shares), given(c.Quota), given(c.Period)
+		c.RealtimeRuntime, c.RealtimePeriod = given(c.RealtimeRuntime), given(c.RealtimePeriod)
+	}
+	if r.Pids != nil {
+		r.Pids.Limit = given(r.Pids.Limit)
+	}
+}
+
+func given[T int64 | uint64](n *T) *T {
+	if n != nil && *n == 0 {
+		return nil
+	}
+	return n
 }
