@@ -90,8 +90,6 @@ func (b *bench) traffic(rounds int) error {
 		{"inside a network", "connections/s", connections, inside, wrk("web")},
 		{"outside to a published port", "connections/s", connections, outside, wrk(outsideNet + ".1")},
 		{"127.0.0.1 to a published port", "connections/s", connections, local, wrk("127.0.0.1")},
-		{"::1 to a published port of a container without IPv6", "Gbit/s", gigabits, local, iperf("::1")},
-		{"::1 to a published port of a container without IPv6", "connections/s", connections, local, wrk("[::1]")},
 	} {
 		own.rates(m.what+", "+m.unit, rounds, m.read, func(p *peer) *exec.Cmd { return m.from(p, m.args) })
 	}
