@@ -28,6 +28,16 @@ func serve6(t testing.TB, ns *os.File, port int) {
 
 func serveOn(t testing.TB, ns *os.File, network string, port int) {
 	t.Helper()
+	acceptOn(t, ns, network, port, func(c net.Conn) {
+		host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+		fmt.Fprintln(c, host)
+		c.Close()
+	})
+}
+
+// acceptOn hands connections to a port inside the namespace over, one after another, until the test ends.
+func acceptOn(t testing.TB, ns *os.File, network string, port int, serve func(net.Conn)) {
+	t.Helper()
 	inside(t, ns, func() {
 		l, err := net.Listen(network, fmt.Sprintf(":%d", port))
 		if err != nil {
@@ -36,14 +46,8 @@ func serveOn(t testing.TB, ns *os.File, network string, port int) {
 		}
 		t.Cleanup(func() { l.Close() })
 		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-				fmt.Fprintln(c, host)
-				c.Close()
+			for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+				serve(c)
 			}
 		}()
 	})

@@ -210,19 +210,7 @@ func TestRelayedPorts(t *testing.T) {
 		t.Errorf("check: %s", found)
 	}
 
-	inside(t, web.NetNS, func() {
-		l, err := net.Listen("tcp4", ":90")
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for c, err := l.Accept(); err == nil; c, err = l.Accept() {
-				go io.Copy(c, c)
-			}
-		}()
-	})
+	acceptOn(t, web.NetNS, "tcp4", 90, func(c net.Conn) { go io.Copy(c, c) })
 	open := func(inside string) net.Conn {
 		t.Helper()
 		c, err := net.Dial("tcp", netip.AddrPortFrom(loopback, uint16(at(web, inside))).String())

@@ -123,19 +123,9 @@ func TestNarrowPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	flood := func(ns *os.File, number int) {
-		inside(t, ns, func() {
-			l, err := net.Listen("tcp", fmt.Sprint(":", number))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			t.Cleanup(func() { l.Close() })
-			go func() {
-				for c, err := l.Accept(); err == nil; c, err = l.Accept() {
-					c.Write(make([]byte, size))
-					c.Close()
-				}
-			}()
+		acceptOn(t, ns, "tcp", number, func(c net.Conn) {
+			c.Write(make([]byte, size))
+			c.Close()
 		})
 	}
 	flood(web.NetNS, 80)

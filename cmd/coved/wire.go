@@ -16,6 +16,7 @@ import (
 
 	ct "github.com/moby/moby/api/types/container"
 
+	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/blob"
 	"github.com/cove-containers/cove/build"
 	"github.com/cove-containers/cove/cdi"
@@ -346,7 +347,7 @@ func makeFolders(s *settings) error {
 // linkMounts has programs that watch containers find them where Docker has them: without, they leave out all containers of a
 // daemon that they know for one of Docker's.
 func linkMounts(root string) error {
-	folder := filepath.Join(root, "image", "overlayfs", "layerdb")
+	folder := filepath.Join(root, "image", api.StorageDriver, "layerdb")
 	if err := os.MkdirAll(folder, 0o710); err != nil {
 		return fmt.Errorf("create %s: %w", folder, err)
 	}

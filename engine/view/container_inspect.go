@@ -15,9 +15,6 @@ import (
 	"github.com/cove-containers/cove/engine/plan"
 )
 
-// storageDriver is what the API calls the way root file systems are made.
-const storageDriver = "overlayfs"
-
 // ContainerInspect returns everything about a container; size finds out how much it has written too.
 func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (api.Container, error) {
 	c, err := v.parts.Containers.Get(ref)
@@ -28,8 +25,8 @@ func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (api
 	r := ct.InspectResponse{
 		ID: c.ID, Created: c.Created.UTC().Format(time.RFC3339Nano), Path: c.Path, Args: c.Args, State: c.State.API(),
 		Image: c.Image.String(), Name: "/" + c.Name, RestartCount: c.RestartCount, LogPath: c.LogPath,
-		Driver: storageDriver, Platform: "linux",
-		Storage:    &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: storageDriver}}},
+		Driver: api.StorageDriver, Platform: "linux",
+		Storage:    &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: api.StorageDriver}}},
 		HostConfig: c.HostConfig, Config: c.Config, Mounts: plan.MountPoints(c),
 		ImageManifestDescriptor: c.Manifest,
 		NetworkSettings:         v.networkSettings(c),

@@ -33,7 +33,7 @@ func (v *View) Info(ctx context.Context) (st.Info, error) {
 	h := readHost()
 	id, name := v.Self()
 	i := st.Info{
-		ID: id, Images: len(images), Driver: storageDriver,
+		ID: id, Images: len(images), Driver: api.StorageDriver,
 		DriverStatus: [][2]string{
 			{"driver-type", "io.containerd.snapshotter.v1"}, // how clients know a store of images that keeps indexes and takes OCI archives
 			{"Backing Filesystem", fileSystemOf(cfg.Root)}, {"Mounted", "in the container's mount namespace"},

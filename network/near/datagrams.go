@@ -48,7 +48,10 @@ func listen() (l *net.TCPListener, datagrams *net.UDPConn, err error) {
 			return nil, nil, err
 		}
 		if datagrams, err = net.ListenUDP("udp6", &net.UDPAddr{Port: l.Addr().(*net.TCPAddr).Port}); err == nil {
-			return l, datagrams, tellsAddresses(datagrams)
+			if err = tellsAddresses(datagrams); err == nil {
+				return l, datagrams, nil
+			}
+			datagrams.Close()
 		}
 		l.Close()
 	}

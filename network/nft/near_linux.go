@@ -70,7 +70,7 @@ func (s sets) nearby() (rules []rule) {
 func (t *Table) Leads(proto uint8, dialled netip.AddrPort) (netip.AddrPort, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	every := netip.AddrPortFrom(unspecified(dialled.Addr()), dialled.Port())
+	every := netip.AddrPortFrom(Unspecified(dialled.Addr()), dialled.Port())
 	for _, at := range []netip.AddrPort{dialled, every} {
 		if p, known := t.ports[key{proto, at, 0}]; known {
 			return p.Target, true
@@ -85,8 +85,8 @@ func (t *Table) Leads(proto uint8, dialled netip.AddrPort) (netip.AddrPort, bool
 	return netip.AddrPort{}, false
 }
 
-// unspecified stands for all addresses of the family.
-func unspecified(a netip.Addr) netip.Addr {
+// Unspecified stands for all addresses of the family.
+func Unspecified(a netip.Addr) netip.Addr {
 	if a.Is4() {
 		return netip.IPv4Unspecified()
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/network/nft"
 )
 
 // Side is where published ports lead in one family, and how.
@@ -67,7 +69,7 @@ func (w Way) Fit(all []Wish) (out []Wish) {
 		wish.Both = wish.Both && w.Six.To.IsValid()
 		for _, part := range w.parts(wish) {
 			if w.side(part.Host).Routed {
-				part.Host, part.From, part.UpTo, part.Routed = every(part.Host), 0, 0, true
+				part.Host, part.From, part.UpTo, part.Routed = nft.Unspecified(part.Host), 0, 0, true
 			}
 			if !part.Routed || !slices.Contains(out, part) {
 				out = append(out, part)
@@ -90,12 +92,4 @@ func (w Way) parts(wish Wish) []Wish {
 	six := wish
 	wish.Both, six.Both, six.Host = false, false, netip.IPv6Unspecified()
 	return []Wish{wish, six}
-}
-
-// every stands for all addresses of the family.
-func every(a netip.Addr) netip.Addr {
-	if a.Is6() {
-		return netip.IPv6Unspecified()
-	}
-	return netip.IPv4Unspecified()
 }

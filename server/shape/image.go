@@ -5,6 +5,8 @@ import (
 
 	it "github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/storage"
+
+	"github.com/cove-containers/cove/api"
 )
 
 // InspectImage gives an image the shape that version v has for it.
@@ -20,7 +22,7 @@ func InspectImage(v Version, found it.InspectResponse) (any, error) {
 		return found, nil
 	}
 	if found.GraphDriver == nil {
-		found.GraphDriver = &storage.DriverData{Name: "overlayfs"}
+		found.GraphDriver = &storage.DriverData{Name: api.StorageDriver}
 	}
 	extra := map[string]any{
 		"Parent":        "",
