@@ -100,15 +100,21 @@ func (s *Server) port() uint16 {
 func (s *Server) Check() {
 	relays, flows := s.all()
 	for _, r := range relays {
-		if to, known := s.leads(unix.IPPROTO_TCP, r.dialled); !known || to != r.to {
+		if !s.lead(unix.IPPROTO_TCP, r.dialled, r.to) {
 			s.cut(r)
 		}
 	}
 	for _, f := range flows {
-		if to, known := s.leads(unix.IPPROTO_UDP, f.dialled); !known || to != f.to {
+		if !s.lead(unix.IPPROTO_UDP, f.dialled, f.to) {
 			s.end(f)
 		}
 	}
+}
+
+// lead tells whether a port still leads there.
+func (s *Server) lead(proto uint8, dialled, to netip.AddrPort) bool {
+	now, known := s.leads(proto, dialled)
+	return known && now == to
 }
 
 func (s *Server) all() ([]*relay, []*flow) {
@@ -185,8 +191,7 @@ func (s *Server) serve(client *net.TCPConn) {
 	if r.dialled, err = original(client); err != nil || r.dialled.Port() == s.Port() {
 		return
 	}
-	var known bool
-	if r.to, known = s.leads(unix.IPPROTO_TCP, r.dialled); !known || !s.keep(r, nil) {
+	if !s.begins(r) {
 		return
 	}
 	made, err := (&net.Dialer{Timeout: patience}).Dial("tcp", r.to.String())
@@ -204,6 +209,14 @@ func (s *Server) serve(client *net.TCPConn) {
 	back.Go(func() { pass(client, container) })
 	pass(container, client)
 	back.Wait()
+}
+
+// begins notes a connection and where it leads; false where that is nowhere.
+func (s *Server) begins(r *relay) (ok bool) {
+	if r.to, ok = s.leads(unix.IPPROTO_TCP, r.dialled); !ok || !s.keep(r, nil) {
+		return false
+	}
+	return s.lead(unix.IPPROTO_TCP, r.dialled, r.to) // a Check before it was noted has not seen it
 }
 
 // pass copies all that from says, and that it says no more. Where the other end is gone both end.
