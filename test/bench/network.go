@@ -87,6 +87,7 @@ func (b *bench) traffic(rounds int) error {
 		{"outside to a published port", "Gbit/s", gigabits, outside, iperf(outsideNet + ".1")},
 		{"container to outside", "Gbit/s", gigabits, inside, iperf(outsideNet + ".2")},
 		{"127.0.0.1 to a published port", "Gbit/s", gigabits, local, iperf("127.0.0.1")},
+		{"127.0.0.1 to a published port in blocks of 1 MB", "Gbit/s", gigabits, local, append(iperf("127.0.0.1"), "-l", "1M")},
 		{"inside a network", "connections/s", connections, inside, wrk("web")},
 		{"outside to a published port", "connections/s", connections, outside, wrk(outsideNet + ".1")},
 		{"127.0.0.1 to a published port", "connections/s", connections, local, wrk("127.0.0.1")},
