@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"runtime"
@@ -115,9 +116,30 @@ func newEntry(dir sys.FD, name string) (*entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.xattrs += fmt.Sprintf("%s=%d:%s", shown, len(value), value)
+		e.xattrs += written(shown, value)
 	}
 	return e, nil
+}
+
+func written(attr string, value []byte) string {
+	return fmt.Sprintf("%s=%d:%s", attr, len(value), value)
+}
+
+// Xattrs is what [Node.Xattrs] says of a file that has these extended attributes.
+func Xattrs(of map[string][]byte) string {
+	all := ""
+	for _, attr := range slices.Sorted(maps.Keys(of)) {
+		if Counts(attr) {
+			all += written(attr, of[attr])
+		}
+	}
+	return all
+}
+
+// Counts tells whether an extended attribute makes a difference between files: what a host's own labels and lists of access are does not.
+func Counts(attr string) bool {
+	_, counts := counted(attr)
+	return counts
 }
 
 // counted tells how an extended attribute of a layer is called in the merged tree, and whether it makes a difference.

@@ -89,14 +89,15 @@ func checkPath(p string) error {
 	return nil
 }
 
-// like tells whether the entry is what is there: the same kind, mode and owner, and the same size and time.
+// like tells whether the entry is what is there: the same kind, mode, owner and extended attributes, which a file's time does not
+// tell of (setcap(8) changes one alone), and the same size and time.
 func (e entry) like(n *content.Node) bool {
 	st := n.Stat()
 	mode := e.mode
 	if e.mode&sys.KindMask == sys.KindSymlink {
 		mode = st.Mode&^sys.KindMask | sys.KindSymlink
 	}
-	if mode != st.Mode || uint32(e.uid) != st.UID || uint32(e.gid) != st.GID || e.mtime != st.Mtim {
+	if mode != st.Mode || uint32(e.uid) != st.UID || uint32(e.gid) != st.GID || e.mtime != st.Mtim || content.Xattrs(e.xattrs) != n.Xattrs() {
 		return false
 	}
 	switch st.Kind() {
@@ -119,6 +120,21 @@ func (e entry) apply(dir sys.FD, name string) error {
 	}
 	if e.mode&sys.KindMask != sys.KindSymlink {
 		if err := sys.ChmodAt(dir, name, e.mode&0o7777); err != nil {
+			return err
+		}
+	}
+	var old []string
+	if e.mode&sys.KindMask == sys.KindDir { // it may be one that is kept
+		var err error
+		if old, err = sys.ListXattrAt(dir, name); err != nil {
+			return err
+		}
+	}
+	for _, attr := range old {
+		if _, kept := e.xattrs[attr]; kept || !content.Counts(attr) {
+			continue
+		}
+		if err := sys.RemoveXattrAt(dir, name, attr); err != nil {
 			return err
 		}
 	}
