@@ -140,6 +140,10 @@ func (b *build) done(ctx context.Context) []step.Done {
 	out := make([]step.Done, 0, len(list))
 	for _, v := range list {
 		d := step.Done{Vertex: v.Vertex, Key: keys[v.node]}
+		d.Names = func(ctx context.Context) (key, definition digest.Digest, err error) {
+			names, err := b.job.Names(ctx, v.node)
+			return digest.Digest(names.Key), digest.Digest(names.Definition), err
+		}
 		for _, in := range v.node.Inputs {
 			d.Inputs = append(d.Inputs, keys[in.Node])
 		}

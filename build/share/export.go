@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -228,23 +229,36 @@ func (s *Sharer) put(hold *image.Lease, body []byte, mediaType string) (ocispec.
 	return d, s.Blobs.Put(d.Digest, body)
 }
 
-// Inside is what an image carries of the cache: the steps whose outcomes its layers are. It is the same whatever other builds have found out about
-// these steps.
+// Inside is what an image carries of the cache: the steps whose outcomes its layers are. It is the same whatever the builder has done before:
+// it is a part of the image, which the same Dockerfile shall always give.
 func Inside(steps []step.Done) func(ctx context.Context, platform string, layers []result.Layer) ([]byte, error) {
-	return func(_ context.Context, _ string, layers []result.Layer) ([]byte, error) {
-		var entries []*entry
+	return func(ctx context.Context, _ string, layers []result.Layer) ([]byte, error) {
+		entries := map[digest.Digest]*entry{}
 		for _, d := range steps {
 			if len(d.Refs) != 1 || d.Op.GetSource() != nil || len(d.Refs[0].Pile) == 0 || len(d.Refs[0].Pile) > len(layers) {
 				continue
 			}
 			n := len(d.Refs[0].Pile)
-			if slices.EqualFunc(d.Refs[0].Pile, layers[:n], func(name string, l result.Layer) bool { return name == l.Name }) {
-				entries = append(entries, &entry{key: d.Key, chains: [][]result.Layer{layers[:n]}})
+			if !slices.EqualFunc(d.Refs[0].Pile, layers[:n], func(name string, l result.Layer) bool { return name == l.Name }) {
+				continue
+			}
+			key, definition, err := d.Names(ctx)
+			if err != nil {
+				return nil, err
+			}
+			e := entries[key]
+			if e == nil {
+				e = &entry{key: key, chains: [][]result.Layer{layers[:n]}}
+				entries[key] = e
+			}
+			if definition != "" && !slices.Contains(e.aliases, definition) {
+				e.aliases = append(e.aliases, definition)
+				slices.Sort(e.aliases)
 			}
 		}
 		if len(entries) == 0 {
 			return nil, nil
 		}
-		return encode(entries, layers)
+		return encode(slices.Collect(maps.Values(entries)), layers)
 	}
 }

@@ -21,6 +21,7 @@ type progress[R, M any] struct {
 	asked once[Key[R, M]]
 	key   once[string]
 	made  once[Outcome[R]]
+	names once[Names]
 }
 
 // Job begins a job.

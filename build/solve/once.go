@@ -62,6 +62,21 @@ func (o *once[T]) get(ctx context.Context, do func(context.Context) (T, error)) 
 	}
 }
 
+// ready tells that there is a value.
+func (o *once[T]) ready() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.now == nil {
+		return false
+	}
+	select {
+	case <-o.now.done:
+		return o.now.err == nil
+	default:
+		return false
+	}
+}
+
 func (o *once[T]) start(ctx context.Context, do func(context.Context) (T, error)) *attempt[T] {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a := &attempt[T]{cancel: cancel, done: make(chan struct{})}

@@ -196,4 +196,7 @@ type Done struct {
 	Wanted *bool
 	// Top steps are what the build was for.
 	Top bool
+	// Names tells the step's key as a build without a past would have it, and the one that its definition alone leads to, where that
+	// is another one that lasts.
+	Names func(ctx context.Context) (key, definition digest.Digest, err error)
 }
