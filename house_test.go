@@ -74,6 +74,7 @@ var guests = map[string][]string{
 	"github.com/package-url/packageurl-go":   {"build"},
 	"github.com/prometheus/client_golang":    {"registry", "server"},
 	"github.com/rogpeppe/go-internal":        {"test"},
+	"github.com/sirupsen/logrus":             {"cli"},
 	"github.com/spf13/cobra":                 {"cli"},
 	"github.com/spf13/pflag":                 {"cli", "cmd"},
 	"github.com/tinylib/msgp":                {"forward"},

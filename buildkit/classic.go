@@ -260,7 +260,9 @@ func aux(emit Emit, id string, value any) error {
 func classicFailure(err error) error {
 	var exit *gateway.ExitError
 	if !errors.As(err, &exit) {
-		if sources := solvererrs.Sources(err); len(sources) > 0 { // there is something wrong in the Dockerfile
+		// A base image that cannot be had is named in its error, and nothing is wrong in the line that asks for it.
+		base := strings.Contains(err.Error(), "failed to resolve source metadata for ")
+		if sources := solvererrs.Sources(err); len(sources) > 0 && !base {
 			return errdefs.ErrInvalidArgument.WithMessage(withLine(err, sources[0]))
 		}
 		return err

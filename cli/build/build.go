@@ -23,6 +23,7 @@ func Command(a *command.App) *cobra.Command {
 		Args:  command.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.context = args[0]
+			plainWarnings()
 			o.warn(a, cmd.Flags())
 			return run(cmd.Context(), a, o)
 		},
