@@ -55,7 +55,9 @@ func (b *box) document(c command) (*specs.Spec, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(mounts, func(m spec.Mount) bool { return path.Clean(m.Target) == f.at }) {
+		// What the step mounts there, or over the whole of /etc, is what it wants to see: nothing is put into it.
+		own := func(m spec.Mount) bool { return path.Clean(m.Target) == f.at || path.Clean(m.Target) == path.Dir(f.at) }
+		if !slices.ContainsFunc(b.mounts, own) {
 			mounts = append(mounts, spec.Mount{Type: "bind", Source: file, Target: f.at, MayOwn: true, ReadOnly: true})
 		}
 	}
