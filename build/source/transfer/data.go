@@ -23,10 +23,9 @@ type file struct {
 	fd    sys.FD // NoFD until its first byte comes, and as long as it is what it was
 	sum   hash.Hash
 
-	was   *same    // what it looks like; nil when it is known to be new
-	old   *os.File // that, read so far as it was the same
-	at    int64    // how far that is
-	links []same   // further names of it
+	was *same    // what it looks like; nil when it is known to be new
+	old *os.File // that, read so far as it was the same
+	at  int64    // how far that is
 }
 
 // ask has the client send the content of a file.

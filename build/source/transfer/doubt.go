@@ -59,9 +59,7 @@ func (r *receiver) doubt(in *frame, e entry, old *content.Node) {
 		return
 	}
 	r.ask(e)
-	f := r.waiting[r.next]
-	f.was = &same{in, e, old}
-	r.doubted[e.path] = f
+	r.waiting[r.next].was = &same{in, e, old}
 }
 
 // compare tells that a piece of a file, or its end, is what is there; then nothing is to be done. At the first difference it
@@ -96,16 +94,10 @@ func (r *receiver) compare(f *file, p *types.Packet) (equal bool, err error) {
 // replace removes what turned out not to be the file that is coming in, under all its names.
 func (r *receiver) replace(f *file) error {
 	r.files[f.entry.path] = nil
-	delete(r.doubted, f.entry.path)
 	if err := r.remove(f.was.in, f.entry.path); err != nil {
 		return err
 	}
-	for _, l := range f.links {
-		if err := r.link(l.in, l.entry, l.old); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.relink(f.entry.path)
 }
 
 // takeOver writes what has come of the file before it turned out to be another one.

@@ -65,7 +65,7 @@ func Receive(ctx context.Context, stream Stream, o Options) (Result, error) {
 	defer cancel()
 	r := &receiver{
 		o: o, stream: stream, asked: newQueue(), waiting: map[uint32]*file{},
-		files: map[string]*content.Node{}, doubted: map[string]*file{}, doubts: newDoubts(o.All), result: Result{Contents: map[string]digest.Digest{}},
+		files: map[string]*content.Node{}, names: map[string]*names{}, inodes: map[inode]struct{}{}, doubts: newDoubts(o.All), result: Result{Contents: map[string]digest.Digest{}},
 	}
 	sent := make(chan error, 1)
 	go func() {
@@ -110,10 +110,11 @@ type receiver struct {
 	waiting map[uint32]*file // asked for, not here yet
 	open    int
 	files   map[string]*content.Node // regular files listed so far: what they were, if they still are
-	doubted map[string]*file         // those of them that were asked for nevertheless
 	doubts  doubts
 	links   []link
-	dirs    []entry // directories whose attributes are to be set in the end
+	names   map[string]*names  // of files that have several, by the first
+	inodes  map[inode]struct{} // of files that had several names and are kept
+	dirs    []entry            // directories whose attributes are to be set in the end
 	result  Result
 }
 
@@ -137,9 +138,6 @@ type entry struct {
 	rdev         uint64
 	xattrs       map[string][]byte
 }
-
-// link is a hard link listed.
-type link struct{ path, target string }
 
 func (r *receiver) run(ctx context.Context) error {
 	top := &frame{}
@@ -322,7 +320,7 @@ func (r *receiver) directory(in *frame, e entry, old *content.Node) error {
 // other takes a file, a link, a device or a fifo.
 func (r *receiver) other(in *frame, e entry, old *content.Node) error {
 	kind := e.mode & sys.KindMask
-	same := old != nil && e.like(old)
+	same := old != nil && e.like(old) && !(kind == sys.KindFile && r.taken(old))
 	if kind == sys.KindFile {
 		r.files[e.path] = nil
 		if same {
@@ -350,30 +348,6 @@ func (r *receiver) other(in *frame, e entry, old *content.Node) error {
 	})
 }
 
-// hardLink notes a link, unless it is as it was; it is made when all files are there.
-func (r *receiver) hardLink(in *frame, e entry, old *content.Node) error {
-	first, ok := r.files[e.target]
-	if !ok {
-		return invalid("link %q to unknown file %q", e.path, e.target)
-	}
-	if first != nil && old != nil && first.Stat().Ino == old.Stat().Ino && first.Stat().Dev == old.Stat().Dev {
-		r.files[e.path] = old
-		if f := r.doubted[e.target]; f != nil {
-			f.links = append(f.links, same{in, e, old})
-		}
-		return nil
-	}
-	return r.link(in, e, old)
-}
-
-func (r *receiver) link(in *frame, e entry, old *content.Node) error {
-	r.files[e.path] = nil
-	return r.place(in, e, old, func(sys.FD, string) error {
-		r.links = append(r.links, link{e.path, e.target})
-		return nil
-	})
-}
-
 // place makes something at an entry's path, where old was.
 func (r *receiver) place(in *frame, e entry, old *content.Node, make func(dir sys.FD, name string) error) error {
 	r.touch(in)
@@ -396,19 +370,6 @@ func (r *receiver) touch(in *frame) {
 func (r *receiver) remove(in *frame, name string) error {
 	r.touch(in)
 	return r.within(name, sys.RemoveTreeAt)
-}
-
-// linkAll makes the hard links that are not as they were.
-func (r *receiver) linkAll() error {
-	for _, l := range r.links {
-		err := r.within(l.target, func(from sys.FD, target string) error {
-			return r.within(l.path, func(to sys.FD, name string) error { return sys.LinkAt(from, target, to, name) })
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // settle gives directories their attributes: nothing is written into them any more.
