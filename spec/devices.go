@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,10 @@ import (
 func devices(s Settings, doc *specs.Spec) error {
 	if s.HostConfig.Privileged {
 		doc.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
-		return everyDevice(doc)
+		if err := everyDevice(doc); err != nil {
+			return err
+		}
+		return renamedDevices(doc, s.HostConfig.Devices)
 	}
 	doc.Linux.Resources.Devices = defaultDeviceRules()
 	for _, m := range s.HostConfig.Devices {
@@ -34,6 +38,27 @@ func devices(s Settings, doc *specs.Spec) error {
 			return err
 		}
 		doc.Linux.Resources.Devices = append(doc.Linux.Resources.Devices, rule)
+	}
+	return nil
+}
+
+// renamedDevices gives a privileged container, which has every device by the host's name and may use them all, those that were
+// asked for by another name as well, in place of what else the host has by that name.
+func renamedDevices(doc *specs.Spec, mappings []ct.DeviceMapping) error {
+	for _, m := range mappings {
+		if m.PathInContainer == "" || m.PathInContainer == m.PathOnHost {
+			continue
+		}
+		m.CgroupPermissions = "rwm"
+		host := doc.Linux.Devices
+		doc.Linux.Devices = nil
+		if err := addDevice(doc, m); err != nil {
+			return err
+		}
+		host = slices.DeleteFunc(host, func(d specs.LinuxDevice) bool {
+			return slices.ContainsFunc(doc.Linux.Devices, func(asked specs.LinuxDevice) bool { return asked.Path == d.Path })
+		})
+		doc.Linux.Devices = append(host, doc.Linux.Devices...)
 	}
 	return nil
 }

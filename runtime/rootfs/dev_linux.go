@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -39,11 +40,9 @@ func (r *Root) makeDevices() error {
 		return fmt.Errorf("/dev: %w", err)
 	}
 	defer dev.Close()
-	for _, list := range [][]specs.LinuxDevice{standardDevices, r.settings.Devices} {
-		for _, d := range list {
-			if err := r.makeDevice(dev, d); err != nil {
-				return fmt.Errorf("device %s: %w", d.Path, err)
-			}
+	for _, d := range r.devices() {
+		if err := r.makeDevice(dev, d); err != nil {
+			return fmt.Errorf("device %s: %w", d.Path, err)
 		}
 	}
 	for _, l := range deviceLinks {
@@ -56,6 +55,15 @@ func (r *Root) makeDevices() error {
 		}
 	}
 	return nil
+}
+
+// devices lists the standard devices, but for those in whose place the container is to have others, and what it is to have besides.
+func (r *Root) devices() []specs.LinuxDevice {
+	all := slices.Clone(standardDevices)
+	for _, asked := range r.settings.Devices {
+		all = slices.DeleteFunc(all, func(d specs.LinuxDevice) bool { return d.Path == path.Clean("/"+asked.Path) })
+	}
+	return append(all, r.settings.Devices...)
 }
 
 // replaceLink puts the container's own terminal multiplexer in place of what an image brings.
