@@ -106,6 +106,25 @@ func TestUnifiedLimits(t *testing.T) {
 			t.Errorf("after update %s is %q, want %q", n, got, want)
 		}
 	}
+	// cpu.max holds two numbers, of which an update may give one.
+	for _, change := range []struct {
+		cpu  specs.LinuxCPU
+		want string
+	}{
+		{specs.LinuxCPU{Period: p(uint64(200000))}, "50000 200000"},
+		{specs.LinuxCPU{Quota: p(int64(70000))}, "70000 200000"},
+		{specs.LinuxCPU{Shares: p(uint64(2048))}, "70000 200000"},
+		{specs.LinuxCPU{Quota: p(int64(-1))}, "max 200000"},
+		{specs.LinuxCPU{Period: p(uint64(20000))}, "max 20000"},
+		{specs.LinuxCPU{Quota: p(int64(10000)), Period: p(uint64(50000))}, "10000 50000"},
+	} {
+		if err := c.Update(&specs.LinuxResources{CPU: &change.cpu}); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(t, filepath.Join(dir, "cpu.max")); got != change.want {
+			t.Errorf("cpu.max is %q, want %q", got, change.want)
+		}
+	}
 	if err := c.Update(&specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: p(int64(5))}}); err == nil {
 		t.Error("a swap limit without a memory limit is accepted")
 	}

@@ -70,7 +70,7 @@ func (c *Cgroup) updateUnified(r *specs.LinuxResources) error {
 		return err
 	}
 	all = append(all, memory...)
-	all = append(all, cpuUnified(r.CPU)...)
+	all = append(all, cpuUnified(r.CPU, quotaNow(dir, r.CPU))...)
 	all = append(all, cpusetSettings(r.CPU)...)
 	if r.Pids != nil && r.Pids.Limit != nil {
 		all = append(all, setting{file: "pids.max", value: limit(*r.Pids.Limit)})
@@ -133,7 +133,8 @@ func memoryUnified(m *specs.LinuxMemory) ([]setting, error) {
 	return all, nil
 }
 
-func cpuUnified(c *specs.LinuxCPU) []setting {
+// cpuUnified translates limits of CPU time; now is what cpu.max says, from which comes the one of quota and period that c does not give.
+func cpuUnified(c *specs.LinuxCPU, now string) []setting {
 	if c == nil {
 		return nil
 	}
@@ -145,20 +146,39 @@ func cpuUnified(c *specs.LinuxCPU) []setting {
 		all = append(all, setting{file: "cpu.weight", value: strconv.FormatUint(cpuWeight(*c.Shares), 10)})
 	}
 	if c.Quota != nil || c.Period != nil {
-		value := "max"
-		if c.Quota != nil && *c.Quota > 0 {
-			value = strconv.FormatInt(*c.Quota, 10)
-		}
-		period := uint64(100_000)
-		if c.Period != nil && *c.Period != 0 {
-			period = *c.Period
-		}
-		all = append(all, setting{file: "cpu.max", value: value + " " + strconv.FormatUint(period, 10)})
+		all = append(all, setting{file: "cpu.max", value: quotaAndPeriod(c, now)})
 	}
 	if c.Burst != nil {
 		all = append(all, setting{file: "cpu.max.burst", value: strconv.FormatUint(*c.Burst, 10)})
 	}
 	return all
+}
+
+// quotaNow reads what a group's cpu.max says, where c gives one of its two numbers and the other is to stay.
+func quotaNow(dir string, c *specs.LinuxCPU) string {
+	if c == nil || (c.Quota == nil) == (c.Period == nil) {
+		return ""
+	}
+	now, _ := read(dir, "cpu.max") // where it cannot be read, writing it fails and says why
+	return now
+}
+
+// quotaAndPeriod is a line for cpu.max, which holds both numbers: a write of one alone would be a change of the other as well.
+func quotaAndPeriod(c *specs.LinuxCPU, now string) string {
+	quota, period, _ := strings.Cut(now, " ")
+	switch {
+	case c.Quota != nil && *c.Quota > 0:
+		quota = strconv.FormatInt(*c.Quota, 10)
+	case c.Quota != nil || quota == "":
+		quota = "max"
+	}
+	switch {
+	case c.Period != nil && *c.Period != 0:
+		period = strconv.FormatUint(*c.Period, 10)
+	case period == "":
+		period = "100000"
+	}
+	return quota + " " + period
 }
 
 // cpuWeight translates shares (2 to 262144, 1024 being a normal group's) into a weight (1 to 10000, 100 being a
