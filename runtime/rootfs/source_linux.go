@@ -209,8 +209,29 @@ func openBelow(source, path string, recursive bool) (*os.File, error) {
 	return sys.CopyMount(sys.Borrow(found), "", recursive)
 }
 
+// layersOf are the layers among the parameters of an overlay, and whether there is nothing else.
+func layersOf(data []parameter) (layers []string, alone bool) {
+	for _, d := range data {
+		if d.key == "lowerdir+" {
+			layers = append(layers, d.value)
+		}
+	}
+	return layers, len(layers) == len(data)
+}
+
 // makeFilesystem mounts a file system that is no bind, detached.
 func makeFilesystem(kind, source string, data []parameter, attr unix.MountAttr) (*os.File, error) {
+	if layers, alone := layersOf(data); kind == "overlay" && alone && len(layers) > 0 { // which not every kernel takes one by one
+		f, err := sys.MountOverlay(layers, "", "")
+		if err != nil {
+			return nil, err
+		}
+		if err := setAttributes(f, false, attr); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("set attributes: %w", err)
+		}
+		return f, nil
+	}
 	ctx, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("open file system %s: %w", kind, err)
@@ -293,12 +314,7 @@ func (r *Root) make(m *mount) (err error) {
 		return nil
 	}
 	if m.options.mapped { // layers, see parseOptions
-		var layers []string
-		for _, d := range m.options.data {
-			if d.key == "lowerdir+" {
-				layers = append(layers, d.value)
-			}
-		}
+		layers, _ := layersOf(m.options.data)
 		if err := r.mapLayers(layers); err != nil {
 			return err
 		}
@@ -310,7 +326,7 @@ func (r *Root) make(m *mount) (err error) {
 }
 
 // narrow has a file system show a part of itself, where that was asked for. It is not attached yet, and copied only since
-// Linux 6.15.
+// Linux 6.15: before, where nobody else sees it attached.
 func (m *mount) narrow() error {
 	if m.options.subpath == "" {
 		return nil
@@ -321,6 +337,12 @@ func (m *mount) narrow() error {
 	}
 	defer found.Close()
 	part, err := sys.CopyMount(sys.Borrow(found), "", false)
+	if errors.Is(err, unix.EINVAL) {
+		err = sys.WithPrivateMount(m.source, "/", func() (err error) {
+			part, err = sys.CopyMount(sys.Borrow(found), "", false)
+			return err
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("show %s alone: %w", m.options.subpath, err)
 	}
