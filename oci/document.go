@@ -139,6 +139,11 @@ func CheckLayers(m *ocispec.Manifest, c *Image) error {
 	if len(m.Layers) != len(c.RootFS.DiffIDs) {
 		return invalid("invalid image: layers from manifest don't match image configuration: %d layers, %d diff IDs", len(m.Layers), len(c.RootFS.DiffIDs))
 	}
+	for _, l := range m.Layers {
+		if strings.HasSuffix(l.MediaType, "+encrypted") {
+			return invalid("layer %s is encrypted (%s), and nothing here can decrypt it", l.Digest, l.MediaType)
+		}
+	}
 	return nil
 }
 
