@@ -125,11 +125,12 @@ func written(attr string, value []byte) string {
 	return fmt.Sprintf("%s=%d:%s", attr, len(value), value)
 }
 
-// Xattrs is what [Node.Xattrs] says of a file that has these extended attributes.
+// Xattrs is what [Node.Xattrs] says of a file that was given these extended attributes. Those that no file here can have do not count, as
+// a Mac's (com.apple.…).
 func Xattrs(of map[string][]byte) string {
 	all := ""
 	for _, attr := range slices.Sorted(maps.Keys(of)) {
-		if Counts(attr) {
+		if Counts(attr) && (strings.HasPrefix(attr, "user.") || strings.HasPrefix(attr, "trusted.") || strings.HasPrefix(attr, "security.")) {
 			all += written(attr, of[attr])
 		}
 	}
