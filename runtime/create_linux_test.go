@@ -336,6 +336,9 @@ func TestRefusedDocuments(t *testing.T) {
 	for name, change := range map[string]func(*specs.Spec){
 		"no process":          func(s *specs.Spec) { s.Process = nil },
 		"no command":          func(s *specs.Spec) { s.Process.Args = nil },
+		"argument cut short":  func(s *specs.Spec) { s.Process.Args = append(s.Process.Args, "a\x00b") },
+		"variable cut short":  func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "A=\x00b") },
+		"folder cut short":    func(s *specs.Spec) { s.Process.Cwd = "/tmp\x00b" },
 		"twice one namespace": func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) },
 		"unknown namespace":   func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "x" },
 		"unknown limit":       func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} },

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -105,6 +106,9 @@ func (b *birth) letGo(p *program) {
 // open files may be too low to set up streams; limits and scheduling need privileges that the identity takes away;
 // no_new_privs and the filter come last, because the filter holds for every later step as well.
 func (b *birth) epilogue(p *program) error {
+	if err := b.checkTexts(); err != nil {
+		return err
+	}
 	if b.chroot != nil {
 		p.add("enter root", unix.SYS_FCHDIR, b.chroot.Fd())
 		p.add("change root", unix.SYS_CHROOT, p.text("."))
@@ -138,6 +142,18 @@ func (b *birth) epilogue(p *program) error {
 		p.add(stepExec, unix.SYS_EXECVEAT, b.program.Fd(), p.bytes([]byte{0}), argv, envp, unix.AT_EMPTY_PATH)
 	} else {
 		p.add(stepExec, unix.SYS_EXECVE, p.text(b.path), argv, envp)
+	}
+	return nil
+}
+
+// checkTexts refuses what the kernel would take for shorter than it is: its strings end at the first zero byte.
+func (b *birth) checkTexts() error {
+	for _, list := range [][]string{b.process.Args, b.env, {b.process.Cwd}} {
+		for _, text := range list {
+			if strings.IndexByte(text, 0) >= 0 {
+				return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%q contains a zero byte", text))
+			}
+		}
 	}
 	return nil
 }

@@ -88,6 +88,9 @@ func addDevice(doc *specs.Spec, m ct.DeviceMapping) error {
 	if access == "" {
 		access = "rwm"
 	}
+	if !filepath.IsAbs(m.PathOnHost) { // else it would be looked for where the daemon happens to stand, an empty one be all of that
+		return gatherError(m.PathOnHost, errors.New("not an absolute path"))
+	}
 	host, err := filepath.EvalSymlinks(m.PathOnHost)
 	if err != nil {
 		return gatherError(m.PathOnHost, err)

@@ -252,6 +252,18 @@ func TestPrivileged(t *testing.T) {
 	}
 }
 
+// TestDevicesByName: what has no absolute path is nowhere, rather than somewhere below the daemon's working directory.
+func TestDevicesByName(t *testing.T) {
+	for _, path := range []string{"", ".", "dev/null", "/dev"} {
+		_, err := Document(settings(func(s *Settings) {
+			s.HostConfig.Devices = []ct.DeviceMapping{{PathOnHost: path, PathInContainer: "/dev/x"}}
+		}))
+		if wrong := path != "/dev"; wrong != errors.Is(err, errdefs.ErrInvalidArgument) {
+			t.Errorf("device %q: %v", path, err)
+		}
+	}
+}
+
 func TestSharedNamespaces(t *testing.T) {
 	doc := document(t, func(s *Settings) {
 		s.UTS, s.PID, s.Net = Namespace{Host: true}, Namespace{Path: "/proc/7/ns/pid"}, Namespace{Path: "/proc/7/ns/net"}

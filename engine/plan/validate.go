@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
@@ -243,7 +244,7 @@ func validateSysctls(_ *ct.Config, h *ct.HostConfig) error {
 func validateHosts(_ *ct.Config, h *ct.HostConfig) error {
 	for _, extra := range h.ExtraHosts {
 		name, address, ok := strings.Cut(extra, ":")
-		if !ok || name == "" {
+		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '#' || r == '=' }) {
 			return invalid("bad format for add-host: %q", extra)
 		}
 		address = strings.Trim(address, "[]")
