@@ -105,7 +105,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, o CreateOptions) (answer c
 
 // draft is the record of a container as the request and the image would have it, checked.
 func (e *Engine) draft(o CreateOptions, img *image.Image) (*container.Container, []string, error) {
-	config := plan.Merge(o.Config, imageSettings(img))
+	config := plan.Merge(o.Config, plan.ImageSettings(img.Config.Config))
 	host := plan.CompleteHost(o.HostConfig, e.config())
 	if host.NetworkMode.IsContainer() {
 		// What the image exposes is no wish of the user's: in another container's network it means nothing.
@@ -183,29 +183,6 @@ func nameHost(c *container.Container) {
 	default:
 		c.Config.Hostname = c.ShortID()
 	}
-}
-
-// imageSettings are an image's settings in the words of a container's.
-func imageSettings(img *image.Image) *ct.Config {
-	from := img.Config.Config
-	c := &ct.Config{
-		User: from.User, Env: from.Env, Cmd: from.Cmd, Entrypoint: from.Entrypoint, Volumes: from.Volumes,
-		WorkingDir: from.WorkingDir, Labels: from.Labels, StopSignal: from.StopSignal, Healthcheck: from.Healthcheck,
-		Shell: from.Shell,
-	}
-	for text := range from.ExposedPorts {
-		ports, err := nt.ParsePortRange(text)
-		if err != nil {
-			continue
-		}
-		for p := range ports.All() {
-			if c.ExposedPorts == nil {
-				c.ExposedPorts = nt.PortSet{}
-			}
-			c.ExposedPorts[p] = struct{}{}
-		}
-	}
-	return c
 }
 
 // newID makes 64 hex digits whose first 12 are not a number, which tools would take for a process.

@@ -15,6 +15,7 @@ import (
 
 // watch waits for the end of a run and records it. It returns early when the daemon ends; the next one goes on.
 func (e *Engine) watch(ctx context.Context, r *run) {
+	defer e.watchMemory(r)()
 	exit, err := r.sup.Wait(ctx)
 	if err != nil && ctx.Err() != nil {
 		return
@@ -62,7 +63,7 @@ func (e *Engine) ended(ctx context.Context, r *run, exit shim.Exit) {
 	if err != nil {
 		return
 	}
-	if exit.OOMKilled {
+	if exit.OOMKilled && !r.starved {
 		e.event(c, et.ActionOOM)
 	}
 	ran := exit.At.Sub(c.State.StartedAt)

@@ -2,15 +2,12 @@ package engine
 
 import (
 	"context"
-	"maps"
-	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	ct "github.com/moby/moby/api/types/container"
 
+	"github.com/cove-containers/cove/engine/view"
 	"github.com/cove-containers/cove/logs"
 )
 
@@ -21,9 +18,6 @@ type LogsOptions struct {
 	// Tail is the number of last lines; negative is all.
 	Tail int
 }
-
-// stampLayout is the time in front of a line: always nine digits, so that lines align.
-const stampLayout = "2006-01-02T15:04:05.000000000Z07:00"
 
 // ContainerLogs gives the lines asked for to emit, each with the text that goes before it (time and details).
 // open is called once the request is known to be in order, and is told whether the container has a terminal.
@@ -50,7 +44,7 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, o LogsOptions, o
 	}
 	query := logs.Query{Since: o.Since, Until: o.Until, Tail: o.Tail, Follow: o.Follow, Stdout: o.Stdout, Stderr: o.Stderr}
 	err = logs.Read(ctx, cfg, query, e.outputEnds(c.ID), func(line logs.Line) error {
-		return emit(line, logPrefix(line, o))
+		return emit(line, view.LogPrefix(line, o.Timestamps, o.Details))
 	})
 	if errdefs.IsNotFound(err) {
 		return nil
@@ -66,26 +60,4 @@ func (e *Engine) outputEnds(id string) <-chan struct{} {
 	ended := make(chan struct{})
 	close(ended)
 	return ended
-}
-
-// logPrefix is what goes before a line with --timestamps and --details.
-func logPrefix(line logs.Line, o LogsOptions) string {
-	if line.Continued {
-		return ""
-	}
-	var b strings.Builder
-	if o.Timestamps {
-		b.WriteString(line.Time.UTC().Format(stampLayout))
-		b.WriteByte(' ')
-	}
-	if o.Details {
-		for i, name := range slices.Sorted(maps.Keys(line.Attrs)) {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteString(url.QueryEscape(name) + "=" + url.QueryEscape(line.Attrs[name]))
-		}
-		b.WriteByte(' ')
-	}
-	return b.String()
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -13,9 +12,6 @@ import (
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
 )
-
-// probeOutput is how much of a probe's output is kept.
-const probeOutput = 4096
 
 // initialHealth is the health of a container that was just started; nil without a health check.
 func initialHealth(c *container.Container) *ct.Health {
@@ -86,7 +82,7 @@ func (e *Engine) probeOnce(ctx context.Context, c *container.Container, r *run, 
 		return result
 	}
 	defer stream.Close()
-	output := begin(func() (string, error) { return readProbe(stream), nil })
+	output := begin(func() (string, error) { return plan.ProbeOutput(stream), nil })
 	select {
 	case <-x.ended:
 		// What the probe leaves behind may hold its output open.
@@ -108,24 +104,6 @@ func (e *Engine) probeOnce(ctx context.Context, c *container.Container, r *run, 
 	}
 	result.End = time.Now()
 	return result
-}
-
-// readProbe reads frames to their end and keeps the beginning of what they carry.
-func readProbe(stream io.Reader) string {
-	var kept []byte
-	header := make([]byte, 8)
-	for {
-		if _, err := io.ReadFull(stream, header); err != nil {
-			break
-		}
-		size := int64(header[4])<<24 | int64(header[5])<<16 | int64(header[6])<<8 | int64(header[7])
-		data, err := io.ReadAll(io.LimitReader(stream, size))
-		kept = append(kept, data[:min(len(data), probeOutput-len(kept))]...)
-		if err != nil {
-			break
-		}
-	}
-	return string(kept)
 }
 
 // recordHealth takes in one result and tells when the container became healthy or ceased to be.

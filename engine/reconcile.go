@@ -179,7 +179,9 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 			health = initialHealth(c)
 		}
 		paused := e.frozen(c)
+		starved := c.State.OOMKilled
 		c.State = c.State.Begin(sup.Pid(), c.State.StartedAt, health)
+		c.State.OOMKilled = starved
 		c.Started = true
 		if paused {
 			c.State = c.State.With(ct.StatePaused)

@@ -36,6 +36,9 @@ type run struct {
 	// attached are those that are sent its output.
 	connecting, attached view.Crowd
 
+	// starved tells that it has been said of this run that memory was short; the container's lock guards it.
+	starved bool
+
 	mu         sync.Mutex
 	stopHealth func()
 }
