@@ -167,7 +167,18 @@ func wanted(steps []step.Done, all bool) []step.Done {
 func (s *Sharer) entries(ctx context.Context, env *step.Env, hold *image.Lease, packing *result.Packing, steps []step.Done) ([]*entry, error) {
 	var out []*entry
 	for _, d := range steps {
-		e := &entry{key: d.Key, aliases: d.Aliases}
+		e := &entry{key: d.Key, aliases: slices.Clone(d.Aliases)}
+		if d.Names != nil { // after --no-cache the key is one that nobody else can come by, and so are those of stages that are not exported
+			key, definition, err := d.Names(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, name := range []digest.Digest{key, definition} {
+				if name != "" && name != e.key && !slices.Contains(e.aliases, name) {
+					e.aliases = append(e.aliases, name)
+				}
+			}
+		}
 		for _, r := range d.Refs {
 			chain, err := packing.Pack(ctx, env, hold, r.Pile)
 			if err != nil {
