@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"syscall"
 
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/sys"
@@ -36,7 +34,7 @@ func createFlags(name string, g *global) (*flag.FlagSet, *runtime.CreateOptions)
 
 func create(g *global, args []string) (int, error) {
 	flags, o := createFlags("create", g)
-	if err := parse(flags, args, 1); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return failed, err
 	}
 	_, err := g.bundles.Create(flags.Arg(0), *o)
@@ -57,7 +55,7 @@ func describe(verb string, err error) error {
 
 func start(g *global, args []string) (int, error) {
 	flags := flag.NewFlagSet("start", flag.ContinueOnError)
-	if err := parse(flags, args, 1); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return failed, err
 	}
 	return 0, g.bundles.Start(flags.Arg(0))
@@ -70,7 +68,7 @@ func run(g *global, args []string) (int, error) {
 		flags.BoolVar(&detach, name, false, "do not wait for the container")
 	}
 	flags.BoolVar(&keep, "keep", false, "do not delete the container afterwards")
-	if err := parse(flags, args, 1); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return failed, err
 	}
 	id := flags.Arg(0)
@@ -156,7 +154,7 @@ func remove(g *global, args []string) (int, error) {
 	for _, name := range []string{"force", "f"} {
 		flags.BoolVar(&force, name, false, "kill the container first if it runs")
 	}
-	if err := parse(flags, args, 1); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return failed, err
 	}
 	return 0, g.bundles.Delete(flags.Arg(0), force)
@@ -164,55 +162,8 @@ func remove(g *global, args []string) (int, error) {
 
 func freeze(g *global, name string, args []string, frozen bool) (int, error) {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	if err := parse(flags, args, 1); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return failed, err
 	}
 	return 0, g.bundles.Freeze(flags.Arg(0), frozen)
-}
-
-func update(g *global, args []string) (int, error) {
-	flags := flag.NewFlagSet("update", flag.ContinueOnError)
-	var file string
-	for _, name := range []string{"resources", "r"} {
-		flags.StringVar(&file, name, "-", "`file` with the limits as JSON, - for standard input")
-	}
-	if err := parse(flags, args, 1); err != nil {
-		return failed, err
-	}
-	in := os.Stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return failed, err
-		}
-		defer f.Close()
-		in = f
-	}
-	var r specs.LinuxResources
-	if err := json.NewDecoder(in).Decode(&r); err != nil {
-		return failed, fmt.Errorf("read limits: %w", err)
-	}
-	leaveZeros(&r)
-	return 0, g.bundles.Update(flags.Arg(0), &r)
-}
-
-// leaveZeros takes out what is 0, by which those who update, as dockerd does, say that a limit stays as it is: with runc no such limit can be set.
-func leaveZeros(r *specs.LinuxResources) {
-	if m := r.Memory; m != nil {
-		m.Limit, m.Reservation, m.Swap, m.KernelTCP = given(m.Limit), given(m.Reservation), given(m.Swap), given(m.KernelTCP)
-	}
-	if c := r.CPU; c != nil {
-		c.Shares, c.Quota, c.Period = given(c.Shares), given(c.Quota), given(c.Period)
-		c.RealtimeRuntime, c.RealtimePeriod = given(c.RealtimeRuntime), given(c.RealtimePeriod)
-	}
-	if r.Pids != nil {
-		r.Pids.Limit = given(r.Pids.Limit)
-	}
-}
-
-func given[T int64 | uint64](n *T) *T {
-	if n != nil && *n == 0 {
-		return nil
-	}
-	return n
 }

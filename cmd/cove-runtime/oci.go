@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/cove-containers/cove/release"
 	"github.com/cove-containers/cove/runtime"
 	"github.com/cove-containers/cove/sys"
 )
@@ -52,7 +53,7 @@ func verbs() []verb {
 		{"resume", "ID", "let a frozen container go on", func(g *global, args []string) (int, error) { return freeze(g, "resume", args, false) }, false},
 		{"checkpoint", "ID", "keep a running container's state, by criu", checkpoint, false},
 		{"restore", "ID", "make a container of such a state", restore, true},
-		{"update", "ID", "change limits, read as JSON", update, false},
+		{"update", "ID", "change limits, given by flags or as JSON", update, false},
 		{"spec", "", "write a config.json to begin with", writeSpec, false},
 		{"features", "", "print what this runtime can do", features, false},
 	}
@@ -70,12 +71,20 @@ func ociMain(args []string) int {
 	flags.BoolVar(&g.systemd, "systemd-cgroup", false, "let systemd make cgroups")
 	flags.BoolVar(&g.debug, "debug", false, "accepted for compatibility")
 	_ = flags.String("rootless", "auto", "accepted for compatibility")
+	var version bool
+	for _, name := range []string{"version", "v"} {
+		flags.BoolVar(&version, name, false, "print the version")
+	}
 	flags.Usage = func() { usage(flags.Output(), flags) }
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
 		}
 		return failed
+	}
+	if version { // in runc's lines, which engines read
+		fmt.Printf("cove-runtime version %s\nspec: %s\n", release.Version, ociVersion)
+		return 0
 	}
 	g.bundles = runtime.OpenBundles(g.root)
 	g.bundles.Warn = func(text string) { g.write("warning", text) }
@@ -153,6 +162,17 @@ func parse(flags *flag.FlagSet, args []string, least int) error {
 	}
 	if flags.NArg() < least {
 		return fmt.Errorf("%s needs %d argument(s)", flags.Name(), least)
+	}
+	return nil
+}
+
+// parseAlone reads the flags of a verb that takes a container and nothing else.
+func parseAlone(flags *flag.FlagSet, args []string) error {
+	if err := parse(flags, args, 1); err != nil {
+		return err
+	}
+	if flags.NArg() > 1 {
+		return fmt.Errorf("%s takes one argument, and its flags before that: what is %q?", flags.Name(), flags.Arg(1))
 	}
 	return nil
 }

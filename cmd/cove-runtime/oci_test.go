@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,5 +106,36 @@ func TestExecProcessFile(t *testing.T) {
 	p, err := e.describe(testGlobal(t), "id", nil)
 	if err != nil || !slices.Equal(p.Args, []string{"a", "b"}) || p.Cwd != "/x" || !e.detach || len(e.env) != 2 {
 		t.Errorf("got %+v, %v", p, err)
+	}
+}
+
+// TestUpdateFlags: what runc takes for limits, and what is no limit.
+func TestUpdateFlags(t *testing.T) {
+	read := func(args ...string) (string, error) {
+		flags := flag.NewFlagSet("update", flag.ContinueOnError)
+		var r specs.LinuxResources
+		limits(flags, &r)
+		if err := parseAlone(flags, args); err != nil {
+			return "", err
+		}
+		leaveZeros(&r)
+		text, err := json.Marshal(r)
+		return string(text), err
+	}
+	for _, c := range []struct{ args, want string }{
+		{"id", `{}`},
+		{"--memory 32m --memory-swap -1 --memory-reservation 1000000 id", `{"memory":{"limit":33554432,"reservation":1000000,"swap":-1}}`},
+		{"--cpu-period 50000 id", `{"cpu":{"period":50000}}`},
+		{"--cpu-quota -1 --cpu-share 512 --cpuset-cpus 0-1 --cpuset-mems 0 id", `{"cpu":{"shares":512,"quota":-1,"cpus":"0-1","mems":"0"}}`},
+		{"--cpu-quota 0 --pids-limit 20 --blkio-weight 100 id", `{"cpu":{},"pids":{"limit":20},"blockIO":{"weight":100}}`},
+	} {
+		if got, err := read(strings.Fields(c.args)...); err != nil || got != c.want {
+			t.Errorf("%s: %s, %v; want %s", c.args, got, err, c.want)
+		}
+	}
+	for _, args := range []string{"", "--memory x id", "--cpu-period -1 id", "--blkio-weight 70000 id", "id --memory 1", "id id2"} {
+		if got, err := read(strings.Fields(args)...); err == nil {
+			t.Errorf("%q: %s", args, got)
+		}
 	}
 }
