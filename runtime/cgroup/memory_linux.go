@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -96,8 +97,8 @@ func (w *MemoryWatch) Wait() error {
 
 func (w *MemoryWatch) readKills() (uint64, error) {
 	b := make([]byte, 4096)
-	n, err := unix.Pread(int(w.events.Fd()), b, 0)
-	if err != nil {
+	n, err := w.events.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
 	return parseTable(string(b[:n]))["oom_kill"], nil
