@@ -252,7 +252,15 @@ func (e *Engine) closeRecord(ctx context.Context, id string) {
 		return
 	}
 	defer release()
-	if !c.State.Busy() || e.runs.followed(c.ID) {
+	if e.runs.followed(c.ID) {
+		return
+	}
+	// What still runs though its supervisor's folder was taken away would go on beside the next run, on the same files. The
+	// record may not say that it does: it is written a moment later.
+	if group, err := runtime.OpenCgroup(e.cgroupPath(c)); err == nil {
+		group.Clear(answerTime)
+	}
+	if !c.State.Busy() {
 		return
 	}
 	e.networks.Leave(c.ID)

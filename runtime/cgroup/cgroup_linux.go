@@ -170,6 +170,15 @@ func (c *Cgroup) Pids() ([]int, error) {
 	return pids, err
 }
 
+// Clear kills what is in the group until whoever made it has removed it, which it waits for no longer than patience.
+func (c *Cgroup) Clear(patience time.Duration) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(lastPause) {
+		if _, err := c.Pids(); err != nil || c.KillAll() != nil {
+			return
+		}
+	}
+}
+
 // Patience while something ends in its own time: the first pause, doubled until the last.
 const (
 	firstPause = time.Millisecond
