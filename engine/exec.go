@@ -193,7 +193,7 @@ func (e *Engine) commandConfig(c *container.Container, r *run, x *command, size 
 		if err != nil {
 			return shim.ExecConfig{}, err
 		}
-		process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
+		process.Capabilities, process.ApparmorProfile = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}, spec.Unconfined
 	}
 	config := shim.ExecConfig{Process: process, User: q.User, Groups: c.HostConfig.GroupAdd, Stdin: q.AttachStdin, Terminal: q.Tty}
 	if config.User == "" {

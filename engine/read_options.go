@@ -33,7 +33,7 @@ func (e *Engine) shown() view.Settings {
 		Root: cfg.Root, CgroupParent: cfg.CgroupParent, Name: cfg.Name, Labels: cfg.Labels, LogDriver: cfg.LogDriver,
 		Runtimes: e.runtimes(), DefaultRuntime: cfg.DefaultRuntime,
 		InsecureRegistries: cfg.InsecureRegistries, Mirrors: cfg.Mirrors, Debug: cfg.Debug, Experimental: cfg.Experimental,
-		SeccompProfile: cfg.SeccompProfile != "", NoNewPrivileges: cfg.NoNewPrivileges, Remapped: cfg.Remap != nil,
+		SeccompProfile: cfg.SeccompProfile != "", NoNewPrivileges: cfg.NoNewPrivileges, Remapped: cfg.Remap != nil, AppArmor: cfg.AppArmor != nil,
 	}
 }
 

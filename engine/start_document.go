@@ -66,7 +66,7 @@ func (e *Engine) settings(c *container.Container) spec.Settings {
 		CgroupPath:     e.cgroupPath(c),
 		CgroupV2:       runtime.UnifiedCgroups(),
 		Ulimits:        cfg.Ulimits,
-		SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges,
+		SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges, AppArmor: cfg.AppArmor,
 		DefaultShmSize: cfg.ShmSize,
 	}
 }

@@ -3,10 +3,11 @@ package runtime
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/cove-containers/cove/sys"
 )
 
 // unconfined is the profile of a process AppArmor leaves alone.
@@ -19,8 +20,7 @@ func (b *birth) openConfinement() error {
 	if profile == "" {
 		return nil
 	}
-	enabled, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
-	if err != nil || !strings.HasPrefix(string(enabled), "Y") {
+	if !sys.AppArmor() {
 		if profile == unconfined {
 			return nil
 		}
@@ -31,6 +31,7 @@ func (b *birth) openConfinement() error {
 	if _, err := os.Stat("/proc/thread-self/attr/apparmor/exec"); err == nil {
 		b.profileFile = "thread-self/attr/apparmor/exec"
 	}
+	var err error
 	b.proc, err = os.OpenFile("/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return fmt.Errorf("open proc: %w", err)

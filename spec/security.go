@@ -11,7 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// security applies --security-opt: no-new-privileges, seccomp, and what this engine cannot give is refused.
+// security applies --security-opt: no-new-privileges, seccomp and AppArmor; what this engine cannot give is refused.
 func security(s Settings, doc *specs.Spec) error {
 	opts, err := ParseSecurity(s.HostConfig.SecurityOpt)
 	if err != nil {
@@ -21,8 +21,27 @@ func security(s Settings, doc *specs.Spec) error {
 	if opts.NoNewPrivileges != nil {
 		doc.Process.NoNewPrivileges = *opts.NoNewPrivileges
 	}
+	if doc.Process.ApparmorProfile, err = confinement(s, opts); err != nil {
+		return err
+	}
 	doc.Linux.Seccomp, err = filter(s, opts, doc)
 	return err
+}
+
+// Unconfined is what a process has that no filter, or no profile, holds back.
+const Unconfined = "unconfined"
+
+// confinement is the AppArmor profile that the container's processes take on.
+func confinement(s Settings, opts Security) (string, error) {
+	switch {
+	case opts.AppArmor != "":
+		return opts.AppArmor, nil
+	case s.AppArmor == nil:
+		return "", nil
+	case s.HostConfig.Privileged:
+		return Unconfined, nil
+	}
+	return s.AppArmor()
 }
 
 // Security is what --security-opt says.
@@ -33,10 +52,12 @@ type Security struct {
 	WritableCgroups *bool
 	// Seccomp is "" (the engine's default), "builtin", "unconfined", or a profile as JSON.
 	Seccomp string
+	// AppArmor is "" (the engine's default), "unconfined", or the name of a profile, which the kernel may know or not.
+	AppArmor string
 }
 
 // ParseSecurity reads the values of --security-opt. What cannot be had here is errdefs.ErrInvalidArgument: an
-// AppArmor profile or an SELinux label that nobody would enforce is not silently accepted.
+// SELinux label that nobody would enforce is not silently accepted.
 func ParseSecurity(options []string) (Security, error) {
 	var out Security
 	for _, o := range options {
@@ -56,9 +77,9 @@ func ParseSecurity(options []string) (Security, error) {
 			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid --security-opt 1: %q", o))
 		case key == "seccomp":
 			out.Seccomp = value
-		case key == "apparmor" && (value == "unconfined" || value == ""), key == "label" && value == "disable":
 		case key == "apparmor":
-			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("AppArmor profile %q: AppArmor is not enabled on this host", value))
+			out.AppArmor = value
+		case key == "label" && value == "disable":
 		case key == "label":
 			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("label %q: SELinux is not enabled on this host", value))
 		case key == "writable-cgroups":
@@ -86,7 +107,7 @@ func filter(s Settings, opts Security, doc *specs.Spec) (*specs.LinuxSeccomp, er
 	var out *specs.LinuxSeccomp
 	var err error
 	switch profile {
-	case "unconfined":
+	case Unconfined:
 		return nil, nil
 	case "", "builtin":
 		out, err = seccomp.GetDefaultProfile(doc)

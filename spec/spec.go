@@ -1,5 +1,5 @@
-// Package spec turns a container's settings into an OCI runtime document, as a list of small rules. It decides
-// and reads nothing but device nodes' numbers and which processors there are, so it is tested without root.
+// Package spec turns a container's settings into an OCI runtime document, as a list of small rules. They decide
+// and read nothing but device nodes' numbers and which processors there are, so they are tested without root.
 //
 // The document follows the OCI runtime specification 1.3; the defaults (capabilities, masked paths, devices,
 // seccomp profile) are those a Docker user expects.
@@ -81,6 +81,8 @@ type Settings struct {
 	SeccompProfile string
 	// NoNewPrivileges is the engine's default.
 	NoNewPrivileges bool
+	// AppArmor gives the profile that is the engine's default, which the kernel knows then; nil: there is none.
+	AppArmor func() (string, error)
 	// DefaultShmSize is used where HostConfig has none, in bytes.
 	DefaultShmSize int64
 }

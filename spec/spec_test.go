@@ -195,7 +195,7 @@ func TestSecurityOptions(t *testing.T) {
 		{[]string{`seccomp={"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["chmod"],"action":"SCMP_ACT_ERRNO"}]}`}, false, false, true},
 		{[]string{"seccomp={"}, true, false, false},
 		{[]string{"bad"}, true, false, false},
-		{[]string{"apparmor=strict"}, true, false, false},
+		{[]string{"apparmor=strict"}, false, false, true},
 		{[]string{"apparmor=unconfined", "label=disable"}, false, false, true},
 	} {
 		doc, err := Document(settings(func(s *Settings) { s.HostConfig.SecurityOpt = c.options }))
@@ -212,6 +212,36 @@ func TestSecurityOptions(t *testing.T) {
 		if doc.Process.NoNewPrivileges != c.nnp || (doc.Linux.Seccomp != nil) != c.filter {
 			t.Errorf("%v: no_new_privs %v, filter %v", c.options, doc.Process.NoNewPrivileges, doc.Linux.Seccomp != nil)
 		}
+	}
+}
+
+func TestConfinement(t *testing.T) {
+	loaded := func() (string, error) { return AppArmorDefault, nil }
+	for _, c := range []struct {
+		options    []string
+		privileged bool
+		normal     func() (string, error)
+		want       string
+	}{
+		{nil, false, nil, ""},
+		{nil, true, nil, ""},
+		{nil, false, loaded, AppArmorDefault},
+		{nil, true, loaded, Unconfined},
+		{[]string{"apparmor=strict"}, false, loaded, "strict"},
+		{[]string{"apparmor:strict"}, true, loaded, "strict"},
+		{[]string{"apparmor=unconfined"}, false, loaded, Unconfined},
+		{[]string{"apparmor="}, false, loaded, AppArmorDefault},
+	} {
+		doc, err := Document(settings(func(s *Settings) {
+			s.HostConfig.SecurityOpt, s.HostConfig.Privileged, s.AppArmor = c.options, c.privileged, c.normal
+		}))
+		if err != nil || doc.Process.ApparmorProfile != c.want {
+			t.Errorf("%v, privileged %v: %v, %v, want %q", c.options, c.privileged, doc, err, c.want)
+		}
+	}
+	failed := errors.New("no parser")
+	if _, err := Document(settings(func(s *Settings) { s.AppArmor = func() (string, error) { return "", failed } })); !errors.Is(err, failed) {
+		t.Errorf("a profile that cannot be loaded: %v", err)
 	}
 }
 

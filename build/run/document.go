@@ -70,7 +70,7 @@ func (b *box) document(c command) (*specs.Spec, error) {
 		Config:     &ct.Config{WorkingDir: c.cwd, Tty: c.tty},
 		HostConfig: b.hostConfig(c, limits),
 		CgroupPath: b.cgroupPath(limits.CgroupParent), CgroupV2: runtime.UnifiedCgroups(),
-		Ulimits: cfg.Ulimits, SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges && !c.insecure,
+		Ulimits: cfg.Ulimits, SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges && !c.insecure, AppArmor: cfg.AppArmor,
 		DefaultShmSize: cfg.ShmSize, Users: cfg.Users,
 	}
 	s.Net.Host = b.net.host

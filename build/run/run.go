@@ -63,8 +63,10 @@ type Config struct {
 	SeccompCache    string
 	SeccompProfile  string
 	NoNewPrivileges bool
-	ShmSize         int64
-	Ulimits         []*ct.Ulimit
+	// AppArmor gives the profile of steps, as spec.Settings has it; nil: they have none.
+	AppArmor func() (string, error)
+	ShmSize  int64
+	Ulimits  []*ct.Ulimit
 	// Users is how the user namespace of a step is numbered; nil: steps have the host's.
 	Users *spec.Users
 	// Resolv is how names are resolved.

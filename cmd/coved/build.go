@@ -109,7 +109,7 @@ func (d *daemon) openRunner(s *settings, parts engine.Parts, records *cache.Stor
 		Layers: parts.Layers, Content: contents, Networks: parts.Networks, Steps: steps, Mounts: records.Mounts(), Devices: parts.Devices,
 		Config: buildrun.Config{
 			Dir: filepath.Join(s.execRoot, "build"), CgroupParent: c.CgroupParent, SeccompCache: filepath.Join(s.dataRoot, "seccomp"),
-			SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, ShmSize: c.ShmSize, Ulimits: c.Ulimits, Users: c.Remap,
+			SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, AppArmor: c.AppArmor, ShmSize: c.ShmSize, Ulimits: c.Ulimits, Users: c.Remap,
 			Resolv: network.ResolvInput{Servers: c.DNS, Search: c.DNSSearch, Options: c.DNSOptions},
 		},
 	})

@@ -37,7 +37,9 @@ import (
 	"github.com/cove-containers/cove/server/listen"
 	"github.com/cove-containers/cove/shim"
 	"github.com/cove-containers/cove/snapshot"
+	"github.com/cove-containers/cove/spec"
 	"github.com/cove-containers/cove/state"
+	"github.com/cove-containers/cove/sys"
 	"github.com/cove-containers/cove/system"
 	"github.com/cove-containers/cove/volume"
 )
@@ -253,6 +255,7 @@ func (d *daemon) keepers(s *settings, db *state.DB, blobs *blob.Store, registrie
 	if parts.Config, err = engineConfig(s); err != nil {
 		return parts, err
 	}
+	parts.Config.AppArmor = confinement(log)
 	if parts.Containers, err = container.Open(db); err != nil {
 		return parts, err
 	}
@@ -400,6 +403,22 @@ func engineConfig(s *settings) (engine.Config, error) {
 		slog.Warn("User namespaces: root cannot be remapped with itself; user namespaces are OFF")
 	}
 	return c, nil
+}
+
+// confinement gives the AppArmor profile of containers that ask for none; nil where the host cannot have it.
+func confinement(log *slog.Logger) func() (string, error) {
+	if !sys.AppArmor() {
+		return nil
+	}
+	if !spec.CanLoadAppArmor() {
+		log.Warn("AppArmor is enabled, and containers that ask for no profile have none: it takes apparmor_parser and /sys/kernel/security")
+		return nil
+	}
+	if _, err := spec.LoadAppArmor(); err != nil {
+		log.Warn("containers that ask for no AppArmor profile have none", "error", err)
+		return nil
+	}
+	return spec.LoadAppArmor
 }
 
 // notifySystemd tells the service manager how the daemon fares, where there is one.

@@ -41,6 +41,8 @@ type Config struct {
 	// NoNewPrivileges is the default of that security option, SeccompProfile the JSON of a profile of the user's.
 	NoNewPrivileges bool
 	SeccompProfile  string
+	// AppArmor gives the profile of containers that ask for none, as spec.Settings has it; nil: they have none.
+	AppArmor func() (string, error)
 	// Remap has containers live in user namespaces of their own, unless they ask for the host's; nil: all have the host's.
 	Remap *spec.Users
 	// InsecureRegistries and Mirrors are shown by info.

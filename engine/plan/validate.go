@@ -15,6 +15,7 @@ import (
 	"github.com/moby/sys/signal"
 
 	"github.com/cove-containers/cove/spec"
+	"github.com/cove-containers/cove/sys"
 )
 
 // Host is what validation must know of the machine and the engine.
@@ -195,6 +196,9 @@ func validateSecurity(_ *ct.Config, h *ct.HostConfig) error {
 	opts, err := spec.ParseSecurity(h.SecurityOpt)
 	if err == nil && opts.WritableCgroups != nil && *opts.WritableCgroups && h.CgroupnsMode.IsHost() && !h.Privileged {
 		return invalid("conflicting options: writable cgroups and the host's cgroup namespace")
+	}
+	if err == nil && opts.AppArmor != "" && opts.AppArmor != spec.Unconfined && !sys.AppArmor() { // nobody would enforce it
+		return invalid("AppArmor profile %q: AppArmor is not enabled on this host", opts.AppArmor)
 	}
 	return err
 }

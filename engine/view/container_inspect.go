@@ -13,6 +13,7 @@ import (
 	"github.com/cove-containers/cove/api"
 	"github.com/cove-containers/cove/container"
 	"github.com/cove-containers/cove/engine/plan"
+	"github.com/cove-containers/cove/spec"
 )
 
 // ContainerInspect returns everything about a container; size finds out how much it has written too.
@@ -28,6 +29,7 @@ func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (api
 		Driver: api.StorageDriver, Platform: "linux",
 		Storage:    &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: api.StorageDriver}}},
 		HostConfig: c.HostConfig, Config: c.Config, Mounts: plan.MountPoints(c),
+		AppArmorProfile:         v.confinement(c),
 		ImageManifestDescriptor: c.Manifest,
 		NetworkSettings:         v.networkSettings(c),
 	}
@@ -47,6 +49,20 @@ func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (api
 		r.SizeRw, r.SizeRootFs = &written, &whole
 	}
 	return api.Container{InspectResponse: r, WishedMAC: v.wishedMAC(c)}, nil
+}
+
+// confinement is the AppArmor profile that c has.
+func (v *View) confinement(c *container.Container) string {
+	opts, err := spec.ParseSecurity(c.HostConfig.SecurityOpt)
+	switch {
+	case err != nil || !v.parts.Settings().AppArmor:
+		return ""
+	case opts.AppArmor != "":
+		return opts.AppArmor
+	case c.HostConfig.Privileged:
+		return spec.Unconfined
+	}
+	return spec.AppArmorDefault
 }
 
 func (v *View) wishedMAC(c *container.Container) nt.HardwareAddr {

@@ -120,6 +120,9 @@ func (v *View) securityOptions() []string {
 	if v.parts.Settings().SeccompProfile {
 		options[0] = "name=seccomp,profile=custom"
 	}
+	if v.parts.Settings().AppArmor {
+		options = append([]string{"name=apparmor"}, options...)
+	}
 	if v.parts.Settings().Remapped {
 		options = append(options, "name=userns")
 	}

@@ -46,6 +46,7 @@ type Settings struct {
 	Debug, Experimental         bool
 	SeccompProfile              bool
 	NoNewPrivileges, Remapped   bool
+	AppArmor                    bool
 }
 
 type described interface {
