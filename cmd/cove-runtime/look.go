@@ -133,7 +133,7 @@ func features(g *global, args []string) (int, error) {
 				Operators: []string{"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"},
 				Archs:     []string{"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"},
 			},
-			Apparmor: &ocifeatures.Apparmor{Enabled: &no}, Selinux: &ocifeatures.Selinux{Enabled: &no},
+			Apparmor: &ocifeatures.Apparmor{Enabled: &yes}, Selinux: &ocifeatures.Selinux{Enabled: &no},
 			IntelRdt: &ocifeatures.IntelRdt{Enabled: &no}, MountExtensions: &ocifeatures.MountExtensions{IDMap: &ocifeatures.IDMap{Enabled: &yes}},
 		},
 	}
