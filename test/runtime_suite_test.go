@@ -51,7 +51,7 @@ exec "`+crun+`" --root "$ROOT" "$@"`)
 		a, b := ours[program], theirs[program]
 		// The programs give a runtime a second for this or that, and were many at a time; one kills a process, expecting that it is still there,
 		// that ends by itself at once.
-		for tries := 0; tries < 4 && a.worse(b); tries++ {
+		for tries := 0; tries < 10 && a.worse(b); tries++ {
 			a = again(program)
 		}
 		if b.status == 0 && a.status != 0 {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -365,12 +366,14 @@ func (d Device) RouteLocalNet() error {
 	return setSysctl("ipv4/conf/"+d.Name+"/route_localnet", "1")
 }
 
-// whole asks again while the kernel says that its answer was overtaken by a change and may lack something.
+// whole asks again while the kernel says that its answer was overtaken by a change and may lack something; a little later each
+// time, as there are many changes in a row where many containers start.
 func whole[T any](list func() ([]T, error)) (all []T, err error) {
-	for range 20 {
+	for tries := range 50 {
 		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return all, err
 		}
+		time.Sleep(time.Duration(tries) * time.Millisecond)
 	}
 	return all, err
 }
