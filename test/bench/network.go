@@ -88,9 +88,11 @@ func (b *bench) traffic(rounds int) error {
 		{"container to outside", "Gbit/s", gigabits, inside, iperf(outsideNet + ".2")},
 		{"127.0.0.1 to a published port", "Gbit/s", gigabits, local, iperf("127.0.0.1")},
 		{"127.0.0.1 to a published port in blocks of 1 MB", "Gbit/s", gigabits, local, append(iperf("127.0.0.1"), "-l", "1M")},
+		{"::1 to a published port", "Gbit/s", gigabits, local, iperf("::1")},
 		{"inside a network", "connections/s", connections, inside, wrk("web")},
 		{"outside to a published port", "connections/s", connections, outside, wrk(outsideNet + ".1")},
 		{"127.0.0.1 to a published port", "connections/s", connections, local, wrk("127.0.0.1")},
+		{"::1 to a published port", "connections/s", connections, local, wrk("[::1]")},
 	} {
 		own.rates(m.what+", "+m.unit, rounds, m.read, func(p *peer) *exec.Cmd { return m.from(p, m.args) })
 	}
@@ -231,7 +233,6 @@ func (b *bench) outside(p *peer) (func(args ...string) *exec.Cmd, error) {
 		enter("ip", "addr", "add", outsideNet+".2/24", "dev", "eth0"),
 		enter("ip", "link", "set", "eth0", "up"),
 		enter("ip", "link", "set", "lo", "up"),
-		p.at("ip", "link", "set", "lo", "up"),
 		p.at("iptables", "-P", "FORWARD", "ACCEPT"), // Debian's dockerd has the host drop what it does not forward itself
 	} {
 		if err := must(cmd); err != nil {

@@ -91,6 +91,9 @@ func (b *bench) background(name, socket string, env []string, args ...string) (*
 	if err != nil {
 		return nil, err
 	}
+	if b.apart { // with ::1 before it looks for that
+		args = append([]string{"sh", "-c", `ip link set lo up && exec "$@"`, "sh"}, args...)
+	}
 	cmd := command(env, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if b.apart {
