@@ -2,7 +2,6 @@ package spec
 
 import (
 	"fmt"
-	"os/exec"
 	"sync"
 
 	"github.com/moby/profiles/apparmor"
@@ -12,20 +11,10 @@ import (
 // that one counts.
 const AppArmorDefault = "docker-default"
 
-// CanLoadAppArmor tells, of a host whose kernel has AppArmor, whether profiles can be asked for and loaded: that takes apparmor_parser(8),
-// and /sys/kernel/security, which a container has not.
-func CanLoadAppArmor() bool {
-	if _, err := apparmor.IsLoaded(AppArmorDefault); err != nil {
-		return false
-	}
-	_, err := exec.LookPath("apparmor_parser")
-	return err == nil
-}
-
 var loading sync.Mutex
 
-// LoadAppArmor is AppArmorDefault, which it loads where it is not there (any more: aa-remove-unknown(8) takes it away). It is safe for
-// concurrent use.
+// LoadAppArmor is AppArmorDefault, which it loads where it is not there (any more: aa-remove-unknown(8) takes it away). That takes
+// /sys/kernel/security, which a container has not, and apparmor_parser(8). It is safe for concurrent use.
 func LoadAppArmor() (string, error) {
 	loading.Lock()
 	defer loading.Unlock()

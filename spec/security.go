@@ -33,13 +33,11 @@ const Unconfined = "unconfined"
 
 // confinement is the AppArmor profile that the container's processes take on.
 func confinement(s Settings, opts Security) (string, error) {
-	switch {
-	case opts.AppArmor != "":
+	if s.AppArmor == nil {
 		return opts.AppArmor, nil
-	case s.AppArmor == nil:
-		return "", nil
-	case s.HostConfig.Privileged:
-		return Unconfined, nil
+	}
+	if own := opts.Confinement(s.HostConfig.Privileged); own != "" {
+		return own, nil
 	}
 	return s.AppArmor()
 }
@@ -54,6 +52,14 @@ type Security struct {
 	Seccomp string
 	// AppArmor is "" (the engine's default), "unconfined", or the name of a profile, which the kernel may know or not.
 	AppArmor string
+}
+
+// Confinement is the AppArmor profile of a container on a host that has AppArmor; "" is the engine's default.
+func (s Security) Confinement(privileged bool) string {
+	if s.AppArmor == "" && privileged {
+		return Unconfined
+	}
+	return s.AppArmor
 }
 
 // ParseSecurity reads the values of --security-opt. What cannot be had here is errdefs.ErrInvalidArgument: an

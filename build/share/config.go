@@ -30,6 +30,15 @@ type entry struct {
 	chains  [][]result.Layer
 }
 
+// alias notes further names of e, but for what it has already, and for the empty one.
+func (e *entry) alias(names ...digest.Digest) {
+	for _, name := range names {
+		if name != "" && name != e.key && !slices.Contains(e.aliases, name) {
+			e.aliases = append(e.aliases, name)
+		}
+	}
+}
+
 // encode describes entries. With inline the layers are those of an image, named by their places in it, which must begin with every chain.
 func encode(entries []*entry, inline []result.Layer) ([]byte, error) {
 	var config cacheconfig.CacheConfig

@@ -168,17 +168,12 @@ func (s *Sharer) entries(ctx context.Context, env *step.Env, hold *image.Lease, 
 	var out []*entry
 	for _, d := range steps {
 		e := &entry{key: d.Key, aliases: slices.Clone(d.Aliases)}
-		if d.Names != nil { // after --no-cache the key is one that nobody else can come by, and so are those of stages that are not exported
-			key, definition, err := d.Names(ctx)
-			if err != nil {
-				return nil, err
-			}
-			for _, name := range []digest.Digest{key, definition} {
-				if name != "" && name != e.key && !slices.Contains(e.aliases, name) {
-					e.aliases = append(e.aliases, name)
-				}
-			}
+		// After --no-cache the key is one that nobody else can come by, and so are those of stages that are not exported.
+		key, definition, err := d.Names(ctx)
+		if err != nil {
+			return nil, err
 		}
+		e.alias(key, definition)
 		for _, r := range d.Refs {
 			chain, err := packing.Pack(ctx, env, hold, r.Pile)
 			if err != nil {
@@ -262,10 +257,8 @@ func Inside(steps []step.Done) func(ctx context.Context, platform string, layers
 				e = &entry{key: key, chains: [][]result.Layer{layers[:n]}}
 				entries[key] = e
 			}
-			if definition != "" && !slices.Contains(e.aliases, definition) {
-				e.aliases = append(e.aliases, definition)
-				slices.Sort(e.aliases)
-			}
+			e.alias(definition)
+			slices.Sort(e.aliases)
 		}
 		if len(entries) == 0 {
 			return nil, nil

@@ -96,7 +96,8 @@ func (h *house) steps() []step.Done {
 	other := h.build("other", nil, "c")
 	exec := &pb.Op{Op: &pb.Op_Exec{}}
 	made := func(name string, top bool, p layer.Pile) step.Done {
-		return step.Done{Vertex: step.Vertex{Name: name, Op: exec}, Key: key(name), Aliases: []digest.Digest{key("also " + name)}, Refs: []step.Ref{{Pile: p}}, Top: top}
+		names := func(context.Context) (own, definition digest.Digest, err error) { return key(name), "", nil }
+		return step.Done{Vertex: step.Vertex{Name: name, Op: exec}, Key: key(name), Aliases: []digest.Digest{key("also " + name)}, Names: names, Refs: []step.Ref{{Pile: p}}, Top: top}
 	}
 	return []step.Done{made("one", false, one), made("two", true, two), made("other", false, other)}
 }

@@ -131,12 +131,18 @@ func (k *kit) run(env *step.Env, s step.Op) (step.Outcome, error) {
 // list tells what is in a pile.
 func (k *kit) list(p layer.Pile) string {
 	k.t.Helper()
+	return k.look(p, list)
+}
+
+// look is what tell says of a pile's root.
+func (k *kit) look(p layer.Pile, tell func(t *testing.T, at string) string) string {
+	k.t.Helper()
 	root, err := k.layers.OpenPile(context.Background(), p)
 	if err != nil {
 		k.t.Fatal(err)
 	}
 	defer root.Close()
-	return list(k.t, fmt.Sprintf("/proc/self/fd/%d/", root.Dir.Fd()))
+	return tell(k.t, fmt.Sprintf("/proc/self/fd/%d/", root.Dir.Fd()))
 }
 
 func list(t *testing.T, at string) string {

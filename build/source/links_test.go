@@ -1,7 +1,6 @@
 package source
 
 import (
-	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/cove-containers/cove/layer"
 )
 
 // together lists which names are of one file.
@@ -82,7 +79,7 @@ func TestNamesOfOneFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(i, err)
 		}
-		if got, want := k.together(p), together(t, dir); got != want {
+		if got, want := k.look(p, together), together(t, dir); got != want {
 			t.Errorf("change %d: got %s, want %s", i, got, want)
 		}
 		if got, want := k.list(p), list(t, dir); got != want {
@@ -90,14 +87,4 @@ func TestNamesOfOneFile(t *testing.T) {
 		}
 		done()
 	}
-}
-
-func (k *kit) together(p layer.Pile) string {
-	k.t.Helper()
-	root, err := k.layers.OpenPile(context.Background(), p)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	defer root.Close()
-	return together(k.t, fmt.Sprintf("/proc/self/fd/%d/", root.Dir.Fd()))
 }

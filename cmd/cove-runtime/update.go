@@ -17,8 +17,8 @@ func update(g *global, args []string) (int, error) {
 	for _, name := range []string{"resources", "r"} {
 		flags.StringVar(&file, name, "", "`file` with the limits as JSON, - for standard input, which is read where no limit is given")
 	}
-	var given specs.LinuxResources
-	limits(flags, &given)
+	var r specs.LinuxResources
+	limits(flags, &r)
 	if err := parseAlone(flags, args); err != nil {
 		return failed, err
 	}
@@ -30,12 +30,12 @@ func update(g *global, args []string) (int, error) {
 			return failed, fmt.Errorf("update takes limits from a file or by flags, not both")
 		}
 		var err error
-		if given, err = readLimits(file); err != nil {
+		if r, err = readLimits(file); err != nil {
 			return failed, err
 		}
 	}
-	leaveZeros(&given)
-	return 0, g.bundles.Update(flags.Arg(0), &given)
+	leaveZeros(&r)
+	return 0, g.bundles.Update(flags.Arg(0), &r)
 }
 
 func readLimits(file string) (specs.LinuxResources, error) {

@@ -410,10 +410,6 @@ func confinement(log *slog.Logger) func() (string, error) {
 	if !sys.AppArmor() {
 		return nil
 	}
-	if !spec.CanLoadAppArmor() {
-		log.Warn("AppArmor is enabled, and containers that ask for no profile have none: it takes apparmor_parser and /sys/kernel/security")
-		return nil
-	}
 	if _, err := spec.LoadAppArmor(); err != nil {
 		log.Warn("containers that ask for no AppArmor profile have none", "error", err)
 		return nil

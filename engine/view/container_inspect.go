@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"strconv"
@@ -54,15 +55,10 @@ func (v *View) ContainerInspect(ctx context.Context, ref string, size bool) (api
 // confinement is the AppArmor profile that c has.
 func (v *View) confinement(c *container.Container) string {
 	opts, err := spec.ParseSecurity(c.HostConfig.SecurityOpt)
-	switch {
-	case err != nil || !v.parts.Settings().AppArmor:
+	if err != nil || !v.parts.Settings().AppArmor {
 		return ""
-	case opts.AppArmor != "":
-		return opts.AppArmor
-	case c.HostConfig.Privileged:
-		return spec.Unconfined
 	}
-	return spec.AppArmorDefault
+	return cmp.Or(opts.Confinement(c.HostConfig.Privileged), spec.AppArmorDefault)
 }
 
 func (v *View) wishedMAC(c *container.Container) nt.HardwareAddr {

@@ -138,7 +138,7 @@ func (s *Server) flow(c *net.UDPConn, key flowKey, reply []byte) *flow {
 		container.Close()
 		return nil
 	}
-	if !s.lead(unix.IPPROTO_UDP, dialled, to) { // a Check before it was noted has not seen it
+	if !s.stillLeads(unix.IPPROTO_UDP, dialled, to) { // a Check before it was noted has not seen it
 		s.end(f)
 		return nil
 	}

@@ -100,19 +100,19 @@ func (s *Server) port() uint16 {
 func (s *Server) Check() {
 	relays, flows := s.all()
 	for _, r := range relays {
-		if !s.lead(unix.IPPROTO_TCP, r.dialled, r.to) {
+		if !s.stillLeads(unix.IPPROTO_TCP, r.dialled, r.to) {
 			s.cut(r)
 		}
 	}
 	for _, f := range flows {
-		if !s.lead(unix.IPPROTO_UDP, f.dialled, f.to) {
+		if !s.stillLeads(unix.IPPROTO_UDP, f.dialled, f.to) {
 			s.end(f)
 		}
 	}
 }
 
-// lead tells whether a port still leads there.
-func (s *Server) lead(proto uint8, dialled, to netip.AddrPort) bool {
+// stillLeads tells whether a port still leads there.
+func (s *Server) stillLeads(proto uint8, dialled, to netip.AddrPort) bool {
 	now, known := s.leads(proto, dialled)
 	return known && now == to
 }
@@ -216,7 +216,7 @@ func (s *Server) begins(r *relay) (ok bool) {
 	if r.to, ok = s.leads(unix.IPPROTO_TCP, r.dialled); !ok || !s.keep(r, nil) {
 		return false
 	}
-	return s.lead(unix.IPPROTO_TCP, r.dialled, r.to) // a Check before it was noted has not seen it
+	return s.stillLeads(unix.IPPROTO_TCP, r.dialled, r.to) // a Check before it was noted has not seen it
 }
 
 // pass copies all that from says, and that it says no more. Where the other end is gone both end.
