@@ -287,19 +287,23 @@ func (u *uploads) wait(ctx context.Context, id string) (io.Reader, error) {
 	}
 }
 
-// signalled tells when its end has been read, or it cannot be read further.
+// signalled tells when its end has been read, or it cannot be read further. From then on it says so itself: the call that brought the body may be
+// over, and who has had the end together with the last bytes asks once more.
 type signalled struct {
 	io.Reader
 	read chan struct{}
 	once sync.Once
+	err  error
 }
 
-func (s *signalled) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
-	if err != nil {
+func (s *signalled) Read(p []byte) (n int, err error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	if n, s.err = s.Reader.Read(p); s.err != nil {
 		s.end()
 	}
-	return n, err
+	return n, s.err
 }
 
 func (s *signalled) end() { s.once.Do(func() { close(s.read) }) }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -279,6 +280,34 @@ func TestContextThatDoesNotFit(t *testing.T) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil || st.Bfree*uint64(st.Bsize) < 15<<20 {
 		t.Error(st.Bfree, err)
+	}
+}
+
+// lastTogether is a body whose end comes with its last bytes, and which is closed when its call has been told of that.
+type lastTogether struct {
+	text string
+	read chan struct{}
+}
+
+func (l *lastTogether) Read(p []byte) (int, error) {
+	select {
+	case <-l.read:
+		return 0, http.ErrBodyReadAfterClose
+	default:
+		return copy(p, l.text), io.EOF
+	}
+}
+
+// TestContextIsReadToItsEnd: the call that brings a context is over as soon as its end has been read, and nobody reads from it after that.
+func TestContextIsReadToItsEnd(t *testing.T) {
+	read := make(chan struct{})
+	f, err := spool(t.TempDir(), &signalled{Reader: &lastTogether{"FROM busybox", read}, read: read})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if text, err := io.ReadAll(io.NewSectionReader(f, 0, 100)); err != nil || string(text) != "FROM busybox" {
+		t.Errorf("%q, %v", text, err)
 	}
 }
 
