@@ -1,12 +1,14 @@
 package testkit
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // WorkingCriu tells why there is no criu that can keep and restore a process on this kernel, by having it do so: what
@@ -28,7 +30,9 @@ var WorkingCriu = sync.OnceValue(func() error {
 	}
 	pid := p.Process.Pid
 	do := func(args ...string) error {
-		out, err := exec.Command(criu, append(args, "--images-dir", dir)...).CombinedOutput()
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // where breakpoints do not work it waits for ever
+		defer cancel()
+		out, err := exec.CommandContext(ctx, criu, append(args, "--images-dir", dir)...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("criu %s: %w: %s", args[0], err, out)
 		}
