@@ -5,7 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -247,6 +249,57 @@ func TestRelayedPorts(t *testing.T) {
 	if got := reach(t, nil, loopback, number, false); !fails(got) {
 		t.Errorf("after the container left: %s", got)
 	}
+}
+
+// TestRelayedBesideDirect: the container sees what is relayed and what the host sends it by 127.0.0.1 from the same address, and remembers their ports. None
+// of them waits because it looks older than another one of its port.
+func TestRelayedBesideDirect(t *testing.T) {
+	cfg := testConfig(t, 0)
+	if !inOwnNamespace(t) {
+		return
+	}
+	settings(t, map[string]string{"ipv4/ip_local_port_range": "40000 40063"})
+	in := start(t, cfg)
+	web := in.join(t, "web", Request{Name: "web", Ports: nt.PortMap{port("80/tcp"): {{}}}})
+	serveOn(t, web.NetNS, "tcp4", 80)
+	number, gateway := int(hostPort(t, web.Ports[port("80/tcp")])), web.Endpoints["bridge"].Gateway.String()
+	for turn := range 3 {
+		for _, to := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
+			before := counted(t, "TCPSynRetrans")
+			for range 200 {
+				c, err := net.Dial("tcp", netip.AddrPortFrom(to, uint16(number)).String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := io.ReadAll(c); string(got) != gateway+"\n" { // to its end: who closes last remembers nothing
+					t.Fatalf("by %s: %q, %v", to, got, err)
+				}
+				c.Close()
+			}
+			if waited := counted(t, "TCPSynRetrans") - before; waited > 0 {
+				t.Errorf("turn %d: %d of 200 connections to %s had to ask again", turn, waited, to)
+			}
+		}
+	}
+}
+
+// counted is one of the counters of TCP that the kernel keeps for the namespace of the test.
+func counted(t *testing.T, name string) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/thread-self/net/netstat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, values, _ := strings.Cut(string(text), "\n")
+	at := slices.Index(strings.Fields(names), name)
+	if at < 0 {
+		t.Fatalf("the kernel does not count %s", name)
+	}
+	n, err := strconv.Atoi(strings.Fields(values)[at])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // dialUDP is a client in the namespace, or on the host.

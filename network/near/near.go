@@ -194,13 +194,12 @@ func (s *Server) serve(client *net.TCPConn) {
 	if !s.begins(r) {
 		return
 	}
-	made, err := (&net.Dialer{Timeout: patience}).Dial("tcp", r.to.String())
+	container, err := s.dial(r)
 	if err != nil {
 		s.log.Debug("a published port is not reached", "port", r.dialled, "at", r.to, "error", err)
 		client.SetLinger(0) // who asked hears that it was refused
 		return
 	}
-	container := made.(*net.TCPConn)
 	if !s.keep(r, container) {
 		container.Close()
 		return
@@ -210,6 +209,29 @@ func (s *Server) serve(client *net.TCPConn) {
 	pass(container, client)
 	back.Wait()
 }
+
+// dial connects to the container: by 127.0.0.1 where the same port is published there, as programs of the host do that take localhost for that. The kernel
+// then gives both kinds of connections ports from one stock, and timestamps of one clock. Two that did not know of each other would meet in
+// the container, which sees the same address for both, remembers ports for a minute after a connection and lets one wait a second that looks older.
+func (s *Server) dial(r *relay) (*net.TCPConn, error) {
+	at := netip.AddrPortFrom(loopback4, r.dialled.Port())
+	if !s.stillLeads(unix.IPPROTO_TCP, at, r.to) {
+		at = r.to
+	}
+	made, err := (&net.Dialer{Timeout: patience}).Dial("tcp", at.String())
+	if err != nil {
+		return nil, err
+	}
+	container := made.(*net.TCPConn)
+	if at != r.to && !s.stillLeads(unix.IPPROTO_TCP, at, r.to) { // who has that port by now is not who was meant
+		container.Close()
+		return nil, net.ErrClosed
+	}
+	return container, nil
+}
+
+// loopback4 is the host itself.
+var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // begins notes a connection and where it leads; false where that is nowhere.
 func (s *Server) begins(r *relay) (ok bool) {
