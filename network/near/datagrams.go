@@ -41,33 +41,6 @@ func (f *flow) idle() time.Duration { return time.Duration(time.Now().UnixNano()
 
 func (f *flow) used() { f.last.Store(time.Now().UnixNano()) }
 
-// listen opens the sockets of TCP and of UDP on the same port, one that nobody has.
-func listen() (l *net.TCPListener, datagrams *net.UDPConn, err error) {
-	for range 10 {
-		if l, err = net.ListenTCP("tcp6", &net.TCPAddr{}); err != nil {
-			return nil, nil, err
-		}
-		if datagrams, err = net.ListenUDP("udp6", &net.UDPAddr{Port: l.Addr().(*net.TCPAddr).Port}); err == nil {
-			if err = tellsAddresses(datagrams); err == nil {
-				return l, datagrams, nil
-			}
-			datagrams.Close()
-		}
-		l.Close()
-	}
-	return nil, nil, err
-}
-
-// tellsAddresses has the socket tell the address that each datagram was sent to.
-func tellsAddresses(c *net.UDPConn) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	failed := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1) })
-	return errors.Join(failed, err)
-}
-
 // receive leads datagrams on until the socket is closed.
 func (s *Server) receive(c *net.UDPConn) {
 	data, control := make([]byte, longest), make([]byte, 256)

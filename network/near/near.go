@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,8 +25,10 @@ const (
 	most = 8192
 	// perRelay is how many of the files that the daemon may have there are for each: two sockets, pipes between them, and as much again for others.
 	perRelay = 16
-	// patience is how long a container may take to be connected to.
-	patience = 10 * time.Second
+	// tries is how often a container is asked for a connection, after 1, 2, 4 seconds and so on where nobody answers.
+	tries = 4
+	// short is how much of a stream goes by a buffer: what is longer pays for a pipe, by which the kernel moves it.
+	short = 64 << 10
 )
 
 // Server is the socket and what goes through it. Its methods are safe for concurrent use.
@@ -46,6 +50,7 @@ type Server struct {
 type relay struct {
 	client, container *net.TCPConn
 	dialled, to       netip.AddrPort
+	ended             atomic.Int32 // of the two directions
 }
 
 // Leads tells where a published port leads, by the protocol's number, 6 or 17, and the address that was dialled.
@@ -205,8 +210,8 @@ func (s *Server) serve(client *net.TCPConn) {
 		return
 	}
 	var back sync.WaitGroup
-	back.Go(func() { pass(client, container) })
-	pass(container, client)
+	back.Go(func() { r.pass(client, container) })
+	r.pass(container, client)
 	back.Wait()
 }
 
@@ -218,7 +223,7 @@ func (s *Server) dial(r *relay) (*net.TCPConn, error) {
 	if !s.stillLeads(unix.IPPROTO_TCP, at, r.to) {
 		at = r.to
 	}
-	made, err := (&net.Dialer{Timeout: patience}).Dial("tcp", at.String())
+	made, err := dialer.Dial("tcp", at.String())
 	if err != nil {
 		return nil, err
 	}
@@ -229,6 +234,12 @@ func (s *Server) dial(r *relay) (*net.TCPConn, error) {
 	}
 	return container, nil
 }
+
+// dialer has the kernel be patient: a timer and who waits for it cost more than the connection. The container is of this host, and cut off when it leaves:
+// nobody has to ask whether it is there.
+var dialer = net.Dialer{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
+	return set(c, option{unix.IPPROTO_TCP, unix.TCP_SYNCNT, tries - 1})
+}}
 
 // loopback4 is the host itself.
 var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -242,14 +253,40 @@ func (s *Server) begins(r *relay) (ok bool) {
 }
 
 // pass copies all that from says, and that it says no more. Where the other end is gone both end.
-func pass(to, from *net.TCPConn) {
-	if _, err := io.Copy(to, from); err != nil {
+func (r *relay) pass(to, from *net.TCPConn) {
+	err := head(to, from)
+	if err == nil {
+		_, err = io.Copy(to, from)
+	}
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
 		to.Close()
 		from.Close()
-		return
+	case r.ended.Add(1) == 1: // after the second one both are closed, which says the same
+		to.CloseWrite()
 	}
-	to.CloseWrite()
 }
+
+// head copies what a stream begins with: all of it, and then it is io.EOF, or as much as is short.
+func head(to, from *net.TCPConn) error {
+	data := heads.Get().(*[short / 4]byte)
+	defer heads.Put(data)
+	for left := short; left > 0; {
+		n, err := from.Read(data[:])
+		if n > 0 {
+			left -= n
+			if _, err := to.Write(data[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var heads = sync.Pool{New: func() any { return new([short / 4]byte) }}
 
 // original is the address that was dialled before the firewall changed it (ip6tables-extensions(8): IP6T_SO_ORIGINAL_DST).
 func original(c *net.TCPConn) (at netip.AddrPort, err error) {
