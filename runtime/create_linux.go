@@ -194,7 +194,7 @@ func (c *creation) openNamespaces() error {
 		return err
 	}
 	c.undo.push(c.namespaces.Close)
-	c.birth.newCgroupNS = c.namespaces.create&unix.CLONE_NEWCGROUP != 0
+	c.birth.newCgroupNS, c.birth.cgroupNS = c.namespaces.create&unix.CLONE_NEWCGROUP != 0, c.namespaces.cgroups()
 	c.birth.users, err = c.namespaces.idMap(c.spec.Linux)
 	return err
 }
@@ -451,9 +451,9 @@ func (c *creation) awaitReadiness() error {
 }
 
 // mount takes what the process has made and mounts everything. It enters the cgroup namespace that the process has
-// made.
+// made or joined.
 func (c *creation) mount() error {
-	if c.birth.newCgroupNS {
+	if c.birth.newCgroupNS || c.birth.cgroupNS != nil {
 		if err := c.container.control(func(fd int) error { return unix.Setns(fd, unix.CLONE_NEWCGROUP) }); err != nil {
 			return fmt.Errorf("join cgroup namespace: %w", err)
 		}

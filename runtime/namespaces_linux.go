@@ -111,6 +111,17 @@ func (n *namespaces) withProcess() uintptr {
 	return n.create &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
 }
 
+// cgroups is a cgroup namespace that the process joins once it is in its cgroup, else nil: from inside, the kernel lets nobody into a cgroup that
+// is not below (cgroup2 with nsdelegate). A process in a user namespace of its own could not, and has it from the thread.
+func (n *namespaces) cgroups() *os.File {
+	for _, j := range n.join {
+		if j.flag == unix.CLONE_NEWCGROUP && !n.ownUsers() {
+			return j.file
+		}
+	}
+	return nil
+}
+
 // has tells whether the container does not have the host's namespace of this kind.
 func (n *namespaces) has(flag uintptr) bool {
 	for _, j := range n.join {
@@ -161,6 +172,9 @@ func (n *namespaces) enter(offsets map[string]specs.LinuxTimeOffset) error {
 	// What is made inside gets exactly the mode it is given.
 	unix.Umask(0)
 	for _, j := range n.join {
+		if j.file == n.cgroups() {
+			continue
+		}
 		if err := unix.Setns(int(j.file.Fd()), int(j.flag)); err != nil {
 			return fmt.Errorf("join namespace %s: %w", j.file.Name(), err)
 		}

@@ -48,6 +48,8 @@ type birth struct {
 	entry *cgroup.Entry
 	// newCgroupNS makes a cgroup namespace once the process is in its cgroup.
 	newCgroupNS bool
+	// cgroupNS is one to join then; else nil.
+	cgroupNS    *os.File
 	personality *specs.LinuxPersonality
 	// proc is the host's, for a process with an AppArmor profile, and profileFile where to write it; else nil.
 	proc        *os.File
@@ -74,6 +76,9 @@ func (b *birth) prologue(p *program) {
 	}
 	if b.newCgroupNS {
 		p.add("make cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	}
+	if b.cgroupNS != nil {
+		p.add("join cgroup namespace", unix.SYS_SETNS, b.cgroupNS.Fd(), unix.CLONE_NEWCGROUP)
 	}
 	p.add("make session", unix.SYS_SETSID)
 	// The keys of whoever started the engine are not the container's. A host that lacks keys or has too many goes on.
