@@ -1,12 +1,14 @@
 package near
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -164,23 +166,30 @@ func (s *Server) answer(c *net.UDPConn, f *flow) {
 	}
 	for {
 		f.container.SetReadDeadline(time.Now().Add(silence - min(f.idle(), silence) + time.Millisecond))
-		err := raw.Read(func(fd uintptr) bool {
-			data := buffers.Get().(*[longest]byte)
-			defer buffers.Put(data)
-			n, err := unix.Read(int(fd), data[:])
-			if err == nil {
-				f.used()
-				c.WriteMsgUDPAddrPort(data[:n], f.reply, f.key.client) // a client that is gone is found silent
-			}
-			return !errors.Is(err, unix.EAGAIN) // others are the container's answer to something that was sent before
-		})
+		data, n, err := await(raw)
+		if err == nil {
+			f.used()
+			c.WriteMsgUDPAddrPort(data[:n], f.reply, f.key.client) // a client that is gone is found silent
+			buffers.Put(data)
+		} // else perhaps the container's answer to something that was sent before
 		if errors.Is(err, net.ErrClosed) || err != nil && f.idle() >= silence {
 			return
 		}
 	}
 }
 
-// buffers are for as many datagrams as are read at a time: thousands of flows that wait have none.
+// await reads what comes next, into one of the buffers, to which who calls it gives that back. Thousands that wait have none.
+func await(raw syscall.RawConn) (data *[longest]byte, n int, err error) {
+	waited := raw.Read(func(fd uintptr) bool {
+		data = buffers.Get().(*[longest]byte)
+		if n, err = unix.Read(int(fd), data[:]); err != nil {
+			buffers.Put(data)
+		}
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	return data, n, cmp.Or(waited, err)
+}
+
 var buffers = sync.Pool{New: func() any { return new([longest]byte) }}
 
 // Attributes by which the kernel is asked for a flow that it has translated, enum ctattr_type, ctattr_tuple, ctattr_ip and ctattr_l4proto.

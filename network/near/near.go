@@ -25,8 +25,9 @@ const (
 	most = 8192
 	// perRelay is how many of the files that the daemon may have there are for each: two sockets, pipes between them, and as much again for others.
 	perRelay = 16
-	// tries is how often a container is asked for a connection, after 1, 2, 4 seconds and so on where nobody answers.
-	tries = 4
+	// again is how often the kernel asks a container that does not answer for a connection once more, at growing intervals, before it gives up: by
+	// itself it does so for minutes. New kernels add the questions at intervals of a second (net.ipv4.tcp_syn_linear_timeouts).
+	again = 3
 	// short is how much of a stream goes by a buffer: what is longer pays for a pipe, by which the kernel moves it.
 	short = 64 << 10
 )
@@ -238,7 +239,7 @@ func (s *Server) dial(r *relay) (*net.TCPConn, error) {
 // dialer has the kernel be patient: a timer and who waits for it cost more than the connection. The container is of this host, and cut off when it leaves:
 // nobody has to ask whether it is there.
 var dialer = net.Dialer{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
-	return set(c, option{unix.IPPROTO_TCP, unix.TCP_SYNCNT, tries - 1})
+	return set(c, option{unix.IPPROTO_TCP, unix.TCP_SYNCNT, again})
 }}
 
 // loopback4 is the host itself.
@@ -269,24 +270,28 @@ func (r *relay) pass(to, from *net.TCPConn) {
 
 // head copies what a stream begins with: all of it, and then it is io.EOF, or as much as is short.
 func head(to, from *net.TCPConn) error {
-	data := heads.Get().(*[short / 4]byte)
-	defer heads.Put(data)
+	raw, err := from.SyscallConn()
+	if err != nil {
+		return err
+	}
 	for left := short; left > 0; {
-		n, err := from.Read(data[:])
-		if n > 0 {
-			left -= n
-			if _, err := to.Write(data[:n]); err != nil {
-				return err
-			}
-		}
+		data, n, err := await(raw)
 		if err != nil {
 			return err
 		}
+		if n > 0 {
+			_, err = to.Write(data[:n])
+		} else {
+			err = io.EOF
+		}
+		buffers.Put(data)
+		if err != nil {
+			return err
+		}
+		left -= n
 	}
 	return nil
 }
-
-var heads = sync.Pool{New: func() any { return new([short / 4]byte) }}
 
 // original is the address that was dialled before the firewall changed it (ip6tables-extensions(8): IP6T_SO_ORIGINAL_DST).
 func original(c *net.TCPConn) (at netip.AddrPort, err error) {
