@@ -171,8 +171,9 @@ func (n *namespaces) enter(offsets map[string]specs.LinuxTimeOffset) error {
 	}
 	// What is made inside gets exactly the mode it is given.
 	unix.Umask(0)
+	later := n.cgroups()
 	for _, j := range n.join {
-		if j.file == n.cgroups() {
+		if j.file == later {
 			continue
 		}
 		if err := unix.Setns(int(j.file.Fd()), int(j.flag)); err != nil {
