@@ -153,16 +153,15 @@ func composeShop(t *testing.T, e *Engine) {
 	p.watch()
 	p.scale()
 
-	// A database that is killed goes on counting further up; a busy machine lets it take its time.
-	p.run("stop", "-t", "60")
+	p.run("stop", "-t", "20")
 	p.run("start")
 	if got := p.page("app", "8000", "/order"); got != "order 2" {
 		t.Errorf("after stop and start the shop says %q", got)
 	}
-	p.run("down", "-t", "60")
+	p.run("down", "-t", "20")
 	p.run("up", "-d", "--wait")
 	p.says([]string{"orders: 2"}, "run", "--rm", "migrate")
-	p.run("down", "-v", "-t", "60")
+	p.run("down", "-v", "-t", "20")
 	if got := e.Run("cove", "ps", "-aq") + e.Run("cove", "volume", "ls", "-q"); got != "" {
 		t.Errorf("down leaves %q", got)
 	}
